@@ -1,0 +1,171 @@
+//! TOTP codes (RFC 6238) and backup codes.
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use totp_lite::{Sha1, totp_custom};
+
+/// Seconds in a time step, the default of RFC 6238 section 4.1.
+pub const STEP_SECONDS: u64 = 30;
+
+/// Digits in a code: what authenticator apps show (RFC 4226 section 5.3).
+pub const CODE_DIGITS: u32 = 6;
+
+/// Characters in a backup code.
+pub const BACKUP_CODE_LENGTH: usize = 8;
+
+/// What backup codes are made of: digits and letters that no font confuses.
+pub const BACKUP_CODE_ALPHABET: &str = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// A code as the caller may enter it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Code<'a> {
+    /// Six ASCII digits.
+    Totp(&'a str),
+    /// Eight characters of [`BACKUP_CODE_ALPHABET`].
+    Backup(&'a str),
+}
+
+impl<'a> Code<'a> {
+    /// Reads exactly six ASCII digits or eight characters of the backup
+    /// alphabet; anything else, blanks included, is none.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        if text.len() == CODE_DIGITS as usize && text.bytes().all(|b| b.is_ascii_digit()) {
+            Some(Self::Totp(text))
+        } else if text.len() == BACKUP_CODE_LENGTH
+            && text.chars().all(|c| BACKUP_CODE_ALPHABET.contains(c))
+        {
+            Some(Self::Backup(text))
+        } else {
+            None
+        }
+    }
+}
+
+/// The latest time step, at most `window` steps from the one of `now` (seconds
+/// of Unix time), whose code for `key` is `code`. Takes the same time whichever
+/// step matches, or none.
+pub fn matching_step(key: &[u8], code: &str, now: u64, window: u8) -> Option<u64> {
+    let current = now / STEP_SECONDS;
+    let window = u64::from(window);
+    let mut found = Choice::from(0);
+    let mut matched = 0;
+    for step in current.saturating_sub(window)..=current.saturating_add(window) {
+        let expected = totp_custom::<Sha1>(1, CODE_DIGITS, key, step);
+        let equal = expected.as_bytes().ct_eq(code.as_bytes());
+        matched.conditional_assign(&step, equal);
+        found |= equal;
+    }
+    bool::from(found).then_some(matched)
+}
+
+/// The hash under which the backup code `code` is stored, if it is one of
+/// `hashes`. Takes the same time whichever matches, or none.
+pub fn matching_backup_code(hashes: &[String], code: &str) -> Option<String> {
+    let hash = hex(&Sha256::digest(code));
+    let mut found = Choice::from(0);
+    for stored in hashes {
+        found |= stored.as_bytes().ct_eq(hash.as_bytes());
+    }
+    bool::from(found).then_some(hash)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |d| char::from(*d));
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seed of RFC 6238 appendix B, for SHA-1.
+    const KEY: &[u8] = b"12345678901234567890";
+
+    #[test]
+    fn the_codes_are_those_of_rfc_6238_appendix_b() {
+        for (time, eight_digits) in [
+            (59, "94287082"),
+            (1_111_111_109, "07081804"),
+            (1_111_111_111, "14050471"),
+            (1_234_567_890, "89005924"),
+            (2_000_000_000, "69279037"),
+            (20_000_000_000, "65353130"),
+        ] {
+            let code = &eight_digits[2..];
+            assert_eq!(matching_step(KEY, code, time, 0), Some(time / 30), "{time}");
+        }
+    }
+
+    /// "94287082" is the code of step 1, which lasts from 30 s to 59 s.
+    #[test]
+    fn a_window_of_one_accepts_the_step_before_and_after() {
+        for (now, accepted) in [
+            (0, true),
+            (29, true),
+            (30, true),
+            (59, true),
+            (60, true),
+            (89, true),
+            (90, false),
+        ] {
+            let expected = accepted.then_some(1);
+            assert_eq!(matching_step(KEY, "287082", now, 1), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_window_is_as_wide_as_it_is_set() {
+        let step_of_code = 1_234_567_890 / 30;
+        for window in 0..=10 {
+            for distance in 0..=11 {
+                let accepted = (distance <= u64::from(window)).then_some(step_of_code);
+                for step in [step_of_code - distance, step_of_code + distance] {
+                    assert_eq!(matching_step(KEY, "005924", step * 30, window), accepted);
+                    assert_eq!(matching_step(KEY, "005924", step * 30 + 29, window), accepted);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        assert_eq!(matching_step(KEY, "000000", 0, 10), None);
+        assert_eq!(matching_step(KEY, "000000", u64::MAX, 10), None);
+    }
+
+    #[test]
+    fn a_code_is_six_digits_or_eight_backup_characters() {
+        assert!(matches!(Code::parse("012345"), Some(Code::Totp("012345"))));
+        assert!(matches!(Code::parse("23456789"), Some(Code::Backup(_))));
+        assert!(matches!(Code::parse("ABCDwxyz"), Some(Code::Backup(_))));
+        for refused in [
+            "", "12345", "1234567", "12345x", " 12345", "12345 ", "+12345", "-12345", "12 345",
+            "123-456", "１２３４５６", "12345\0", "01234567", "ABCDEFGI", "ABCDEFGU", "ABCDEFGl",
+            "ABCD EFG", "23456789A", "é34567",
+        ] {
+            assert!(Code::parse(refused).is_none(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_backup_code_is_found_by_its_sha_256() {
+        let hashes = ["ABCD2345", "abcd2345"].map(|code| hex(&Sha256::digest(code))).to_vec();
+        assert_eq!(matching_backup_code(&hashes, "ABCD2345"), Some(hashes[0].clone()));
+        assert_eq!(matching_backup_code(&hashes, "abcd2345"), Some(hashes[1].clone()));
+        assert_eq!(matching_backup_code(&hashes, "AbCD2345"), None);
+        assert_eq!(matching_backup_code(&[], "ABCD2345"), None);
+    }
+
+    /// FIPS 180-2 appendix B.1.
+    #[test]
+    fn hashes_are_lower_case_hexadecimal() {
+        assert_eq!(
+            hex(&Sha256::digest("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}
