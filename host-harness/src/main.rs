@@ -1,1 +1,290 @@
-fn main() {}
+//! The command line: `serve` and `demo`.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use host_harness::clock::Clock;
+use host_harness::demo::{Credentials, Login};
+use host_harness::plugin::Plugin;
+use host_harness::server::{App, serve};
+use host_harness::store::Store;
+use host_harness::store::sqlite::Sqlite;
+use host_harness::totp::step_of;
+use serde_json::json;
+use std::future::Future;
+use std::io::{BufRead, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The workspace that every request is for.
+const WORKSPACE: &str = "default";
+
+/// A small plugin-capable chat server that loads the reset-totp plugin and
+/// serves POST /api/v1/users.resetTOTP.
+///
+/// Logs go to standard error; RUST_LOG chooses how much (default: info).
+/// SIGTERM or SIGINT stops it after the requests in flight.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the workspace in an existing store.
+    ///
+    /// Example: host-harness serve --store demo/store.sqlite
+    Serve {
+        /// The SQLite file that holds the workspace.
+        #[arg(long, value_name = "FILE")]
+        store: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Serve a workspace to play with, and show how to call it.
+    ///
+    /// It has an administrator, a moderator and two members, all with TOTP
+    /// enrolled.
+    Demo {
+        /// Where to keep the workspace and its credentials; it is shown again
+        /// when the folder has one. Default: a folder that goes when the
+        /// demonstration ends.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// Print one line of JSON with the URL and all credentials, and nothing
+        /// else, to standard output.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// The plugin: a component that `cargo xtask build` makes.
+    #[arg(long, value_name = "FILE", default_value = "target/reset_totp.wasm")]
+    plugin: PathBuf,
+    /// The address and port to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve { store, common } => serve_store(&store, &common).await,
+        Command::Demo { data, json, common } => demo(data, json, &common).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("host-harness: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
+    start_log(common.log);
+    let plugin = load(&common.plugin)?;
+    let store = Sqlite::open(path).await.with_context(|| {
+        format!(
+            "cannot open the store {}; `host-harness demo --data DIR` makes one, DIR/store.sqlite",
+            path.display()
+        )
+    })?;
+    let known = store.settings(WORKSPACE).await?;
+    known.with_context(|| {
+        format!(
+            "the store {} has no workspace; `host-harness demo --data DIR` makes one with",
+            path.display()
+        )
+    })?;
+    let stop = stop_signal()?;
+    let listener = listen(common.listen).await?;
+    tracing::info!(url = url(&listener)?, "listening");
+    serve(listener, app(Arc::new(store), plugin), stop).await?;
+    Ok(())
+}
+
+async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
+    start_log(common.log);
+    let plugin = load(&common.plugin)?;
+    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = data.as_deref().unwrap_or(temporary.path());
+    let (store, credentials) = demo_workspace(folder)
+        .await
+        .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
+    let stop = stop_signal()?;
+    let listener = listen(common.listen).await?;
+    let url = url(&listener)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    if json {
+        println!("{}", json!({"url": url, "users": credentials}));
+    } else {
+        let guide = Guide::new(url, store.clone(), credentials)?;
+        guide.print().await?;
+        if std::io::stdin().is_terminal() {
+            guide.print_again_on_enter()?;
+        }
+    }
+    serve(listener, app(store, plugin), stop).await?;
+    Ok(())
+}
+
+async fn demo_workspace(folder: &Path) -> anyhow::Result<(Sqlite, Credentials)> {
+    std::fs::create_dir_all(folder)?;
+    let credentials = folder.join("credentials.json");
+    let credentials = Credentials::load_or_create(&credentials)
+        .with_context(|| format!("{}", credentials.display()))?;
+    let store = Sqlite::open_or_create(&folder.join("store.sqlite")).await?;
+    if store.settings(WORKSPACE).await?.is_none() {
+        store
+            .create_workspace(credentials.workspace(WORKSPACE)?)
+            .await?;
+    }
+    Ok((store, credentials))
+}
+
+/// What a person reads who tries the demonstration.
+struct Guide {
+    url: String,
+    store: Arc<dyn Store>,
+    admin: Login,
+    alice: Login,
+}
+
+impl Guide {
+    fn new(url: String, store: Arc<dyn Store>, mut users: Credentials) -> anyhow::Result<Self> {
+        let mut take = |name| users.0.remove(name).with_context(|| format!("no {name}"));
+        Ok(Self {
+            url,
+            store,
+            admin: take("admin")?,
+            alice: take("alice")?,
+        })
+    }
+
+    async fn print(&self) -> anyhow::Result<()> {
+        println!("Serving {}\n", self.url);
+        println!("{} loses her phone. The administrator resets her TOTP:\n", self.alice.username);
+        println!("{}\n", self.curl().await?);
+        println!(
+            "A code is accepted once. {} The administrator's TOTP secret, for an\n\
+             authenticator app, is {}. Ctrl-C stops.\n",
+            if std::io::stdin().is_terminal() {
+                "Press Enter for this call with the next code."
+            } else {
+                "The app shows the next one every 30 seconds."
+            },
+            self.admin.totp_secret
+        );
+        std::io::stdout().flush()?;
+        Ok(())
+    }
+
+    /// The documented call, with the first code that is not used yet. A code is
+    /// accepted for at least one step after its own, 30 seconds.
+    async fn curl(&self) -> anyhow::Result<String> {
+        let admin = &self.admin;
+        let spent = self.store.last_totp_step(WORKSPACE, &admin.user_id).await?;
+        let current = step_of(Clock::system().now());
+        let step = spent.map_or(current, |spent| current.max(spent + 1));
+        if step > current + 1 {
+            return Ok("The next code can be used in a few seconds.".to_owned());
+        }
+        Ok(format!(
+            "curl --location '{}/api/v1/users.resetTOTP' \\\n  \
+             --header 'x-auth-token: {}' \\\n  \
+             --header 'x-user-id: {}' \\\n  \
+             --header 'x-2fa-code: {}' \\\n  \
+             --data '{{ \"userId\":\"{}\" }}'",
+            self.url,
+            admin.auth_token,
+            admin.user_id,
+            admin.totp_key()?.code(step),
+            self.alice.user_id
+        ))
+    }
+
+    /// Shows the call with a fresh code whenever Enter is pressed.
+    fn print_again_on_enter(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new().spawn(move || {
+            for _line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                match runtime.block_on(self.curl()) {
+                    Ok(call) => println!("{call}\n"),
+                    Err(error) => eprintln!("host-harness: {error:#}"),
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn app(store: Arc<dyn Store>, plugin: Plugin) -> App {
+    App {
+        store,
+        plugin,
+        clock: Clock::system(),
+        workspace: WORKSPACE.to_owned(),
+    }
+}
+
+fn load(path: &Path) -> anyhow::Result<Plugin> {
+    Plugin::load(path).with_context(|| {
+        format!(
+            "cannot load the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
+            path.display()
+        )
+    })
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))
+}
+
+fn url(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}
+
+/// Ready once SIGTERM or SIGINT arrives.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    })
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,21 @@
+//! `users`: look-up of the workspace's accounts.
+
+use super::Call;
+use crate::contract::chat::reset_totp::users::{Host, Selector, User};
+use crate::store;
+
+impl Host for Call {
+    async fn find(&mut self, selector: Selector) -> wasmtime::Result<Option<User>> {
+        let selector = match selector {
+            Selector::Id(id) => store::Selector::Id(id),
+            Selector::Username(username) => store::Selector::Username(username),
+        };
+        let found = self.store.find_user(&self.workspace, selector).await?;
+        self.observed.target = found.as_ref().map(|user| user.id.clone());
+        Ok(found.map(|user| User {
+            id: user.id,
+            username: user.username,
+            federated: user.federated,
+        }))
+    }
+}

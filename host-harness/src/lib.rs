@@ -1,0 +1,54 @@
+//! A small, real, plugin-capable chat server: it loads the plugin, lends it the
+//! capabilities of `wit/`, commits what it decides and serves it over HTTP.
+//!
+//! Each layer knows only the next:
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`server`] | HTTP: routes, authentication, answers |
+//! | [`plugin`], [`sandbox`] | loading, and one bounded call |
+//! | [`capabilities`] | the contract's imports, one file an interface |
+//! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
+//! | [`attempts`], [`notice`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`contract`] | the types generated from `wit/` |
+//! | [`demo`] | a workspace to try it on |
+//!
+//! What always holds:
+//!
+//! - No instance exists before the caller is authenticated, and none serves a
+//!   second call.
+//! - The plugin reaches one workspace and one caller; it cannot name others.
+//! - A reset is one transaction of the store, which checks permission, target
+//!   and proof itself.
+//! - A plugin that fails in any way has decided nothing: the answer is an error
+//!   and every attempt stays counted.
+//!
+//! ```no_run
+//! use host_harness::{clock::Clock, plugin::Plugin, server, store::sqlite::Sqlite};
+//! use std::{path::Path, sync::Arc};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let app = server::App {
+//!     store: Arc::new(Sqlite::open(Path::new("store.sqlite")).await?),
+//!     plugin: Plugin::load(Path::new("target/reset_totp.wasm"))?,
+//!     clock: Clock::system(),
+//!     workspace: "default".to_owned(),
+//! };
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! server::serve(listener, app, std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod attempts;
+pub mod capabilities;
+pub mod clock;
+pub mod contract;
+pub mod demo;
+pub mod notice;
+pub mod plugin;
+pub mod sandbox;
+pub mod server;
+pub mod store;
+pub mod token;
+pub mod totp;

@@ -1,0 +1,152 @@
+//! What bounds one call of a plugin.
+
+use crate::capabilities::Call;
+use std::time::Duration;
+use wasmtime::{EngineWeak, ResourceLimiter, Store, UpdateDeadline};
+
+/// Length of an epoch: a fifth of a call's processor time, so that the limit is
+/// kept to within 20 %.
+const EPOCH: Duration = Duration::from_millis(10);
+
+/// Advances the engine's epoch, by which sandboxes measure processor time,
+/// until the engine is gone.
+pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("epoch ticker".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(EPOCH);
+            }
+        })?;
+    Ok(())
+}
+
+/// What one call may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the start to the answer, the host's own work included.
+    pub wall_time: Duration,
+    /// In the plugin alone.
+    pub cpu_time: Duration,
+    /// In all linear memories together, in bytes.
+    pub memory: usize,
+    /// In all tables together, in elements.
+    pub table_elements: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // As long as a person waits; a disk that is slow must not fail a reset.
+            wall_time: Duration::from_secs(5),
+            // A decision takes far less than one millisecond.
+            cpu_time: Duration::from_millis(50),
+            // A decision takes less than two.
+            memory: 16 * 1024 * 1024,
+            // The function table of our plugin has about a hundred.
+            table_elements: 10_000,
+        }
+    }
+}
+
+/// The state of one call: what it may reach, and what it has used.
+pub struct Sandbox {
+    pub(crate) call: Call,
+    limits: Limits,
+    memory: usize,
+    table_elements: usize,
+    memory_refused: bool,
+    /// The host was called since the last epoch.
+    host_called: bool,
+}
+
+/// How many epochs that a host call may have filled are not billed to the
+/// plugin, so that calling the host does not buy endless time. A decision makes
+/// about ten host calls.
+const UNBILLED_EPOCHS: u32 = 64;
+
+impl Sandbox {
+    pub(crate) fn new(call: Call, limits: Limits) -> Self {
+        Self {
+            call,
+            limits,
+            memory: 0,
+            table_elements: 0,
+            memory_refused: false,
+            host_called: false,
+        }
+    }
+
+    /// The capabilities, for one host call.
+    pub(crate) fn lend(&mut self) -> &mut Call {
+        self.host_called = true;
+        &mut self.call
+    }
+
+    /// Whether the plugin was refused memory.
+    pub(crate) fn memory_refused(&self) -> bool {
+        self.memory_refused
+    }
+
+    /// Puts `store` under its sandbox's limits, from the instantiation on: a
+    /// start function can loop, too.
+    pub(crate) fn enforce(store: &mut Store<Self>) {
+        let mut billed_left = store.data().limits.cpu_time.as_millis() / EPOCH.as_millis();
+        let mut unbilled_left = UNBILLED_EPOCHS;
+        store.limiter(|sandbox| sandbox);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |mut context| {
+            let in_host = std::mem::take(&mut context.data_mut().host_called);
+            if in_host && unbilled_left > 0 {
+                unbilled_left -= 1;
+            } else if billed_left > 0 {
+                billed_left -= 1;
+            } else {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        });
+    }
+}
+
+/// Wasmtime asks per memory and per table; the limits are for their sum.
+impl ResourceLimiter for Sandbox {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let wanted = self.memory.saturating_add(desired.saturating_sub(current));
+        let granted = wanted <= self.limits.memory;
+        if granted {
+            self.memory = wanted;
+        } else {
+            self.memory_refused = true;
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let wanted = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
+        let granted = wanted <= self.limits.table_elements;
+        if granted {
+            self.table_elements = wanted;
+        } else {
+            self.memory_refused = true;
+        }
+        Ok(granted)
+    }
+}

@@ -1,0 +1,613 @@
+//! The embedded store: SQLite in one file.
+//!
+//! What is acknowledged is on disk (`synchronous = FULL`), what is deleted is
+//! overwritten (`secure_delete`), and only the owner may read the file.
+
+use super::{
+    AuditRecord, Attempt, Caller, Decision, EDIT_OTHER_USER_TOTP, NewUser, NewWorkspace, Proof,
+    Receipt, Refusal, Reset, Result, Selector, Settings, Store, StoreError, Target, TotpFactor,
+    User,
+};
+use crate::attempts::lock_after;
+use crate::clock::Timestamp;
+use crate::notice;
+use crate::totp::{TotpKey, backup_code_hash, step_of};
+use async_trait::async_trait;
+use secrecy::ExposeSecret;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio_rusqlite::rusqlite::{
+    self, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
+};
+use tokio_rusqlite::{Connection, OpenFlags};
+
+/// The schema, one script a version; `user_version` counts those applied.
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// Connections that read, each with a thread of its own, so that no look-up
+/// waits for the disk while a reset is written. Two serve a small machine's
+/// cores.
+const READERS: usize = 2;
+
+/// How long a transaction waits for another process's: longer than any takes,
+/// shorter than a client's patience.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store in a SQLite file.
+pub struct Sqlite {
+    writer: Connection,
+    readers: Vec<Connection>,
+    next_reader: AtomicUsize,
+}
+
+type SqlResult<T> = rusqlite::Result<T>;
+
+impl Sqlite {
+    /// Opens the store in the file at `path`, which must exist, and brings its
+    /// schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or written, is not a store, or was
+    /// written by a newer version.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let writer = connect(path).await?;
+        if !write(&writer, migrate).await? {
+            return Err(StoreError("a newer program wrote it: use that one".into()));
+        }
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            readers.push(connect(path).await?);
+        }
+        Ok(Self {
+            writer,
+            readers,
+            next_reader: AtomicUsize::new(0),
+        })
+    }
+
+    /// Opens the store in the file at `path`, and makes it first where there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sqlite::open`], or when the file cannot be made.
+    pub async fn open_or_create(path: &Path) -> Result<Self> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| StoreError(e.into()))?;
+        Self::open(path).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&rusqlite::Connection) -> SqlResult<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % READERS;
+        let reader = self.readers.get(turn).unwrap_or(&self.writer);
+        reader.call(|connection| query(connection)).await.map_err(fault)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> SqlResult<T> + Send + 'static,
+    ) -> Result<T> {
+        write(&self.writer, change).await
+    }
+}
+
+fn fault(error: tokio_rusqlite::Error) -> StoreError {
+    match error {
+        tokio_rusqlite::Error::Error(error) => StoreError(error.into()),
+        other => StoreError(other.into()),
+    }
+}
+
+async fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .await
+        .map_err(|e| StoreError(e.into()))?;
+    connection
+        .call(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA foreign_keys = ON;
+                 PRAGMA secure_delete = ON;",
+            )
+        })
+        .await
+        .map_err(fault)?;
+    Ok(connection)
+}
+
+/// Runs `change` in a transaction that no other writer, of this process or
+/// another, can come between. It commits where `change` succeeds.
+async fn write<T: Send + 'static>(
+    connection: &Connection,
+    change: impl FnOnce(&Transaction<'_>) -> SqlResult<T> + Send + 'static,
+) -> Result<T> {
+    connection
+        .call(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = change(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+        .await
+        .map_err(fault)
+}
+
+/// Applies the migrations that the file lacks; false where it has more than
+/// this program knows.
+fn migrate(tx: &Transaction<'_>) -> SqlResult<bool> {
+    let applied: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let mut known = 0;
+    for (version, script) in (1_u32..).zip(MIGRATIONS) {
+        if version > applied {
+            tx.execute_batch(script)?;
+            tx.pragma_update(None, "user_version", version)?;
+        }
+        known = version;
+    }
+    Ok(applied <= known)
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool> {
+        self.write(move |tx| {
+            if settings(tx, &workspace.id)?.is_some() {
+                return Ok(false);
+            }
+            create_workspace(tx, &workspace)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn settings(&self, workspace: &str) -> Result<Option<Settings>> {
+        let workspace = workspace.to_owned();
+        self.read(move |db| settings(db, &workspace)).await
+    }
+
+    async fn authenticate(
+        &self,
+        workspace: &str,
+        user: &str,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<Caller>> {
+        let (workspace, id, hash) = (workspace.to_owned(), user.to_owned(), token_hash.to_owned());
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT bypass_two_factor FROM login_token
+                 JOIN user ON user.workspace = login_token.workspace AND user.id = user
+                 WHERE login_token.workspace = ?1 AND user = ?2 AND hash = ?3
+                   AND (expires IS NULL OR expires > ?4) AND NOT deactivated",
+            )?
+            .query_row(params![workspace, id, hash, now.millis()], |row| row.get(0))
+            .optional()
+            .map(|found| found.map(|bypass_token| Caller { id, bypass_token }))
+        })
+        .await
+    }
+
+    async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>> {
+        let workspace = workspace.to_owned();
+        self.read(move |db| find_user(db, &workspace, &selector)).await
+    }
+
+    async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        let permission = permission.to_owned();
+        self.read(move |db| has_permission(db, &workspace, &user, &permission))
+            .await
+    }
+
+    async fn has_totp(&self, workspace: &str, user: &str) -> Result<bool> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.read(move |db| has_totp(db, &workspace, &user)).await
+    }
+
+    async fn last_totp_step(&self, workspace: &str, user: &str) -> Result<Option<u64>> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.read(move |db| Ok(totp(db, &workspace, &user)?.and_then(|totp| totp.last_step)))
+            .await
+    }
+
+    async fn begin_totp_attempt(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Attempt> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.write(move |tx| begin_totp_attempt(tx, &workspace, &user, now))
+            .await
+    }
+
+    async fn reset(&self, reset: Reset) -> Result<std::result::Result<Receipt, Refusal>> {
+        self.write(move |tx| commit(tx, &reset)).await
+    }
+
+    async fn record(&self, entry: AuditRecord) -> Result<()> {
+        self.write(move |tx| record(tx, &entry)).await
+    }
+}
+
+fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -> SqlResult<()> {
+    let settings = &workspace.settings;
+    tx.execute(
+        "INSERT INTO workspace (id, two_factor_enabled, totp_enabled, totp_window,
+                                missing_factor_allowed, bypass_token_allowed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            workspace.id,
+            settings.two_factor_enabled,
+            settings.totp_enabled,
+            settings.totp_window,
+            settings.missing_factor_allowed,
+            settings.bypass_token_allowed
+        ],
+    )?;
+    for role in &workspace.roles {
+        for permission in &role.permissions {
+            tx.execute(
+                "INSERT INTO role_permission (workspace, role, permission) VALUES (?1, ?2, ?3)",
+                params![workspace.id, role.name, permission],
+            )?;
+        }
+    }
+    workspace
+        .users
+        .iter()
+        .try_for_each(|user| create_user(tx, &workspace.id, user))
+}
+
+fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResult<()> {
+    tx.execute(
+        "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
+                           deactivated)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            workspace,
+            user.id,
+            user.username,
+            user.username.to_lowercase(),
+            user.password_hash.as_ref().map(ExposeSecret::expose_secret),
+            user.federated,
+            user.deactivated
+        ],
+    )?;
+    for role in &user.roles {
+        tx.execute(
+            "INSERT INTO user_role (workspace, user, role) VALUES (?1, ?2, ?3)",
+            params![workspace, user.id, role],
+        )?;
+    }
+    for email in &user.emails {
+        tx.execute(
+            "INSERT INTO email (workspace, user, address, verified) VALUES (?1, ?2, ?3, ?4)",
+            params![workspace, user.id, email.address, email.verified],
+        )?;
+    }
+    for token in &user.tokens {
+        tx.execute(
+            "INSERT INTO login_token (workspace, user, hash, expires, bypass_two_factor)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                workspace,
+                user.id,
+                token.hash,
+                token.expires.map(Timestamp::millis),
+                token.bypass_two_factor
+            ],
+        )?;
+    }
+    match &user.totp {
+        Some(factor) => enrol(tx, workspace, &user.id, factor),
+        None => Ok(()),
+    }
+}
+
+fn enrol(tx: &Transaction<'_>, workspace: &str, user: &str, factor: &TotpFactor) -> SqlResult<()> {
+    tx.execute(
+        "INSERT INTO totp (workspace, user, key) VALUES (?1, ?2, ?3)",
+        params![workspace, user, factor.key.expose()],
+    )?;
+    for hash in &factor.backup_code_hashes {
+        tx.execute(
+            "INSERT INTO backup_code (workspace, user, hash) VALUES (?1, ?2, ?3)",
+            params![workspace, user, hash],
+        )?;
+    }
+    Ok(())
+}
+
+fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<Option<Settings>> {
+    db.prepare_cached(
+        "SELECT two_factor_enabled, totp_enabled, totp_window, missing_factor_allowed,
+                bypass_token_allowed
+         FROM workspace WHERE id = ?1",
+    )?
+    .query_row([workspace], |row| {
+        Ok(Settings {
+            two_factor_enabled: row.get(0)?,
+            totp_enabled: row.get(1)?,
+            totp_window: row.get(2)?,
+            missing_factor_allowed: row.get(3)?,
+            bypass_token_allowed: row.get(4)?,
+        })
+    })
+    .optional()
+}
+
+fn find_user(
+    db: &rusqlite::Connection,
+    workspace: &str,
+    selector: &Selector,
+) -> SqlResult<Option<User>> {
+    let (sql, key) = match selector {
+        Selector::Id(id) => (
+            "SELECT id, username, federated FROM user WHERE workspace = ?1 AND id = ?2",
+            id.clone(),
+        ),
+        Selector::Username(username) => (
+            "SELECT id, username, federated FROM user WHERE workspace = ?1 AND username_key = ?2",
+            username.to_lowercase(),
+        ),
+    };
+    let user = |row: &Row<'_>| {
+        Ok(User {
+            id: row.get(0)?,
+            username: row.get(1)?,
+            federated: row.get(2)?,
+        })
+    };
+    db.prepare_cached(sql)?
+        .query_row([workspace, &key], user)
+        .optional()
+}
+
+fn has_permission(
+    db: &rusqlite::Connection,
+    workspace: &str,
+    user: &str,
+    permission: &str,
+) -> SqlResult<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM user_role JOIN role_permission USING (workspace, role)
+         WHERE workspace = ?1 AND user = ?2 AND permission = ?3",
+    )?
+    .exists([workspace, user, permission])
+}
+
+fn has_totp(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM totp JOIN workspace ON workspace.id = workspace
+         WHERE workspace = ?1 AND user = ?2 AND totp_enabled",
+    )?
+    .exists([workspace, user])
+}
+
+struct Totp {
+    key: TotpKey,
+    last_step: Option<u64>,
+}
+
+fn totp(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<Option<Totp>> {
+    db.prepare_cached("SELECT key, last_step FROM totp WHERE workspace = ?1 AND user = ?2")?
+        .query_row([workspace, user], |row| {
+            Ok(Totp {
+                key: TotpKey::new(row.get(0)?),
+                last_step: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned),
+            })
+        })
+        .optional()
+}
+
+fn begin_totp_attempt(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    now: Timestamp,
+) -> SqlResult<Attempt> {
+    let totp = match totp(tx, workspace, user)? {
+        Some(totp) if has_totp(tx, workspace, user)? => totp,
+        _ => return Ok(Attempt::Unavailable),
+    };
+    if !count_failure(tx, workspace, user, now)? {
+        return Ok(Attempt::Locked);
+    }
+    let backup_code_hashes = tx
+        .prepare_cached("SELECT hash FROM backup_code WHERE workspace = ?1 AND user = ?2")?
+        .query_map([workspace, user], |row| row.get(0))?
+        .collect::<SqlResult<_>>()?;
+    Ok(Attempt::Begun(TotpFactor {
+        key: totp.key,
+        backup_code_hashes,
+    }))
+}
+
+/// Counts a failed attempt; false, and nothing is counted, while locked.
+fn count_failure(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    now: Timestamp,
+) -> SqlResult<bool> {
+    let (failures, locked_until): (u32, Option<i64>) = tx
+        .prepare_cached(
+            "SELECT count, locked_until FROM failed_attempt WHERE workspace = ?1 AND user = ?2",
+        )?
+        .query_row([workspace, user], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .unwrap_or_default();
+    if locked_until.is_some_and(|until| until > now.millis()) {
+        return Ok(false);
+    }
+    let failures = failures.saturating_add(1);
+    let locked_until = lock_after(failures).map(|lock| (now + lock).millis());
+    tx.prepare_cached(
+        "INSERT INTO failed_attempt (workspace, user, count, locked_until)
+         VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET count = excluded.count, locked_until = excluded.locked_until",
+    )?
+    .execute(params![workspace, user, failures, locked_until])?;
+    Ok(true)
+}
+
+/// The one effect. A refusal leaves before the first change.
+fn commit(
+    tx: &Transaction<'_>,
+    reset: &Reset,
+) -> SqlResult<std::result::Result<Receipt, Refusal>> {
+    let workspace = reset.workspace.as_str();
+    let target = match &reset.target {
+        Target::Caller => &reset.caller.id,
+        Target::User(id) => {
+            if !has_permission(tx, workspace, &reset.caller.id, EDIT_OTHER_USER_TOTP)? {
+                return Ok(Err(Refusal::NotPermitted));
+            }
+            if find_user(tx, workspace, &Selector::Id(id.clone()))?.is_none() {
+                return Ok(Err(Refusal::UnknownTarget));
+            }
+            id
+        }
+    };
+    if let Err(refusal) = spend(tx, reset)? {
+        return Ok(Err(refusal));
+    }
+    let removed = remove_totp(tx, workspace, target)?;
+    if removed {
+        revoke_tokens(tx, workspace, target)?;
+        if let Target::User(_) = reset.target {
+            queue_notices(tx, reset, target)?;
+        }
+    }
+    clear_failures(tx, workspace, &reset.caller.id)?;
+    let (receipt, decision) = if removed {
+        (Receipt::Removed, Decision::Reset)
+    } else {
+        (Receipt::NothingEnrolled, Decision::NothingEnrolled)
+    };
+    record(
+        tx,
+        &AuditRecord {
+            at: reset.now,
+            workspace: reset.workspace.clone(),
+            request_id: reset.request_id.clone(),
+            caller: reset.caller.id.clone(),
+            target: Some(target.clone()),
+            decision,
+            reason: None,
+        },
+    )?;
+    Ok(Ok(receipt))
+}
+
+/// Checks the proof and makes it useless for any other request.
+fn spend(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<(), Refusal>> {
+    let (workspace, caller) = (reset.workspace.as_str(), reset.caller.id.as_str());
+    let Some(settings) = settings(tx, workspace)? else {
+        return Ok(Err(Refusal::WrongProof));
+    };
+    match &reset.proof {
+        Proof::None => {
+            let excused = !settings.two_factor_enabled
+                || (reset.caller.bypass_token && settings.bypass_token_allowed)
+                || (settings.missing_factor_allowed && !has_totp(tx, workspace, caller)?);
+            Ok(excused.then_some(()).ok_or(Refusal::WrongProof))
+        }
+        Proof::TotpStep { step, code } => {
+            let Some(totp) = totp(tx, workspace, caller)? else {
+                return Ok(Err(Refusal::WrongProof));
+            };
+            let in_window = step.abs_diff(step_of(reset.now)) <= u64::from(settings.totp_window);
+            if !in_window || !totp.key.has_code(*step, code.expose_secret()) {
+                return Ok(Err(Refusal::WrongProof));
+            }
+            if totp.last_step.is_some_and(|last| *step <= last) {
+                return Ok(Err(Refusal::Replayed));
+            }
+            tx.prepare_cached(
+                "UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2",
+            )?
+            .execute(params![workspace, caller, step.cast_signed()])?;
+            Ok(Ok(()))
+        }
+        Proof::BackupCode(code) => {
+            let spent = tx
+                .prepare_cached(
+                    "DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
+                )?
+                .execute([workspace, caller, &backup_code_hash(code.expose_secret())])?;
+            Ok((spent == 1).then_some(()).ok_or(Refusal::WrongProof))
+        }
+    }
+}
+
+/// Removes secret and backup codes; false where there were none.
+fn remove_totp(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<bool> {
+    let removed = tx
+        .prepare_cached("DELETE FROM totp WHERE workspace = ?1 AND user = ?2")?
+        .execute([workspace, user])?;
+    Ok(removed == 1)
+}
+
+fn revoke_tokens(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<()> {
+    tx.prepare_cached("DELETE FROM login_token WHERE workspace = ?1 AND user = ?2")?
+        .execute([workspace, user])?;
+    Ok(())
+}
+
+fn queue_notices(tx: &Transaction<'_>, reset: &Reset, target: &str) -> SqlResult<()> {
+    let caller = Selector::Id(reset.caller.id.clone());
+    let caller = find_user(tx, &reset.workspace, &caller)?.map_or_else(String::new, |c| c.username);
+    tx.prepare_cached(
+        "INSERT INTO outbox (workspace, recipient, subject, body, queued)
+         SELECT workspace, address, :subject, :body, :queued FROM email
+         WHERE workspace = :workspace AND user = :user AND verified",
+    )?
+    .execute(named_params! {
+        ":subject": notice::SUBJECT,
+        ":body": notice::body(&caller, reset.now),
+        ":queued": reset.now.millis(),
+        ":workspace": reset.workspace,
+        ":user": target,
+    })?;
+    Ok(())
+}
+
+fn clear_failures(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<()> {
+    tx.prepare_cached("DELETE FROM failed_attempt WHERE workspace = ?1 AND user = ?2")?
+        .execute([workspace, user])?;
+    Ok(())
+}
+
+fn record(tx: &Transaction<'_>, entry: &AuditRecord) -> SqlResult<()> {
+    tx.prepare_cached(
+        "INSERT INTO audit (workspace, at, request_id, caller, target, decision, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        entry.workspace,
+        entry.at.millis(),
+        entry.request_id,
+        entry.caller,
+        entry.target,
+        entry.decision.name(),
+        entry.reason
+    ])?;
+    Ok(())
+}
