@@ -1,8 +1,9 @@
-//! One cargo inside another: the same workspace, the same target directory, and an environment as
-//! if the user had typed the inner command.
+//! One cargo inside another: the same workspace, the same target directory, and the environment
+//! as if the inner command had been typed.
 
 use std::env;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -11,12 +12,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 /// What `cargo run` tells this program about itself. A build script that watches one of these
-/// would run again each time a build changes between `cargo` and `cargo xtask`.
+/// would run again each time that builds change between `cargo` and `cargo xtask`.
 const SET_BY_CARGO_RUN: [&str; 4] = [
-    "CARGO_PKG_",
-    "CARGO_MANIFEST_",
     "CARGO_BIN_NAME",
     "CARGO_CRATE_NAME",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
 ];
 
 /// The folder that holds the workspace's `Cargo.toml`.
@@ -40,9 +41,19 @@ pub(crate) fn command(program: impl Into<OsString>) -> Command {
     command
 }
 
-/// `cargo <subcommand>` by the cargo that runs this program.
+/// The cargo that runs this program.
+pub(crate) fn program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// `cargo <subcommand>`, for a subcommand that builds, into [`target_dir`].
 pub(crate) fn cargo(subcommand: &str) -> Command {
-    let mut command = command(program());
+    subcommand_of(program(), subcommand)
+}
+
+/// Like [`cargo`], by another program with cargo's command line.
+pub(crate) fn subcommand_of(program: impl Into<OsString>, subcommand: &str) -> Command {
+    let mut command = command(program);
     command
         .arg(subcommand)
         .arg("--target-dir")
@@ -51,33 +62,40 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     command
 }
 
-/// The cargo that runs this program.
-pub(crate) fn program() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
-}
-
 /// The variables of this process whose names start with one of `prefixes`.
 pub(crate) fn variables_starting_with(prefixes: &[&str]) -> impl Iterator<Item = OsString> {
     env::vars_os().map(|(name, _)| name).filter(|name| {
-        prefixes
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        let name = name.to_string_lossy();
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
     })
 }
 
-/// Runs a command to its end; its output is the user's to read.
+/// Runs a command to its end, with all its output on stderr, where the user reads it.
 ///
 /// # Errors
 ///
-/// The command cannot be started, or ends with another status than success.
-pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
+/// The command cannot be started, or ends with another status than success: `complaint`.
+pub(crate) fn run(command: &mut Command, complaint: &str) -> Result<()> {
     let status = command
+        .stdout(io::stderr())
         .status()
-        .with_context(|| format!("{what}: cannot start {}", command.get_program().display()))?;
+        .with_context(|| cannot_start(command))?;
     if !status.success() {
-        bail!("{what} failed ({status}); the reason is above");
+        bail!("{complaint}");
     }
     Ok(())
+}
+
+/// The message for a program that is not there.
+pub(crate) fn cannot_start(command: &Command) -> String {
+    format!("cannot start {}", command.get_program().display())
+}
+
+/// What a command printed to stdout, if it can be run here and succeeds.
+pub(crate) fn output_of(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Says on stderr which step begins, and how long the task has been running.

@@ -35,7 +35,10 @@ pub(crate) fn path() -> PathBuf {
 pub(crate) fn build() -> Result<Component> {
     let toolchain = Toolchain::find_or_install()?;
     step("plugin: compiling …");
-    cargo::run(&mut toolchain.cargo("build"), "compiling the plugin")?;
+    cargo::run(
+        &mut toolchain.build(),
+        "the plugin does not compile; the reason is above",
+    )?;
     let bytes = encode(&compiled_module())?;
     replace(&path(), &bytes)?;
     let component = Component::describe(&bytes)?;

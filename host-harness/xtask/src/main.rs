@@ -3,29 +3,44 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `toolchain` | which compiler makes WebAssembly on this machine, and how it is called |
+//! | `debian` | what Debian packages of Rust, and how they are installed |
 //! | `component` | how the compiled plugin becomes `target/reset_totp.wasm`, and what it asks of a host |
+//! | `demo` | how the host is started with the plugin |
+//! | `tests` | how the workspace's tests are run and counted |
+//! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
-//! Progress goes to stderr; stdout carries results only, so that a task can be piped.
+//! Progress and compilers' output go to stderr; stdout carries results only.
 
 mod cargo;
+mod checks;
 mod component;
+mod debian;
+mod demo;
+mod tests;
 mod toolchain;
 
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 const USAGE: &str = "\
-The tasks of this project. Each builds what it needs first.
+The tasks of this project. Each one builds what it needs first.
 
 Usage: cargo xtask <task> [args…]
 
   build           compile the plugin to a WASI component, target/reset_totp.wasm,
                   and print its size, its SHA-256, its imports and its exports
+  demo [args…]    start the host with the plugin; args go to the host
+  test [args…]    run every test of the workspace against the built plugin and count them;
+                  args go to `cargo test`: `cargo xtask test backup_code` runs the tests
+                  with backup_code in their name
+  check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
-The first build needs the Rust target wasm32-unknown-unknown. It is taken from rustup; where
-rustup's servers cannot be reached, from the Debian packages rustc-web and rust-web-src.
+The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
+servers cannot be reached, Debian's packages rustc-web and rust-web-src take its place.
 ";
 
 /// What the command line asks for.
@@ -33,10 +48,13 @@ rustup's servers cannot be reached, from the Debian packages rustc-web and rust-
 enum Task {
     Help,
     Build,
+    Demo(Vec<OsString>),
+    Test(Vec<OsString>),
+    Check,
 }
 
 fn main() -> ExitCode {
-    let task = match Task::parse(std::env::args().skip(1)) {
+    let task = match Task::parse(std::env::args_os().skip(1).collect()) {
         Ok(task) => task,
         Err(complaint) => {
             eprintln!("{complaint}");
@@ -53,21 +71,73 @@ fn main() -> ExitCode {
 }
 
 impl Task {
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        match args.next().as_deref() {
-            None | Some("help" | "-h" | "--help") => Ok(Self::Help),
-            Some("build") => Ok(Self::Build),
-            Some(other) => Err(format!(
-                "unknown task `{other}`; `cargo xtask` lists the tasks"
+    fn parse(mut args: Vec<OsString>) -> Result<Self, String> {
+        if args.is_empty() {
+            return Ok(Self::Help);
+        }
+        let name = args.remove(0).to_string_lossy().into_owned();
+        match (name.as_str(), args.is_empty()) {
+            ("help" | "-h" | "--help", _) => Ok(Self::Help),
+            ("build", true) => Ok(Self::Build),
+            ("check", true) => Ok(Self::Check),
+            ("build" | "check", false) => Err(format!("`cargo xtask {name}` takes no arguments")),
+            ("demo", _) => Ok(Self::Demo(args)),
+            ("test", _) => Ok(Self::Test(args)),
+            _ => Err(format!(
+                "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
         }
     }
 
     fn run(self) -> Result<()> {
         match self {
-            Self::Help => print!("{USAGE}"),
-            Self::Build => print!("{}", component::build()?),
+            Self::Help => Ok(io::stdout().write_all(USAGE.as_bytes())?),
+            Self::Build => Ok(write!(io::stdout(), "{}", component::build()?)?),
+            Self::Demo(args) => demo::start(&args),
+            Self::Test(args) => tests::run(&args),
+            Self::Check => checks::run(),
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod command_line {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Task, String> {
+        Task::parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn no_argument_and_help_explain_the_tasks() {
+        for line in ["", "help", "-h", "--help"] {
+            assert_eq!(parse(line), Ok(Task::Help), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn demo_and_test_pass_their_arguments_on() {
+        let args = ["--port".into(), "0".into()];
+        assert_eq!(parse("demo --port 0"), Ok(Task::Demo(args.to_vec())));
+        assert_eq!(parse("test --port 0"), Ok(Task::Test(args.to_vec())));
+        assert_eq!(parse("test --help"), Ok(Task::Test(vec!["--help".into()])));
+    }
+
+    #[test]
+    fn build_and_check_take_no_arguments() {
+        assert_eq!(parse("build"), Ok(Task::Build));
+        assert_eq!(parse("check"), Ok(Task::Check));
+        assert_eq!(
+            parse("check src"),
+            Err("`cargo xtask check` takes no arguments".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_unknown_task_is_named() {
+        assert_eq!(
+            parse("bulid --release"),
+            Err("unknown task `bulid`; `cargo xtask` lists the tasks".to_owned())
+        );
     }
 }

@@ -1,0 +1,159 @@
+//! Debian's Rust: `rustc-web`, its library sources, its clippy, and how apt-get installs them.
+
+use std::env;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::{self, output_of, step};
+use crate::toolchain::{TARGET, host_sysroot};
+
+/// The compiler of the package `rustc-web`.
+pub(crate) const RUSTC: &str = "/usr/bin/rustc";
+
+/// Where cargo finds the sources of the package `rust-web-src`; a link to their folder.
+pub(crate) const SOURCES: &str = "/usr/lib/rustlib/src/rust";
+
+const APT_GET: &str = "/usr/bin/apt-get";
+const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
+const LINKER: &str = "/usr/bin/wasm-ld-19";
+
+/// The oldest Rust that compiles this workspace.
+const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// Are the compiler, the sources and a linker here, and new enough?
+pub(crate) fn can_compile() -> bool {
+    let version = output_of(cargo::command(RUSTC).arg("--version")).unwrap_or_default();
+    is_new_enough(&version) && Path::new(SOURCES).join("library/std").is_dir() && linker().is_some()
+}
+
+/// Reads `rustc 1.96.0 (…)`.
+fn is_new_enough(version: &str) -> bool {
+    let minor = |version: &str| version.split('.').nth(1)?.parse::<u32>().ok();
+    version.starts_with("rustc 1.") && minor(version) >= minor(OLDEST_RUST)
+}
+
+/// The linker that came with rustup's compiler, or the one of the package `lld-19`.
+pub(crate) fn linker() -> Option<PathBuf> {
+    let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let rustup =
+        host_sysroot().map(|root| root.join("lib/rustlib").join(host).join("bin/rust-lld"));
+    rustup
+        .into_iter()
+        .chain([PathBuf::from(LINKER)])
+        .find(|path| path.exists())
+}
+
+/// Installs what [`can_compile`] looks for.
+///
+/// # Errors
+///
+/// As [`install`], or Debian's compiler is too old.
+pub(crate) fn install_compiler() -> Result<()> {
+    let mut packages = vec!["rustc-web", "rust-web-src"];
+    if linker().is_none() {
+        packages.push("lld-19");
+    }
+    install(&packages)?;
+    if !can_compile() {
+        bail!(
+            "Debian's rustc-web is older than Rust {OLDEST_RUST} here; \
+             run `rustup target add {TARGET}` where rustup's servers can be reached"
+        );
+    }
+    Ok(())
+}
+
+/// Debian's `cargo clippy`, which goes with Debian's compiler; installed when it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn clippy() -> Result<Command> {
+    if !Path::new(CARGO_CLIPPY).exists() {
+        install(&["rust-web-clippy"])?;
+    }
+    let mut clippy = cargo::subcommand_of(CARGO_CLIPPY, "clippy");
+    clippy.env("CARGO", cargo::program());
+    Ok(clippy)
+}
+
+/// Installs packages, which only root may.
+///
+/// # Errors
+///
+/// This is no Debian, we are not root, or apt-get fails; the message names the command to run.
+fn install(packages: &[&str]) -> Result<()> {
+    let packages = packages.join(" ");
+    if !Path::new(APT_GET).exists() {
+        bail!("the Rust target {TARGET} is missing; run `rustup target add {TARGET}`");
+    }
+    let by_hand = format!("apt-get update && apt-get install --yes {packages}");
+    if output_of(cargo::command("id").arg("-u")).as_deref() != Some("0") {
+        bail!("{packages} missing, and only root may install; run `sudo sh -c '{by_hand}'`");
+    }
+    step(&format!(
+        "compiler: installing {packages} from Debian, about a minute …"
+    ));
+    let (status, output) = quietly(&by_hand)?;
+    if !status.success() {
+        eprintln!("{}", last_lines(&output, 15));
+        bail!("cannot install {packages}; run `{by_hand}`");
+    }
+    Ok(())
+}
+
+/// Runs a shell line and keeps what it says.
+fn quietly(line: &str) -> Result<(ExitStatus, String)> {
+    let mut shell = cargo::command("sh");
+    shell
+        .args(["-c", &format!("exec 2>&1; {line}")])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = shell.spawn().with_context(|| cargo::cannot_start(&shell))?;
+    let mut output = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_end(&mut output)?;
+    }
+    let text = String::from_utf8_lossy(&output).into_owned();
+    Ok((child.wait()?, text))
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(count);
+    lines
+        .into_iter()
+        .skip(skipped)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_older_than_the_workspace_asks_for_is_refused() {
+        assert!(is_new_enough("rustc 1.96.0 (ac68faa20 2026-05-25)"));
+        assert!(is_new_enough("rustc 1.100.0"));
+        assert!(!is_new_enough("rustc 1.85.0 (4d91de4e4 2025-02-17)"));
+        assert!(!is_new_enough(""));
+    }
+
+    #[test]
+    fn a_shell_line_says_how_it_ended_and_why() -> Result<()> {
+        let (status, output) = quietly("echo reason >&2; false")?;
+        assert_eq!((status.code(), output.as_str()), (Some(1), "reason\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_output_is_shown() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a", 2), "a");
+    }
+}
