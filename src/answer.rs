@@ -54,12 +54,11 @@ pub fn response(outcome: &Result<(), Refusal>) -> Response {
 
 impl Refusal {
     fn body(&self) -> String {
-        let no_details = None::<()>;
         match self {
-            Self::InvalidParams(InvalidParams(error)) => json(&InvalidParamsBody {
+            Self::InvalidParams(problem) => json(&InvalidParamsBody {
                 success: false,
                 error_type: "invalid-params",
-                error,
+                error: problem.explanation(),
             }),
             Self::TotpRequired {
                 method,
@@ -68,60 +67,47 @@ impl Refusal {
             } => failure(
                 "totp-required",
                 "TOTP Required",
-                Some(RequiredDetails::new(method, sent.as_ref(), available)),
+                Some(Details {
+                    email_or_username: sent.as_ref().map(|code| code.recipient.as_str()),
+                    code_generated: Some(sent.as_ref().is_some_and(|code| code.sent_now)),
+                    available_methods: Some(names(available)),
+                    ..Details::of(method)
+                }),
             ),
             Self::TotpInvalid(method) => {
-                failure("totp-invalid", "TOTP Invalid", Some(method_details(method)))
+                failure("totp-invalid", "TOTP Invalid", Some(Details::of(method)))
             }
             Self::TotpMaxAttempts(method) => failure(
                 "totp-max-attempts",
                 "TOTP Maximun Failed Attempts Reached",
-                Some(method_details(method)),
+                Some(Details::of(method)),
             ),
-            Self::NotAllowed => failure("error-not-allowed", "Not allowed", no_details),
+            Self::NotAllowed => failure("error-not-allowed", "Not allowed", None),
             Self::TwoFactorNotEnabled => failure(
                 "error-two-factor-not-enabled",
                 "Two factor authentication is not enabled",
-                no_details,
+                None,
             ),
             Self::UserParamNotProvided => failure(
                 "error-user-param-not-provided",
                 r#"The required "userId" or "username" param was not provided"#,
-                no_details,
+                None,
             ),
             Self::InvalidUser => failure(
                 "error-invalid-user",
                 r#"The required "userId" or "username" param provided does not match any users"#,
-                no_details,
+                None,
             ),
             Self::FederatedUser => failure(
                 "error-not-allowed",
                 "Federated Users cant have TOTP",
-                Some(FunctionDetails {
-                    function: "resetTOTP",
+                Some(Details {
+                    function: Some("resetTOTP"),
+                    ..Details::default()
                 }),
             ),
         }
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Failure<D> {
-    success: bool,
-    error: String,
-    error_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<D>,
-}
-
-fn failure<D: Serialize>(id: &'static str, text: &str, details: Option<D>) -> String {
-    json(&Failure {
-        success: false,
-        error: format!("{text} [{id}]"),
-        error_type: id,
-        details,
-    })
 }
 
 #[derive(Serialize)]
@@ -134,46 +120,56 @@ struct InvalidParamsBody<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MethodDetails<'a> {
-    method: &'a str,
-    code_generated: bool,
+struct Failure<'a> {
+    success: bool,
+    error: String,
+    error_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details<'a>>,
 }
 
-fn method_details(method: &Method) -> MethodDetails<'_> {
-    MethodDetails {
-        method: method_name(method),
-        code_generated: false,
-    }
-}
-
-#[derive(Serialize)]
+/// In the order in which clients know them.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RequiredDetails<'a> {
-    method: &'a str,
-    code_generated: bool,
+struct Details<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_generated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email_or_username: Option<&'a str>,
-    available_methods: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_methods: Option<Vec<&'a str>>,
 }
 
-impl<'a> RequiredDetails<'a> {
-    fn new(method: &'a Method, sent: Option<&'a EmailCode>, available: &'a [Method]) -> Self {
+impl<'a> Details<'a> {
+    fn of(method: &'a Method) -> Self {
         Self {
-            method: method_name(method),
-            code_generated: sent.is_some_and(|code| code.sent_now),
-            email_or_username: sent.map(|code| code.recipient.as_str()),
-            available_methods: available
-                .iter()
-                .filter(|method| !matches!(method, Method::Password))
-                .map(method_name)
-                .collect(),
+            method: Some(method_name(method)),
+            code_generated: Some(false),
+            ..Self::default()
         }
     }
 }
 
-#[derive(Serialize)]
-struct FunctionDetails {
-    function: &'static str,
+fn failure(id: &'static str, text: &str, details: Option<Details<'_>>) -> String {
+    json(&Failure {
+        success: false,
+        error: format!("{text} [{id}]"),
+        error_type: id,
+        details,
+    })
+}
+
+/// The methods that a client may choose from: the password is no choice.
+fn names(available: &[Method]) -> Vec<&str> {
+    available
+        .iter()
+        .filter(|method| !matches!(method, Method::Password))
+        .map(method_name)
+        .collect()
 }
 
 /// The name by which clients know `method`.

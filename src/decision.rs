@@ -15,7 +15,7 @@ use crate::bindings::{
     },
     exports::chat::reset_totp::handler::{Caller, Request, Response},
 };
-use crate::body::{self, InvalidParams, Selectors, Subject};
+use crate::body::{self, InvalidParams, Subject};
 use crate::second_factor::{Code, matching_backup_code, matching_step};
 
 /// The permission to remove another member's TOTP factor.
@@ -69,7 +69,7 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
         Subject::Caller => Target::Caller,
         Subject::Member(_) if !host.caller_has(PERMISSION) => return Err(Refusal::NotAllowed),
         Subject::Member(_) if !enabled => return Err(Refusal::TwoFactorNotEnabled),
-        Subject::Member(selectors) => Target::User(find(host, selectors)?.id),
+        Subject::Member(selectors) => Target::User(find(host, &selectors)?.id),
     };
     match host.reset(&proof, &target) {
         Ok(Receipt::Removed | Receipt::NothingEnrolled) => Ok(()),
@@ -82,11 +82,7 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
 }
 
 /// Proves the caller's second factor, and says by which method.
-fn prove(
-    host: &impl Host,
-    caller: &Caller,
-    request: &Request,
-) -> Result<(Proof, Method), Refusal> {
+fn prove(host: &impl Host, caller: &Caller, request: &Request) -> Result<(Proof, Method), Refusal> {
     if caller.bypass_token && host.bypass_token_allowed() {
         return Ok((Proof::None, Method::Totp));
     }
@@ -170,21 +166,15 @@ fn totp_proof(host: &impl Host, code: &str) -> Result<Option<Proof>, AttemptRefu
     })
 }
 
-fn find(host: &impl Host, selectors: Selectors) -> Result<User, Refusal> {
-    let user = match (selectors.id, selectors.username) {
-        (None, None) => return Err(Refusal::UserParamNotProvided),
-        (Some(id), None) => host.find(&Selector::Id(id)),
-        (None, Some(username)) => host.find(&Selector::Username(username)),
-        (Some(id), Some(username)) => {
-            let by_id = host.find(&Selector::Id(id));
-            let by_username = host.find(&Selector::Username(username));
-            if by_id.as_ref().map(|user| &user.id) != by_username.as_ref().map(|user| &user.id) {
-                let disagreement = "userId and username name different users";
-                return Err(Refusal::InvalidParams(InvalidParams(disagreement.to_owned())));
-            }
-            by_id
+fn find(host: &impl Host, selectors: &[Selector]) -> Result<User, Refusal> {
+    let mut found = selectors.iter().map(|selector| host.find(selector));
+    let user = found.next().ok_or(Refusal::UserParamNotProvided)?;
+    for other in found {
+        if other.map(|user| user.id) != user.as_ref().map(|user| user.id.clone()) {
+            let problem = InvalidParams::new("the keys name different users");
+            return Err(Refusal::InvalidParams(problem));
         }
-    };
+    }
     match user {
         None => Err(Refusal::InvalidUser),
         Some(user) if user.federated => Err(Refusal::FederatedUser),

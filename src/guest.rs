@@ -4,7 +4,9 @@ use crate::bindings::{
     self,
     chat::reset_totp::{
         permissions,
-        secrets::{self, AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpFactor},
+        secrets::{
+            self, AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+        },
         settings,
         users::{self, Selector, User},
     },

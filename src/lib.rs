@@ -12,6 +12,7 @@
 //! | [`answer`] | the HTTP answers, to the byte |
 //! | [`bindings`] | the types and functions generated from `wit/` |
 //! | `guest` | the component's export, on wasm only: the one file that calls the imports |
+//! | `memory` | the component's allocator, on wasm only |
 //!
 //! What always holds:
 //!
@@ -35,6 +36,8 @@ pub mod body;
 pub mod decision;
 #[cfg(target_family = "wasm")]
 mod guest;
+#[cfg(target_family = "wasm")]
+mod memory;
 pub mod second_factor;
 
 /// What `wit-bindgen` makes of `wit/`.
@@ -44,7 +47,6 @@ pub mod bindings {
         path: "wit",
         world: "reset-totp-plugin",
         generate_all,
+        additional_derives: [PartialEq, Eq],
     });
-    #[cfg(target_family = "wasm")]
-    pub(crate) use export;
 }

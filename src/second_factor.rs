@@ -71,7 +71,11 @@ pub fn matching_backup_code(hashes: &[String], code: &str) -> Option<String> {
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |d| char::from(*d));
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .map_or('0', |d| char::from(*d))
+    };
     bytes
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)])
@@ -125,7 +129,10 @@ mod tests {
                 let accepted = (distance <= u64::from(window)).then_some(step_of_code);
                 for step in [step_of_code - distance, step_of_code + distance] {
                     assert_eq!(matching_step(KEY, "005924", step * 30, window), accepted);
-                    assert_eq!(matching_step(KEY, "005924", step * 30 + 29, window), accepted);
+                    assert_eq!(
+                        matching_step(KEY, "005924", step * 30 + 29, window),
+                        accepted
+                    );
                 }
             }
         }
@@ -143,9 +150,25 @@ mod tests {
         assert!(matches!(Code::parse("23456789"), Some(Code::Backup(_))));
         assert!(matches!(Code::parse("ABCDwxyz"), Some(Code::Backup(_))));
         for refused in [
-            "", "12345", "1234567", "12345x", " 12345", "12345 ", "+12345", "-12345", "12 345",
-            "123-456", "１２３４５６", "12345\0", "01234567", "ABCDEFGI", "ABCDEFGU", "ABCDEFGl",
-            "ABCD EFG", "23456789A", "é34567",
+            "",
+            "12345",
+            "1234567",
+            "12345x",
+            " 12345",
+            "12345 ",
+            "+12345",
+            "-12345",
+            "12 345",
+            "123-456",
+            "１２３４５６",
+            "12345\0",
+            "01234567",
+            "ABCDEFGI",
+            "ABCDEFGU",
+            "ABCDEFGl",
+            "ABCD EFG",
+            "23456789A",
+            "é34567",
         ] {
             assert!(Code::parse(refused).is_none(), "{refused:?}");
         }
@@ -153,9 +176,17 @@ mod tests {
 
     #[test]
     fn a_backup_code_is_found_by_its_sha_256() {
-        let hashes = ["ABCD2345", "abcd2345"].map(|code| hex(&Sha256::digest(code))).to_vec();
-        assert_eq!(matching_backup_code(&hashes, "ABCD2345"), Some(hashes[0].clone()));
-        assert_eq!(matching_backup_code(&hashes, "abcd2345"), Some(hashes[1].clone()));
+        let hashes = ["ABCD2345", "abcd2345"]
+            .map(|code| hex(&Sha256::digest(code)))
+            .to_vec();
+        assert_eq!(
+            matching_backup_code(&hashes, "ABCD2345"),
+            Some(hashes[0].clone())
+        );
+        assert_eq!(
+            matching_backup_code(&hashes, "abcd2345"),
+            Some(hashes[1].clone())
+        );
         assert_eq!(matching_backup_code(&hashes, "AbCD2345"), None);
         assert_eq!(matching_backup_code(&[], "ABCD2345"), None);
     }
