@@ -92,7 +92,10 @@ fn install(packages: &[&str]) -> Result<()> {
     }
     let by_hand = format!("apt-get update && apt-get install --yes {packages}");
     if output_of(cargo::command("id").arg("-u")).as_deref() != Some("0") {
-        bail!("{packages} missing, and only root may install; run `sudo sh -c '{by_hand}'`");
+        bail!(
+            "the Rust target {TARGET} is missing, and only root may install Debian's packages \
+             in its place; run `sudo sh -c '{by_hand}'`"
+        );
     }
     step(&format!(
         "compiler: installing {packages} from Debian, about a minute …"
