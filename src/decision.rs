@@ -181,3 +181,386 @@ fn find(host: &impl Host, selectors: &[Selector]) -> Result<User, Refusal> {
         Some(user) => Ok(user),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const NOW: u64 = 1_234_567_890;
+    const KEY: &[u8] = b"12345678901234567890";
+    /// RFC 6238 appendix B, at `NOW`.
+    const CODE: &str = "005924";
+    const OTHER: &str = r#"{"userId":"u1"}"#;
+
+    /// A host that lends what a test says, and notes what was asked of it.
+    struct Lent {
+        enabled: bool,
+        methods: Vec<Method>,
+        permitted: bool,
+        excused: bool,
+        locked: bool,
+        answer: Result<Receipt, secrets::Refusal>,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl Default for Lent {
+        fn default() -> Self {
+            Self {
+                enabled: true,
+                methods: vec![Method::Totp],
+                permitted: true,
+                excused: false,
+                locked: false,
+                answer: Ok(Receipt::Removed),
+                asked: RefCell::default(),
+            }
+        }
+    }
+
+    impl Lent {
+        fn note(&self, call: &str) {
+            self.asked.borrow_mut().push(call.to_owned());
+        }
+
+        fn attempt<T>(&self, call: &str, granted: T) -> Result<T, AttemptRefusal> {
+            self.note(call);
+            if self.locked {
+                Err(AttemptRefusal::Locked)
+            } else {
+                Ok(granted)
+            }
+        }
+    }
+
+    impl Host for Lent {
+        fn now(&self) -> u64 {
+            NOW
+        }
+        fn find(&self, selector: &Selector) -> Option<User> {
+            let (Selector::Id(name) | Selector::Username(name)) = selector;
+            self.note(&format!("find {name}"));
+            (name != "nobody").then(|| User {
+                id: name.to_lowercase(),
+                username: name.clone(),
+                federated: name == "federated",
+            })
+        }
+        fn caller_has(&self, permission: &str) -> bool {
+            self.note(permission);
+            self.permitted
+        }
+        fn two_factor_enabled(&self) -> bool {
+            self.note("two-factor-enabled");
+            self.enabled
+        }
+        fn totp_window(&self) -> u8 {
+            1
+        }
+        fn missing_factor_allowed(&self) -> bool {
+            self.note("missing-factor-allowed");
+            self.excused
+        }
+        fn bypass_token_allowed(&self) -> bool {
+            self.note("bypass-token-allowed");
+            self.excused
+        }
+        fn methods(&self) -> Vec<Method> {
+            self.note("methods");
+            self.methods.clone()
+        }
+        fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal> {
+            let factor = TotpFactor {
+                key: KEY.to_vec(),
+                backup_code_hashes: Vec::new(),
+            };
+            self.attempt("begin-totp-attempt", factor)
+        }
+        fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal> {
+            let code = EmailCode {
+                sent_now: true,
+                expires: NOW + 3600,
+                recipient: "caller".to_owned(),
+            };
+            self.attempt("send-email-code", code)
+        }
+        fn check_email_code(&self, code: &str) -> Result<bool, AttemptRefusal> {
+            self.attempt("check-email-code", code == CODE)
+        }
+        fn check_password(&self, digest: &str) -> Result<bool, AttemptRefusal> {
+            self.attempt("check-password", digest == CODE)
+        }
+        fn reset(&self, proof: &Proof, target: &Target) -> Result<Receipt, secrets::Refusal> {
+            self.note(&format!("reset {proof:?} {target:?}"));
+            self.answer.clone()
+        }
+    }
+
+    fn answer(host: &Lent, code: Option<&str>, body: &str) -> String {
+        answer_to(host, false, None, code, body)
+    }
+
+    fn answer_to(
+        host: &Lent,
+        bypass_token: bool,
+        method: Option<&str>,
+        code: Option<&str>,
+        body: &str,
+    ) -> String {
+        let caller = Caller {
+            id: "caller".to_owned(),
+            bypass_token,
+        };
+        let request = Request {
+            content_type: Some("application/json".to_owned()),
+            two_factor_code: code.map(String::from),
+            two_factor_method: method.map(String::from),
+            body: body.as_bytes().to_vec(),
+        };
+        let response = decide(host, &caller, &request);
+        assert_eq!(
+            response.status == 200,
+            response.body == r#"{"success":true}"#
+        );
+        response.body
+    }
+
+    fn error_type(body: &str) -> &str {
+        let (_, rest) = body.split_once(r#""errorType":""#).unwrap();
+        rest.split('"').next().unwrap()
+    }
+
+    #[test]
+    fn the_checks_come_in_the_documented_order() {
+        let host = Lent::default();
+        assert_eq!(answer(&host, Some(CODE), OTHER), r#"{"success":true}"#);
+        assert_eq!(
+            host.asked.take(),
+            [
+                "two-factor-enabled",
+                "methods",
+                "begin-totp-attempt",
+                "edit-other-user-totp",
+                "find u1",
+                r#"reset Proof::TotpStep(41152263) Target::User("u1")"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_malformed_body_asks_the_host_nothing() {
+        let host = Lent::default();
+        let body = answer(&host, Some(CODE), r#"{"userid":"u1"}"#);
+        assert_eq!(error_type(&body), "invalid-params");
+        assert!(host.asked.take().is_empty());
+    }
+
+    #[test]
+    fn no_look_up_without_code_or_permission_and_no_reset_after_any_refusal() {
+        let refuse = |host: Lent, code, body, error: &str, asked_last: &str| {
+            assert_eq!(error_type(&answer(&host, code, body)), error);
+            assert_eq!(host.asked.take().last().unwrap(), asked_last);
+        };
+        let host = Lent::default;
+        let not_permitted = Lent {
+            permitted: false,
+            ..host()
+        };
+        let locked = Lent {
+            locked: true,
+            ..host()
+        };
+        let disabled = Lent {
+            enabled: false,
+            ..host()
+        };
+        let permission = "edit-other-user-totp";
+        refuse(host(), None, OTHER, "totp-required", "methods");
+        refuse(host(), Some(""), OTHER, "totp-required", "methods");
+        refuse(
+            host(),
+            Some("005925"),
+            OTHER,
+            "totp-invalid",
+            "begin-totp-attempt",
+        );
+        refuse(
+            host(),
+            Some("5924"),
+            OTHER,
+            "totp-invalid",
+            "begin-totp-attempt",
+        );
+        refuse(
+            host(),
+            Some("ABCD2345"),
+            OTHER,
+            "totp-invalid",
+            "begin-totp-attempt",
+        );
+        refuse(
+            locked,
+            Some(CODE),
+            OTHER,
+            "totp-max-attempts",
+            "begin-totp-attempt",
+        );
+        refuse(
+            not_permitted,
+            Some(CODE),
+            OTHER,
+            "error-not-allowed",
+            permission,
+        );
+        refuse(
+            disabled,
+            None,
+            OTHER,
+            "error-two-factor-not-enabled",
+            permission,
+        );
+        let blank = r#"{"user":""}"#;
+        refuse(
+            host(),
+            Some(CODE),
+            blank,
+            "error-user-param-not-provided",
+            permission,
+        );
+        let nobody = r#"{"user":"nobody"}"#;
+        refuse(
+            host(),
+            Some(CODE),
+            nobody,
+            "error-invalid-user",
+            "find nobody",
+        );
+        let federated = r#"{"user":"federated"}"#;
+        refuse(
+            host(),
+            Some(CODE),
+            federated,
+            "error-not-allowed",
+            "find federated",
+        );
+        let two = r#"{"userId":"u1","user":"u2"}"#;
+        refuse(host(), Some(CODE), two, "invalid-params", "find u2");
+    }
+
+    #[test]
+    fn keys_that_name_one_user_are_no_disagreement() {
+        let host = Lent::default();
+        let body = r#"{"userId":"u1","username":"U1","user":"u1"}"#;
+        assert_eq!(answer(&host, Some(CODE), body), r#"{"success":true}"#);
+    }
+
+    #[test]
+    fn a_refused_commit_is_a_refused_request() {
+        for (refusal, error) in [
+            (secrets::Refusal::NotPermitted, "error-not-allowed"),
+            (secrets::Refusal::ProofRefused, "totp-invalid"),
+            (secrets::Refusal::UnknownTarget, "error-invalid-user"),
+            (
+                secrets::Refusal::Other("later".to_owned()),
+                "error-not-allowed",
+            ),
+        ] {
+            let host = Lent {
+                answer: Err(refusal),
+                ..Lent::default()
+            };
+            assert_eq!(error_type(&answer(&host, Some(CODE), OTHER)), error);
+        }
+    }
+
+    #[test]
+    fn the_settings_excuse_a_missing_factor_and_a_bypass_token() {
+        for excused in [false, true] {
+            let host = Lent {
+                excused,
+                methods: Vec::new(),
+                ..Lent::default()
+            };
+            let body = answer(&host, None, "{}");
+            assert_eq!(body == r#"{"success":true}"#, excused);
+            let host = Lent {
+                excused,
+                ..Lent::default()
+            };
+            let body = answer_to(&host, true, None, None, "{}");
+            assert_eq!(body == r#"{"success":true}"#, excused);
+        }
+    }
+
+    #[test]
+    fn every_method_has_its_proof() {
+        for (method, asked, proof) in [
+            (Method::Email, "check-email-code", "EmailCode"),
+            (Method::Password, "check-password", "Password"),
+        ] {
+            let host = Lent {
+                methods: vec![method],
+                ..Lent::default()
+            };
+            let wrong = answer(&host, Some("000000"), "{}");
+            assert_eq!(error_type(&wrong), "totp-invalid");
+            assert_eq!(host.asked.take().last().unwrap(), asked);
+            assert_eq!(answer(&host, Some(CODE), "{}"), r#"{"success":true}"#);
+            let reset = format!("reset Proof::{proof} Target::Caller");
+            assert_eq!(host.asked.take().last().unwrap(), &reset);
+        }
+    }
+
+    #[test]
+    fn the_method_asked_for_is_taken_where_the_caller_has_it_and_it_is_no_password() {
+        let later = || Method::Other("later".to_owned());
+        for (available, asked_for, chosen) in [
+            (
+                vec![Method::Totp, Method::Email],
+                Some("email"),
+                Some(Method::Email),
+            ),
+            (
+                vec![Method::Totp, Method::Email],
+                Some("password"),
+                Some(Method::Totp),
+            ),
+            (
+                vec![Method::Totp, Method::Password],
+                Some("password"),
+                Some(Method::Totp),
+            ),
+            (vec![Method::Totp], Some("email"), Some(Method::Totp)),
+            (
+                vec![Method::Email, Method::Password],
+                None,
+                Some(Method::Email),
+            ),
+            (vec![Method::Password], Some("totp"), Some(Method::Password)),
+            (vec![later()], Some("later"), None),
+            (vec![], Some("totp"), None),
+        ] {
+            assert_eq!(choose(&available, asked_for), chosen);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_told() {
+        let host = Lent {
+            methods: vec![Method::Email, Method::Password],
+            ..Lent::default()
+        };
+        assert_eq!(
+            answer(&host, None, "{}"),
+            r#"{"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"email","codeGenerated":true,"emailOrUsername":"caller","availableMethods":["email"]}}"#
+        );
+        let host = Lent {
+            methods: vec![Method::Password],
+            ..Lent::default()
+        };
+        assert_eq!(
+            answer(&host, None, "{}"),
+            r#"{"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"password","codeGenerated":false,"availableMethods":[]}}"#
+        );
+    }
+}

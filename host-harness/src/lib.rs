@@ -30,7 +30,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let app = server::App {
 //!     store: Arc::new(Sqlite::open(Path::new("store.sqlite")).await?),
-//!     plugin: Plugin::load(Path::new("target/reset_totp.wasm"))?,
+//!     plugin: Arc::new(Plugin::load(Path::new("target/reset_totp.wasm"))?),
 //!     clock: Clock::system(),
 //!     workspace: "default".to_owned(),
 //! };

@@ -183,7 +183,10 @@ impl Guide {
 
     async fn print(&self) -> anyhow::Result<()> {
         println!("Serving {}\n", self.url);
-        println!("{} loses her phone. The administrator resets her TOTP:\n", self.alice.username);
+        println!(
+            "{} loses her phone. The administrator resets her TOTP:\n",
+            self.alice.username
+        );
         println!("{}\n", self.curl().await?);
         println!(
             "A code is accepted once. {} The administrator's TOTP secret, for an\n\
@@ -241,7 +244,7 @@ impl Guide {
 fn app(store: Arc<dyn Store>, plugin: Plugin) -> App {
     App {
         store,
-        plugin,
+        plugin: Arc::new(plugin),
         clock: Clock::system(),
         workspace: WORKSPACE.to_owned(),
     }

@@ -33,7 +33,7 @@ pub struct App {
     /// The chat server's data.
     pub store: Arc<dyn Store>,
     /// The plugin that decides.
-    pub plugin: Plugin,
+    pub plugin: Arc<Plugin>,
     /// The time.
     pub clock: Clock,
     /// The workspace that every request is for.

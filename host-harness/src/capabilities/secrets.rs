@@ -15,13 +15,14 @@ use secrecy::ExposeSecret;
 
 impl Host for Call {
     async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
-        let has_totp = self.store.has_totp(&self.workspace, &self.caller.id).await?;
+        let has_totp = self
+            .store
+            .has_totp(&self.workspace, &self.caller.id)
+            .await?;
         Ok(has_totp.then_some(Method::Totp).into_iter().collect())
     }
 
-    async fn begin_totp_attempt(
-        &mut self,
-    ) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
+    async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
         let attempt = self
             .store
             .begin_totp_attempt(&self.workspace, &self.caller.id, self.now)
@@ -115,11 +116,7 @@ impl Call {
     /// The proof that the plugin claims, with the code that the request carried;
     /// none where this call cannot have given such a proof.
     fn proof(&self, claimed: Proof) -> Option<store::Proof> {
-        let code = || {
-            self.code
-                .clone()
-                .filter(|_| self.observed.attempt_begun)
-        };
+        let code = || self.code.clone().filter(|_| self.observed.attempt_begun);
         match claimed {
             Proof::TotpStep(step) => Some(store::Proof::TotpStep {
                 step,

@@ -102,10 +102,9 @@ async fn read(request: Request) -> Result<handler::Request, Answer> {
     let body = Bytes::from_request(request, &())
         .await
         .map_err(|rejection| match rejection.status() {
-            status @ StatusCode::PAYLOAD_TOO_LARGE => Answer::invalid_params(
-                status,
-                &format!("the body is longer than {MAX_BODY} bytes"),
-            ),
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                Answer::invalid_params(status, &format!("the body is longer than {MAX_BODY} bytes"))
+            }
             _ => Answer::invalid_params(StatusCode::BAD_REQUEST, "the body ended early"),
         })?;
     Ok(handler::Request {
@@ -133,7 +132,9 @@ fn optional(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
         return Err(format!("the header {name} is repeated"));
     }
     if value.len() > MAX_HEADER {
-        return Err(format!("the header {name} is longer than {MAX_HEADER} bytes"));
+        return Err(format!(
+            "the header {name} is longer than {MAX_HEADER} bytes"
+        ));
     }
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => Ok(Some(text.to_owned())),

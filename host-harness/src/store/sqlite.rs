@@ -4,7 +4,7 @@
 //! overwritten (`secure_delete`), and only the owner may read the file.
 
 use super::{
-    AuditRecord, Attempt, Caller, Decision, EDIT_OTHER_USER_TOTP, NewUser, NewWorkspace, Proof,
+    Attempt, AuditRecord, Caller, Decision, EDIT_OTHER_USER_TOTP, NewUser, NewWorkspace, Proof,
     Receipt, Refusal, Reset, Result, Selector, Settings, Store, StoreError, Target, TotpFactor,
     User,
 };
@@ -92,7 +92,10 @@ impl Sqlite {
     ) -> Result<T> {
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % READERS;
         let reader = self.readers.get(turn).unwrap_or(&self.writer);
-        reader.call(|connection| query(connection)).await.map_err(fault)
+        reader
+            .call(|connection| query(connection))
+            .await
+            .map_err(fault)
     }
 
     async fn write<T: Send + 'static>(
@@ -204,7 +207,8 @@ impl Store for Sqlite {
 
     async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>> {
         let workspace = workspace.to_owned();
-        self.read(move |db| find_user(db, &workspace, &selector)).await
+        self.read(move |db| find_user(db, &workspace, &selector))
+            .await
     }
 
     async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool> {
@@ -468,10 +472,7 @@ fn count_failure(
 }
 
 /// The one effect. A refusal leaves before the first change.
-fn commit(
-    tx: &Transaction<'_>,
-    reset: &Reset,
-) -> SqlResult<std::result::Result<Receipt, Refusal>> {
+fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<Receipt, Refusal>> {
     let workspace = reset.workspace.as_str();
     let target = match &reset.target {
         Target::Caller => &reset.caller.id,
@@ -540,10 +541,8 @@ fn spend(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<(
             if totp.last_step.is_some_and(|last| *step <= last) {
                 return Ok(Err(Refusal::Replayed));
             }
-            tx.prepare_cached(
-                "UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2",
-            )?
-            .execute(params![workspace, caller, step.cast_signed()])?;
+            tx.prepare_cached("UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2")?
+                .execute(params![workspace, caller, step.cast_signed()])?;
             Ok(Ok(()))
         }
         Proof::BackupCode(code) => {

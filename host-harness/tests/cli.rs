@@ -1,0 +1,170 @@
+//! The command as an operator meets it: what it says when it cannot start, and
+//! that it stops when told.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn host_harness() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn plugin() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm")
+}
+
+/// One line that says what is wrong and how to mend it, and exit code 1.
+fn refuses(mut command: Command, expected: &[&str]) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stdout.is_empty());
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+    for part in expected {
+        assert!(stderr.contains(part), "{stderr} lacks {part}");
+    }
+}
+
+#[test]
+fn a_missing_or_wrong_plugin_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.wasm");
+    let wrong = folder.path().join("wrong.wasm");
+    std::fs::write(&wrong, "not a component").unwrap();
+    for (path, problem) in [
+        (&missing, "No such file"),
+        (&wrong, "it is not a component that this host can run"),
+        (&folder.path().to_owned(), "Is a directory"),
+    ] {
+        for subcommand in ["demo", "serve"] {
+            let mut command = host_harness();
+            command.arg(subcommand).arg("--plugin").arg(path);
+            if subcommand == "serve" {
+                command.args(["--store", "store.sqlite"]);
+            }
+            let path = path.to_str().unwrap();
+            refuses(
+                command,
+                &["cannot load the plugin", path, problem, "cargo xtask build"],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_busy_port_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = host_harness();
+    command
+        .args(["demo", "--listen", &address, "--plugin"])
+        .arg(plugin());
+    refuses(command, &["cannot listen on", &address, "--listen"]);
+}
+
+#[test]
+fn an_unreadable_store_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.sqlite");
+    let wrong = folder.path().join("wrong.sqlite");
+    let empty = folder.path().join("empty.sqlite");
+    std::fs::write(
+        &wrong,
+        "this is no database, however long it is, and it is long",
+    )
+    .unwrap();
+    std::fs::write(&empty, "").unwrap();
+    for (path, problem) in [
+        (&missing, "unable to open database file"),
+        (&wrong, "file is not a database"),
+        (&empty, "has no workspace"),
+    ] {
+        let mut command = host_harness();
+        command
+            .arg("serve")
+            .arg("--plugin")
+            .arg(plugin())
+            .arg("--store")
+            .arg(path);
+        refuses(
+            command,
+            &[path.to_str().unwrap(), problem, "host-harness demo --data"],
+        );
+    }
+    assert!(!missing.exists());
+}
+
+#[test]
+fn credentials_that_are_none_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("credentials.json"), "{").unwrap();
+    let mut command = host_harness();
+    command
+        .arg("demo")
+        .arg("--plugin")
+        .arg(plugin())
+        .arg("--data")
+        .arg(folder.path());
+    refuses(command, &["credentials.json"]);
+}
+
+/// The first line on standard output is all of it, and the same workspace is
+/// shown again after a stop by signal.
+#[test]
+fn the_demonstration_prints_one_line_of_json_and_stops_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shown = Vec::new();
+    for signal in ["TERM", "INT"] {
+        let mut command = host_harness();
+        command
+            .args(["demo", "--json", "--listen", "127.0.0.1:0", "--plugin"])
+            .arg(plugin())
+            .arg("--data")
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = output.next().unwrap().unwrap();
+        let mut line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let url = line.as_object_mut().unwrap().remove("url").unwrap();
+        assert!(url.as_str().unwrap().starts_with("http://127.0.0.1:"));
+        shown.push(line);
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(output.next().is_none());
+    }
+    assert_eq!(shown.first(), shown.last());
+    let users = shown
+        .first()
+        .unwrap()
+        .get("users")
+        .unwrap()
+        .as_object()
+        .unwrap();
+    let mut names: Vec<_> = users.keys().collect();
+    names.sort();
+    assert_eq!(names, ["admin", "alice", "bob", "moderator"]);
+    for user in users.values() {
+        let keys: Vec<_> = user.as_object().unwrap().keys().collect();
+        assert_eq!(
+            keys,
+            ["userId", "username", "password", "authToken", "totpSecret"]
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! The package in `wit/`: what a reader of it alone must find.
+
+use std::path::Path;
+use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId};
+
+/// The case that stands for those of later versions; the world's documentation
+/// explains it.
+const GROWS: &str = "other";
+
+/// The world that the plugin targets.
+pub fn world() -> (Resolve, WorldId) {
+    let (resolve, package) = package();
+    let world = resolve
+        .select_world(&[package], Some("reset-totp-plugin"))
+        .unwrap();
+    (resolve, world)
+}
+
+fn package() -> (Resolve, PackageId) {
+    let mut resolve = Resolve::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (package, _) = resolve.push_path(folder).unwrap();
+    (resolve, package)
+}
+
+#[test]
+fn every_item_of_the_contract_is_documented_and_says_since_when() {
+    let (resolve, package) = package();
+    let mut bare = Vec::new();
+    let mut check = |name: &str, docs: &Docs, stability: Option<&Stability>| {
+        if docs.is_empty() {
+            bare.push(format!("{name} is not documented"));
+        }
+        if stability.is_some_and(Stability::is_unknown) {
+            bare.push(format!("{name} does not say @since"));
+        }
+    };
+    let package = resolve.packages.get(package).unwrap();
+    for (name, id) in &package.worlds {
+        let world = resolve.worlds.get(*id).unwrap();
+        check(name, &world.docs, Some(&world.stability));
+    }
+    for (name, id) in &package.interfaces {
+        let interface = resolve.interfaces.get(*id).unwrap();
+        check(name, &interface.docs, Some(&interface.stability));
+        for (function, item) in &interface.functions {
+            check(
+                &format!("{name}.{function}"),
+                &item.docs,
+                Some(&item.stability),
+            );
+        }
+        for (ty, id) in &interface.types {
+            let item = resolve.types.get(*id).unwrap();
+            check(&format!("{name}.{ty}"), &item.docs, Some(&item.stability));
+            for (part, docs) in parts(&item.kind) {
+                check(&format!("{name}.{ty}.{part}"), docs, None);
+            }
+        }
+    }
+    assert!(bare.is_empty(), "{bare:#?}");
+}
+
+/// The fields or cases of a type.
+fn parts(kind: &TypeDefKind) -> Vec<(&str, &Docs)> {
+    match kind {
+        TypeDefKind::Record(record) => record
+            .fields
+            .iter()
+            .map(|field| (field.name.as_str(), &field.docs))
+            .collect(),
+        TypeDefKind::Variant(variant) => variant
+            .cases
+            .iter()
+            .filter(|case| case.name != GROWS)
+            .map(|case| (case.name.as_str(), &case.docs))
+            .collect(),
+        TypeDefKind::Enum(cases) => cases
+            .cases
+            .iter()
+            .map(|case| (case.name.as_str(), &case.docs))
+            .collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Guests in WebAssembly text: core modules, of which a test shows only what
+//! differs from a guest that behaves. `wit/` makes components of them.
+
+use crate::contract;
+use crate::support::request;
+use host_harness::capabilities::{Call, Observed};
+use host_harness::contract::exports::chat::reset_totp::handler::Response;
+use host_harness::plugin::{Failure, Plugin};
+use host_harness::sandbox::Limits;
+use std::time::Duration;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+
+/// The answer of a guest that behaves.
+pub const ANSWER: &str = r#"{"success":false}"#;
+
+/// A core module. Its functions and what they mean:
+///
+/// - `$answer` makes an answer of a status and of where its body is, address
+///   and length; [`ANSWER`] is at address 0 and 17 bytes long.
+/// - `$totp-window`, `$begin-totp-attempt` and `$reset` are the imports.
+#[derive(Clone, Copy)]
+pub struct Guest {
+    /// Memories, tables, functions, a start function.
+    pub fields: &'static str,
+    /// Allocates `(local.get 3)` bytes for what the host gives.
+    pub realloc: &'static str,
+    /// Decides.
+    pub export: &'static str,
+}
+
+/// Answers every request with 403 and [`ANSWER`].
+impl Default for Guest {
+    fn default() -> Self {
+        Self {
+            fields: r#"(memory (export "memory") 1)"#,
+            // Address 4096 each time: no test reads two things at once.
+            realloc: "(i32.const 4096)",
+            export: "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+        }
+    }
+}
+
+impl Guest {
+    /// The guest as a component that imports what it calls and exports the
+    /// handler.
+    pub fn component(&self) -> Vec<u8> {
+        let Self {
+            fields,
+            realloc,
+            export,
+        } = self;
+        let data = ANSWER.replace('"', "\\\"");
+        let module = format!(
+            r#"(module
+  (import "chat:reset-totp/settings@0.1.0" "totp-window"
+    (func $totp-window (result i32)))
+  (import "chat:reset-totp/secrets@0.1.0" "begin-totp-attempt"
+    (func $begin-totp-attempt (param i32)))
+  (import "chat:reset-totp/secrets@0.1.0" "reset"
+    (func $reset (param i32 i64 i32 i32 i32 i32 i32)))
+  {fields}
+  (data (i32.const 0) "{data}")
+  (func $answer (param $status i32) (param $body i32) (param $length i32) (result i32)
+    (i32.store16 (i32.const 1024) (local.get $status))
+    (i32.store (i32.const 1028) (local.get $body))
+    (i32.store (i32.const 1032) (local.get $length))
+    (i32.const 1024))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
+  (func (export "chat:reset-totp/handler@0.1.0#reset-totp")
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    {export}))"#
+        );
+        let mut module = wat::parse_str(module).unwrap();
+        let (resolve, world) = contract::world();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+            .unwrap();
+        ComponentEncoder::default()
+            .module(&module)
+            .unwrap()
+            .encode()
+            .unwrap()
+    }
+
+    pub fn plugin(&self) -> Plugin {
+        Plugin::new(&self.component(), limits()).unwrap()
+    }
+
+    /// Runs the guest for one request.
+    pub async fn run(&self, call: Call) -> (Result<Response, Failure>, Observed) {
+        run(&self.plugin(), call).await
+    }
+}
+
+/// Runs a plugin for one request.
+pub async fn run(plugin: &Plugin, call: Call) -> (Result<Response, Failure>, Observed) {
+    plugin.reset_totp(call, &request(None, "{}")).await
+}
+
+/// The host's own, with time enough for a machine that is busy.
+pub fn limits() -> Limits {
+    Limits {
+        wall_time: Duration::from_secs(30),
+        ..Limits::default()
+    }
+}

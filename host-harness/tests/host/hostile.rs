@@ -1,0 +1,420 @@
+//! Guests that loop, grow, recurse, trap and answer nonsense: each ends with the
+//! failure that names what it did, nothing is changed, and the process goes on.
+//! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
+
+use crate::guest::{ANSWER, Guest, limits, run};
+use crate::support::{Data, now};
+use host_harness::plugin::{Failure, Plugin};
+use host_harness::sandbox::Limits;
+use host_harness::store::{Attempt, Receipt, Settings};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const LOOP: &str = "(loop $again (br $again)) (unreachable)";
+
+#[tokio::test]
+async fn a_guest_that_behaves_is_answered() {
+    let data = Data::new().await;
+    served(&data).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_never_ends_is_interrupted() {
+    let cases = [
+        (
+            "in the export",
+            Guest {
+                export: LOOP,
+                ..Guest::default()
+            },
+        ),
+        (
+            "in the start function",
+            Guest {
+                fields: r#"(memory (export "memory") 1)
+                    (func $start (loop $again (br $again))) (start $start)"#,
+                ..Guest::default()
+            },
+        ),
+        (
+            "in realloc, while the host hands over the request",
+            Guest {
+                realloc: LOOP,
+                ..Guest::default()
+            },
+        ),
+        (
+            "in host calls",
+            Guest {
+                export: "(loop $again (drop (call $totp-window)) (br $again)) (unreachable)",
+                ..Guest::default()
+            },
+        ),
+    ];
+    for (name, guest) in cases {
+        let expected = "the plugin used more processor time than it may";
+        fails(name, guest, "plugin-cpu-time", expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_gets_no_more_memory_than_its_limit() {
+    let cases = [
+        (
+            "growth, then a trap",
+            Guest {
+                export: "(if (i32.eq (memory.grow (i32.const 256)) (i32.const -1))
+                           (then (unreachable)))
+                         (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+                ..Guest::default()
+            },
+        ),
+        (
+            "growth page by page",
+            Guest {
+                export: "(loop $again
+                           (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+                         (unreachable)",
+                ..Guest::default()
+            },
+        ),
+        (
+            "one page too many from the start",
+            Guest {
+                fields: r#"(memory (export "memory") 257)"#,
+                ..Guest::default()
+            },
+        ),
+        (
+            "two memories of 10 MiB",
+            Guest {
+                fields: r#"(memory (export "memory") 160) (memory 160)"#,
+                ..Guest::default()
+            },
+        ),
+        (
+            "a table that is too large from the start",
+            Guest {
+                fields: r#"(memory (export "memory") 1) (table 10001 funcref)"#,
+                ..Guest::default()
+            },
+        ),
+        (
+            "two tables of 6,000 elements",
+            Guest {
+                fields: r#"(memory (export "memory") 1)
+                    (table 6000 funcref) (table 6000 funcref)"#,
+                ..Guest::default()
+            },
+        ),
+        (
+            "a table that grows",
+            Guest {
+                fields: r#"(memory (export "memory") 1) (table $t 1 funcref)"#,
+                export: "(drop (table.grow $t (ref.null func) (i32.const 10000))) (unreachable)",
+                ..Guest::default()
+            },
+        ),
+    ];
+    for (name, guest) in cases {
+        let expected = "the plugin wanted more memory than it may have";
+        fails(name, guest, "plugin-memory", expected).await;
+    }
+}
+
+#[tokio::test]
+async fn two_instances_in_one_component_share_one_limit() {
+    let guest = Guest {
+        fields: r#"(memory (export "memory") 160)"#,
+        ..Guest::default()
+    };
+    let one = guest.component();
+    // One more section (core instances: id 2, 4 bytes): one instance, made of
+    // the core module 0 with no arguments.
+    let two = [one.as_slice(), &[2, 4, 1, 0, 0, 0]].concat();
+    let data = Data::new().await;
+    // Core module 0 is not given its imports here: wasmtime refuses to load it.
+    assert!(Plugin::new(&one, limits()).is_ok());
+    assert!(Plugin::new(&two, limits()).is_err());
+    served(&data).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_on_without_the_memory_is_answered() {
+    let data = Data::new().await;
+    let guest = Guest {
+        export: "(drop (memory.grow (i32.const 10000)))
+                 (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+        ..Guest::default()
+    };
+    let (answer, _) = guest.run(data.call("admin", None)).await;
+    assert_eq!(answer.unwrap().body, ANSWER);
+}
+
+#[tokio::test]
+async fn a_guest_that_recurses_without_end_exhausts_only_its_own_stack() {
+    let guest = Guest {
+        fields: r#"(memory (export "memory") 1) (func $deeper (call $deeper))"#,
+        export: "(call $deeper) (unreachable)",
+        ..Guest::default()
+    };
+    let expected = "the plugin exhausted its stack";
+    fails("recursion", guest, "plugin-stack", expected).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_breaks_the_rules_is_trapped() {
+    let cases = [
+        ("unreachable", "(unreachable)", "unreachable"),
+        (
+            "a body that is not UTF-8",
+            "(i32.store8 (i32.const 0) (i32.const 0xff))
+             (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+            "utf-8",
+        ),
+        (
+            "a body out of bounds",
+            "(call $answer (i32.const 403) (i32.const 65530) (i32.const 17))",
+            "out of bounds",
+        ),
+        (
+            "a body whose end overflows",
+            "(call $answer (i32.const 403) (i32.const 65530) (i32.const -1))",
+            "out of bounds",
+        ),
+        (
+            "an answer out of bounds",
+            "(i32.const 65530)",
+            "out of bounds",
+        ),
+        ("an answer askew", "(i32.const 1025)", "aligned"),
+    ];
+    for (name, export, reason) in cases {
+        let guest = Guest {
+            export,
+            ..Guest::default()
+        };
+        fails(name, guest, "plugin-trap", reason).await;
+    }
+}
+
+#[tokio::test]
+async fn a_realloc_that_points_nowhere_traps_the_guest() {
+    let guest = Guest {
+        realloc: "(i32.const 65535)",
+        ..Guest::default()
+    };
+    fails("realloc", guest, "plugin-trap", "realloc").await;
+}
+
+#[tokio::test]
+async fn an_answer_outside_the_contract_is_refused() {
+    const STATUS: &str = "its status";
+    let cases = [
+        (
+            "status 500",
+            "(call $answer (i32.const 500) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "status 301",
+            "(call $answer (i32.const 301) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "status 201",
+            "(call $answer (i32.const 201) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "status 0",
+            "(call $answer (i32.const 0) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "status 200 without a reset",
+            "(call $answer (i32.const 200) (i32.const 0) (i32.const 17))",
+            "its status does not say whether a reset was committed",
+        ),
+        (
+            "a body of 100 KB",
+            "(drop (memory.grow (i32.const 2)))
+             (call $answer (i32.const 403) (i32.const 0) (i32.const 100000))",
+            "its body is too long",
+        ),
+        (
+            "a body that is not JSON",
+            "(call $answer (i32.const 403) (i32.const 0) (i32.const 16))",
+            "its body is not JSON",
+        ),
+        (
+            "an empty body",
+            "(call $answer (i32.const 403) (i32.const 0) (i32.const 0))",
+            "its body is not JSON",
+        ),
+    ];
+    for (name, export, problem) in cases {
+        let guest = Guest {
+            export,
+            ..Guest::default()
+        };
+        let text = format!("the plugin gave an answer that the contract does not allow: {problem}");
+        fails(name, guest, "plugin-bad-answer", &text).await;
+    }
+}
+
+/// RFC 4226 section 7.3 and Vikunja's CVE-2026-35597: a counter that rolls back
+/// with the request counts nothing.
+#[tokio::test]
+async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let guest = Guest {
+        export: "(call $begin-totp-attempt (i32.const 2048)) (unreachable)",
+        // Key and hashes get a place each.
+        realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
+                  (global.get $next)",
+        fields: r#"(memory (export "memory") 1) (global $next (mut i32) (i32.const 4096))"#,
+    };
+    let (answer, observed) = guest.run(data.call("admin", None)).await;
+    assert_eq!(answer.unwrap_err().code(), "plugin-trap");
+    assert!(observed.attempt_begun);
+    assert_eq!(
+        before.changes(&data.dump()),
+        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"
+    );
+    served(&data).await;
+}
+
+#[tokio::test]
+async fn a_reset_stays_committed_when_the_guest_traps_after_it() {
+    let cases = [
+        ("(unreachable)", "plugin-trap"),
+        (
+            "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+            "plugin-bad-answer",
+        ),
+    ];
+    for (end, code) in cases {
+        // With second factors off, no proof (case 4) is needed for the caller's
+        // own (case 0).
+        let data = Data::with(Settings {
+            two_factor_enabled: false,
+            ..Settings::default()
+        })
+        .await;
+        let export = format!(
+            "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
+                          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
+             {end}"
+        );
+        let guest = Guest {
+            export: export.leak(),
+            ..Guest::default()
+        };
+        let (answer, observed) = guest.run(data.call("alice", None)).await;
+        assert_eq!(answer.unwrap_err().code(), code);
+        assert_eq!(observed.committed, Some(Receipt::Removed));
+        assert!(!data.store.has_totp("acme", "alice").await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_guest_that_loops_keeps_no_other_call_from_its_answer() {
+    let data = Data::new().await;
+    let looping = Guest {
+        export: LOOP,
+        ..Guest::default()
+    };
+    let (looping, behaving) = (looping.plugin(), Guest::default().plugin());
+    let ends = Mutex::new(Vec::new());
+    let start = Instant::now();
+    let end = async |name, plugin| {
+        let (answer, _) = run(plugin, data.call("admin", None)).await;
+        let code = answer.map_or_else(|failure| failure.code(), |_| "answered");
+        ends.lock().unwrap().push((name, code));
+    };
+    // Polled in this order: the loop is running before the other call begins.
+    tokio::join!(end("looping", &looping), end("behaving", &behaving));
+    assert_eq!(
+        *ends.lock().unwrap(),
+        [("behaving", "answered"), ("looping", "plugin-cpu-time")]
+    );
+    // Its budget is 50 ms; a machine that is busy may make more of it.
+    assert!(start.elapsed() < limits().wall_time / 2);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
+    let data = Data::new().await;
+    let plugin = Plugin::new(
+        &attempting().component(),
+        Limits {
+            wall_time: Duration::from_millis(200),
+            ..limits()
+        },
+    )
+    .unwrap();
+    let lock = data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (answer, _) = run(&plugin, data.call("admin", None)).await;
+    let failure = answer.unwrap_err();
+    assert!(matches!(failure, Failure::WallTime));
+    assert_eq!(failure.code(), "plugin-wall-time");
+    assert_eq!(failure.to_string(), "the call took longer than it may");
+    lock.execute_batch("ROLLBACK").unwrap();
+    let attempt = data.store.begin_totp_attempt("acme", "admin", now()).await;
+    assert!(matches!(attempt.unwrap(), Attempt::Begun(_)));
+    served(&data).await;
+}
+
+#[tokio::test]
+async fn a_call_ends_where_the_store_fails() {
+    let data = Data::new().await;
+    data.edit("DROP TABLE failed_attempt");
+    let before = data.dump();
+    let (answer, observed) = attempting().run(data.call("admin", None)).await;
+    let failure = answer.unwrap_err();
+    assert!(matches!(failure, Failure::Store(_)));
+    assert_eq!(failure.code(), "host-store");
+    let text = failure.to_string();
+    assert!(
+        text.starts_with("the store failed: no such table: failed_attempt"),
+        "{text}"
+    );
+    assert!(!observed.attempt_begun);
+    assert_eq!(before.changes(&data.dump()), "");
+    served(&data).await;
+}
+
+/// Begins an attempt, and answers.
+fn attempting() -> Guest {
+    Guest {
+        fields: r#"(memory (export "memory") 1) (global $next (mut i32) (i32.const 4096))"#,
+        realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
+                  (global.get $next)",
+        export: "(call $begin-totp-attempt (i32.const 2048))
+                 (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+    }
+}
+
+/// The guest ends so, changes nothing, and the process goes on.
+async fn fails(name: &str, guest: Guest, code: &str, text: &str) {
+    let data = Data::new().await;
+    let before = data.dump();
+    let (answer, observed) = guest.run(data.call("admin", None)).await;
+    let failure = answer.unwrap_err();
+    assert_eq!(failure.code(), code, "{name}: {failure}");
+    assert!(failure.to_string().contains(text), "{name}: {failure}");
+    assert!(!failure.to_string().contains('\n'), "{name}: {failure}");
+    assert_eq!(observed.committed, None, "{name}");
+    assert_eq!(before.changes(&data.dump()), "", "{name}");
+    served(&data).await;
+}
+
+/// A guest that behaves gets its answer.
+async fn served(data: &Data) {
+    let (answer, _) = Guest::default().run(data.call("admin", None)).await;
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (403, ANSWER));
+}

@@ -1,0 +1,15 @@
+//! The host held to its promises: against guests that are hostile, plugins that
+//! lie, the built component, and the store's transactions.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it needs is not there"
+)]
+
+mod component;
+mod contract;
+mod guest;
+mod hostile;
+mod lies;
+mod loading;
+mod store;
+mod support;

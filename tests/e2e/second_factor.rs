@@ -1,0 +1,247 @@
+//! The caller's second factor: right once, and for a while.
+
+use crate::support::{ADMIN, ALICE, BACKUP_CODES, BOB, Server};
+use std::time::Duration;
+
+const STEP: Duration = Duration::from_secs(30);
+
+/// RFC 6238 section 5.2, OWASP ASVS 5.0 V6.5.1. The answer is that of a wrong
+/// code.
+#[tokio::test]
+async fn a_code_is_accepted_once() {
+    let server = Server::start().await;
+    let code = server.code(ADMIN);
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+    for target in ["aliceId", "bobId"] {
+        let again = server
+            .post(ADMIN)
+            .code(&code)
+            .json(&format!(r#"{{"userId":"{target}"}}"#))
+            .send()
+            .await;
+        assert_eq!(
+            again.text(),
+            r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"totp","codeGenerated":false}}"#
+        );
+    }
+    assert_eq!(
+        server.audit(),
+        [
+            "adminId aliceId reset -",
+            "adminId aliceId replayed totp-invalid",
+            "adminId bobId replayed totp-invalid"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_code_older_than_the_last_accepted_one_is_refused() {
+    let server = Server::start().await;
+    let named = |code: String, target: &str| {
+        let body = format!(r#"{{"userId":"{target}"}}"#);
+        server.post(ADMIN).code(code).json(&body).send()
+    };
+    assert_eq!(named(server.code_at(ADMIN, 1), "aliceId").await.status, 200);
+    assert_eq!(named(server.code_at(ADMIN, 0), "bobId").await.status, 400);
+    assert_eq!(named(server.code_at(ADMIN, 1), "bobId").await.status, 400);
+    server.advance(STEP);
+    assert_eq!(named(server.code_at(ADMIN, 1), "bobId").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_allows_no_reuse() {
+    let server = Server::start().await;
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+    for _ in 0..3 {
+        server.set_clock_back(STEP);
+        assert_eq!(server.reset(BOB).send().await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_window_of_one_step_is_accepted_from_its_first_to_its_last_second() {
+    for into_step in [0, 29] {
+        for (steps, status) in [(-2, 400), (-1, 200), (0, 200), (1, 200), (2, 400)] {
+            let server = Server::start().await;
+            server.advance(Duration::from_secs(into_step));
+            let code = server.code_at(ADMIN, steps);
+            let answer = server
+                .post(ADMIN)
+                .code(code)
+                .json(r#"{"userId":"aliceId"}"#);
+            assert_eq!(
+                answer.send().await.status,
+                status,
+                "{into_step} s, {steps} steps"
+            );
+        }
+    }
+}
+
+/// Gitea CVE-2026-20779: read, check and write of the spent step must be one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_parallel_requests_with_one_code_one_succeeds() {
+    let server = Server::start().await;
+    let code = server.code(ADMIN);
+    parallel(&server, &code).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_parallel_requests_with_one_backup_code_one_succeeds() {
+    let server = Server::start().await;
+    parallel(&server, BACKUP_CODES[0]).await;
+}
+
+async fn parallel(server: &Server, code: &str) {
+    let named = [r#"{"userId":"aliceId"}"#, r#"{"userId":"bobId"}"#];
+    let calls = (0..64).map(|i| server.post(ADMIN).code(code).json(named[i % 2]).send());
+    let mut succeeded = 0;
+    for answer in all(calls).await {
+        match answer.status.as_u16() {
+            200 => succeeded += 1,
+            400 => (),
+            other => panic!("{other}: {}", answer.body),
+        }
+    }
+    assert_eq!(succeeded, 1);
+    let removed = 6 - server.dump()["totp"].len();
+    assert_eq!(removed, 1);
+}
+
+async fn all<T>(futures: impl Iterator<Item: Future<Output = T>>) -> Vec<T> {
+    let mut pending: Vec<_> = futures.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = pending.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, slot) in pending.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *slot = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn a_backup_code_works_once() {
+    let server = Server::start().await;
+    for (code, target, status) in [
+        (BACKUP_CODES[0], "aliceId", 200),
+        (BACKUP_CODES[0], "bobId", 400),
+        ("abcd2345", "bobId", 400),
+        (BACKUP_CODES[1], "bobId", 200),
+    ] {
+        let body = format!(r#"{{"userId":"{target}"}}"#);
+        let answer = server.post(ADMIN).code(code).json(&body).send().await;
+        assert_eq!(answer.status, status, "{code} {target}");
+    }
+}
+
+/// A proof is spent by the reset that it authorises, and by nothing else.
+#[tokio::test]
+async fn a_refused_request_spends_no_code() {
+    let server = Server::start().await;
+    for code in [server.code(ADMIN), BACKUP_CODES[0].to_owned()] {
+        for (target, status) in [("nobodyId", 400), ("carolId", 200)] {
+            let body = format!(r#"{{"userId":"{target}"}}"#);
+            let answer = server.post(ADMIN).code(&code).json(&body).send().await;
+            assert_eq!(answer.status, status, "{target}");
+        }
+    }
+}
+
+const LOCKED: &str = r#"400 {"success":false,"error":"TOTP Maximun Failed Attempts Reached [totp-max-attempts]","errorType":"totp-max-attempts","details":{"method":"totp","codeGenerated":false}}"#;
+
+/// NIST SP 800-63B section 5.2.2. Vikunja CVE-2026-35597: the count must
+/// outlive the refused request; here it outlives the process, too.
+#[tokio::test]
+async fn after_five_failures_the_right_code_is_refused_until_the_lock_ends() {
+    let mut server = Server::start().await;
+    for attempt in 1..=5 {
+        let wrong = server.post(ADMIN).code("000000").json("{}").send().await;
+        assert!(
+            wrong.body.contains("totp-invalid"),
+            "{attempt}: {}",
+            wrong.body
+        );
+    }
+    assert_eq!(server.reset(ALICE).send().await.text(), LOCKED);
+    server = server.restart().await;
+    server.advance(Duration::from_millis(29_999));
+    assert_eq!(server.reset(ALICE).send().await.text(), LOCKED);
+    assert_eq!(
+        server.audit().last().unwrap(),
+        "adminId - locked totp-max-attempts"
+    );
+    server.advance(Duration::from_millis(1));
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn every_further_failure_doubles_the_lock_up_to_an_hour() {
+    let server = Server::start().await;
+    let wrong = || server.post(ADMIN).code("000000").json("{}").send();
+    for _ in 1..5 {
+        assert!(wrong().await.body.contains("totp-invalid"));
+    }
+    for lock in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+        assert!(wrong().await.body.contains("totp-invalid"));
+        server.advance(Duration::from_secs(lock) - Duration::from_millis(1));
+        assert_eq!(wrong().await.text(), LOCKED, "{lock}");
+        server.advance(Duration::from_millis(1));
+    }
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn success_clears_the_count() {
+    let server = Server::start().await;
+    for target in [ALICE, BOB] {
+        for _ in 0..4 {
+            let wrong = server.post(ADMIN).code("000000").json("{}").send().await;
+            assert!(wrong.body.contains("totp-invalid"));
+        }
+        assert_eq!(server.reset(target).send().await.status, 200);
+        server.advance(STEP);
+    }
+}
+
+/// Keycloak CVE-2024-4629: parallel guesses must not all read the count before
+/// one writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_parallel_guesses_five_are_looked_at() {
+    let server = Server::start().await;
+    let guesses = (0..64).map(|_| server.post(ADMIN).code("000000").json("{}").send());
+    let answers = all(guesses).await;
+    let looked_at = answers
+        .iter()
+        .filter(|a| a.body.contains("totp-invalid"))
+        .count();
+    let locked = answers.iter().filter(|a| a.text() == LOCKED).count();
+    assert_eq!((looked_at, locked), (5, 59));
+}
+
+#[tokio::test]
+async fn one_callers_failures_do_not_lock_another() {
+    let server = Server::start().await;
+    for _ in 0..6 {
+        server.post(ALICE).code("000000").json("{}").send().await;
+    }
+    assert_eq!(
+        server
+            .post(ALICE)
+            .code(server.code(ALICE))
+            .send()
+            .await
+            .text(),
+        LOCKED
+    );
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+}
