@@ -19,7 +19,7 @@ use crate::body::{self, InvalidParams, Subject};
 use crate::second_factor::{Code, matching_backup_code, matching_step};
 
 /// The permission to remove another member's TOTP factor.
-pub const PERMISSION: &str = "edit-other-user-totp";
+pub const EDIT_OTHER_USER_TOTP: &str = "edit-other-user-totp";
 
 /// What the host lends: the imports of `wit/`, each documented there.
 pub trait Host {
@@ -67,7 +67,9 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
     };
     let target = match subject {
         Subject::Caller => Target::Caller,
-        Subject::Member(_) if !host.caller_has(PERMISSION) => return Err(Refusal::NotAllowed),
+        Subject::Member(_) if !host.caller_has(EDIT_OTHER_USER_TOTP) => {
+            return Err(Refusal::NotAllowed);
+        }
         Subject::Member(_) if !enabled => return Err(Refusal::TwoFactorNotEnabled),
         Subject::Member(selectors) => Target::User(find(host, &selectors)?.id),
     };

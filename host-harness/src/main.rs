@@ -136,12 +136,12 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     let url = url(&listener)?;
     let store: Arc<dyn Store> = Arc::new(store);
     if json {
-        println!("{}", json!({"url": url, "users": credentials}));
+        show(&json!({"url": url, "users": credentials}).to_string())?;
     } else {
         let guide = Guide::new(url, store.clone(), credentials)?;
-        guide.print().await?;
+        show(&guide.text().await?)?;
         if std::io::stdin().is_terminal() {
-            guide.print_again_on_enter()?;
+            guide.show_call_on_enter()?;
         }
     }
     serve(listener, app(store, plugin), stop).await?;
@@ -181,25 +181,23 @@ impl Guide {
         })
     }
 
-    async fn print(&self) -> anyhow::Result<()> {
-        println!("Serving {}\n", self.url);
-        println!(
-            "{} loses her phone. The administrator resets her TOTP:\n",
-            self.alice.username
-        );
-        println!("{}\n", self.curl().await?);
-        println!(
-            "A code is accepted once. {} The administrator's TOTP secret, for an\n\
-             authenticator app, is {}. Ctrl-C stops.\n",
-            if std::io::stdin().is_terminal() {
-                "Press Enter for this call with the next code."
-            } else {
-                "The app shows the next one every 30 seconds."
-            },
+    async fn text(&self) -> anyhow::Result<String> {
+        let next = if std::io::stdin().is_terminal() {
+            "Press Enter for this call with the next code."
+        } else {
+            "An authenticator app shows the next one every 30 seconds."
+        };
+        Ok(format!(
+            "Serving {}\n\n\
+             {} has lost her phone. The administrator resets her TOTP:\n\n\
+             {}\n\n\
+             A code is accepted once. {next}\n\
+             The administrator's TOTP secret is {}. Ctrl-C stops.\n",
+            self.url,
+            self.alice.username,
+            self.curl().await?,
             self.admin.totp_secret
-        );
-        std::io::stdout().flush()?;
-        Ok(())
+        ))
     }
 
     /// The documented call, with the first code that is not used yet. A code is
@@ -227,18 +225,27 @@ impl Guide {
     }
 
     /// Shows the call with a fresh code whenever Enter is pressed.
-    fn print_again_on_enter(self) -> anyhow::Result<()> {
+    fn show_call_on_enter(self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().spawn(move || {
             for _line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                match runtime.block_on(self.curl()) {
-                    Ok(call) => println!("{call}\n"),
-                    Err(error) => eprintln!("host-harness: {error:#}"),
+                let shown = runtime
+                    .block_on(self.curl())
+                    .and_then(|call| show(&format!("{call}\n")));
+                if let Err(error) = shown {
+                    eprintln!("host-harness: {error:#}");
                 }
             }
         })?;
         Ok(())
     }
+}
+
+/// Writes to standard output at once.
+fn show(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}")?;
+    Ok(output.flush()?)
 }
 
 fn app(store: Arc<dyn Store>, plugin: Plugin) -> App {
