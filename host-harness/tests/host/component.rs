@@ -1,1 +1,104 @@
-//! TODO
+//! The built component: what it asks of a host, how large it is, and one call.
+
+use crate::contract;
+use crate::guest::limits;
+use crate::support::{ACME, Data, admin_code, request};
+use host_harness::plugin::Plugin;
+use host_harness::store::Receipt;
+use std::path::Path;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Largest plugin that is worth its promise, in bytes.
+const MAX_BYTES: usize = 100_000;
+
+/// The built plugin.
+pub(crate) fn plugin_bytes() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
+    let bytes = std::fs::read(path);
+    assert!(bytes.is_ok(), "run `cargo xtask build` first");
+    bytes.unwrap()
+}
+
+#[test]
+fn its_imports_and_exports_are_these() {
+    let engine = Engine::default();
+    let component = Component::from_binary(&engine, &plugin_bytes()).unwrap();
+    let ty = component.component_type();
+    let imports: Vec<_> = ty.imports(&engine).map(|(name, _)| name).collect();
+    let exports: Vec<_> = ty.exports(&engine).map(|(name, _)| name).collect();
+    assert_eq!(
+        imports,
+        [
+            "wasi:clocks/wall-clock@0.2.0",
+            "chat:reset-totp/users@0.1.0",
+            "chat:reset-totp/permissions@0.1.0",
+            "chat:reset-totp/settings@0.1.0",
+            "chat:reset-totp/secrets@0.1.0",
+        ]
+    );
+    assert_eq!(exports, ["chat:reset-totp/handler@0.1.0"]);
+}
+
+#[test]
+fn it_targets_the_world() {
+    let (resolve, world) = contract::world();
+    wit_component::targets(&resolve, world, &plugin_bytes(), false).unwrap();
+}
+
+#[test]
+fn it_is_smaller_than_a_tenth_of_a_megabyte() {
+    let size = plugin_bytes().len();
+    assert!(size < MAX_BYTES, "{size} bytes");
+}
+
+#[test]
+fn it_does_not_say_where_it_was_built() {
+    let bytes = plugin_bytes();
+    for folder in ["/root", "/home", "/work"] {
+        let found = bytes
+            .windows(folder.len())
+            .any(|window| window == folder.as_bytes());
+        assert!(!found, "it holds {folder}");
+    }
+}
+
+#[tokio::test]
+async fn it_removes_a_members_factor() {
+    let data = Data::new().await;
+    let plugin = Plugin::new(&plugin_bytes(), limits()).unwrap();
+    let code = admin_code();
+    let request = request(Some(&code), r#"{"userId":"alice"}"#);
+    let call = data.call("admin", Some(&code));
+    let (answer, observed) = plugin.reset_totp(call, &request).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, r#"{"success":true}"#);
+    assert_eq!(observed.committed, Some(Receipt::Removed));
+    assert_eq!(observed.target.as_deref(), Some("alice"));
+    assert!(!data.store.has_totp(ACME, "alice").await.unwrap());
+
+    // The same code again (RFC 6238 section 5.2).
+    let before = data.dump();
+    let call = data.call("admin", Some(&code));
+    let (answer, observed) = plugin.reset_totp(call, &request).await;
+    assert_eq!(answer.unwrap().status, 400);
+    assert!(observed.replayed);
+    assert_eq!(
+        before.changes(&data.dump()),
+        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"
+    );
+}
+
+#[tokio::test]
+async fn it_asks_for_a_code_and_changes_nothing() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let plugin = Plugin::new(&plugin_bytes(), limits()).unwrap();
+    let request = request(None, r#"{"userId":"alice"}"#);
+    let (answer, _) = plugin.reset_totp(data.call("admin", None), &request).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("totp-required"), "{}", answer.body);
+    assert_eq!(before.changes(&data.dump()), "");
+}

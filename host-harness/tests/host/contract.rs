@@ -8,7 +8,7 @@ use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId};
 const GROWS: &str = "other";
 
 /// The world that the plugin targets.
-pub fn world() -> (Resolve, WorldId) {
+pub(crate) fn world() -> (Resolve, WorldId) {
     let (resolve, package) = package();
     let world = resolve
         .select_world(&[package], Some("reset-totp-plugin"))

@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 
 const LOOP: &str = "(loop $again (br $again)) (unreachable)";
 
+/// Resets the caller's own factor (target 0) without proof (proof 4), and traps.
+const RESET_OWN: &str = "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
+    (unreachable)";
+
 #[tokio::test]
 async fn a_guest_that_behaves_is_answered() {
     let data = Data::new().await;
@@ -124,19 +129,32 @@ async fn a_guest_gets_no_more_memory_than_its_limit() {
 
 #[tokio::test]
 async fn two_instances_in_one_component_share_one_limit() {
-    let guest = Guest {
+    let small = with_another_memory(&Guest::default());
+    let (answer, _) = run(&small, Data::new().await.call("admin", None)).await;
+    assert_eq!(answer.unwrap().body, ANSWER);
+
+    let large = with_another_memory(&Guest {
         fields: r#"(memory (export "memory") 160)"#,
         ..Guest::default()
-    };
-    let one = guest.component();
-    // One more section (core instances: id 2, 4 bytes): one instance, made of
-    // the core module 0 with no arguments.
-    let two = [one.as_slice(), &[2, 4, 1, 0, 0, 0]].concat();
-    let data = Data::new().await;
-    // Core module 0 is not given its imports here: wasmtime refuses to load it.
-    assert!(Plugin::new(&one, limits()).is_ok());
-    assert!(Plugin::new(&two, limits()).is_err());
-    served(&data).await;
+    });
+    let expected = "the plugin wanted more memory than it may have";
+    fails_as(&large, "two instances", "plugin-memory", expected).await;
+}
+
+/// The guest, and in the same component an instance of a second core module
+/// that has 10 MiB, too.
+fn with_another_memory(guest: &Guest<'_>) -> Plugin {
+    let module = wat::parse_str("(module (memory 160))").unwrap();
+    let size = u8::try_from(module.len()).unwrap();
+    let component = [
+        guest.component(),
+        // Section 1 is a core module. `wit-component` has made three before it.
+        vec![1, size],
+        module,
+        // Section 2, of 4 bytes, is 1 core instance: of module 3, without imports.
+        vec![2, 4, 1, 0, 3, 0],
+    ];
+    Plugin::new(&component.concat(), limits()).unwrap()
 }
 
 #[tokio::test]
@@ -184,7 +202,7 @@ async fn a_guest_that_breaks_the_rules_is_trapped() {
         ),
         (
             "an answer out of bounds",
-            "(i32.const 65530)",
+            "(i32.const 65532)",
             "out of bounds",
         ),
         ("an answer askew", "(i32.const 1025)", "aligned"),
@@ -239,7 +257,7 @@ async fn an_answer_outside_the_contract_is_refused() {
         (
             "a body of 100 KB",
             "(drop (memory.grow (i32.const 2)))
-             (call $answer (i32.const 403) (i32.const 0) (i32.const 100000))",
+             (call $answer (i32.const 403) (i32.const 65536) (i32.const 100000))",
             "its body is too long",
         ),
         (
@@ -271,10 +289,7 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
     let before = data.dump();
     let guest = Guest {
         export: "(call $begin-totp-attempt (i32.const 2048)) (unreachable)",
-        // Key and hashes get a place each.
-        realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
-                  (global.get $next)",
-        fields: r#"(memory (export "memory") 1) (global $next (mut i32) (i32.const 4096))"#,
+        ..Guest::default()
     };
     let (answer, observed) = guest.run(data.call("admin", None)).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
@@ -288,35 +303,19 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
 
 #[tokio::test]
 async fn a_reset_stays_committed_when_the_guest_traps_after_it() {
-    let cases = [
-        ("(unreachable)", "plugin-trap"),
-        (
-            "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
-            "plugin-bad-answer",
-        ),
-    ];
-    for (end, code) in cases {
-        // With second factors off, no proof (case 4) is needed for the caller's
-        // own (case 0).
-        let data = Data::with(Settings {
-            two_factor_enabled: false,
-            ..Settings::default()
-        })
-        .await;
-        let export = format!(
-            "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
-                          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
-             {end}"
-        );
-        let guest = Guest {
-            export: export.leak(),
-            ..Guest::default()
-        };
-        let (answer, observed) = guest.run(data.call("alice", None)).await;
-        assert_eq!(answer.unwrap_err().code(), code);
-        assert_eq!(observed.committed, Some(Receipt::Removed));
-        assert!(!data.store.has_totp("acme", "alice").await.unwrap());
-    }
+    let data = Data::with(Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    })
+    .await;
+    let guest = Guest {
+        export: RESET_OWN,
+        ..Guest::default()
+    };
+    let (answer, observed) = guest.run(data.call("alice", None)).await;
+    assert_eq!(answer.unwrap_err().code(), "plugin-trap");
+    assert_eq!(observed.committed, Some(Receipt::Removed));
+    assert!(!data.store.has_totp("acme", "alice").await.unwrap());
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -347,14 +346,7 @@ async fn a_guest_that_loops_keeps_no_other_call_from_its_answer() {
 #[tokio::test]
 async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let data = Data::new().await;
-    let plugin = Plugin::new(
-        &attempting().component(),
-        Limits {
-            wall_time: Duration::from_millis(200),
-            ..limits()
-        },
-    )
-    .unwrap();
+    let plugin = impatient(&attempting());
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (answer, _) = run(&plugin, data.call("admin", None)).await;
@@ -366,6 +358,33 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let attempt = data.store.begin_totp_attempt("acme", "admin", now()).await;
     assert!(matches!(attempt.unwrap(), Attempt::Begun(_)));
     served(&data).await;
+}
+
+/// What was answered as failed does not happen afterwards.
+#[tokio::test]
+#[ignore = "the store's writer goes on with what the call has given up"]
+async fn a_reset_that_was_given_up_is_not_committed_later() {
+    let data = Data::with(Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    })
+    .await;
+    let guest = Guest {
+        export: RESET_OWN,
+        ..Guest::default()
+    };
+    let plugin = impatient(&guest);
+    let lock = data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = data.dump();
+    let (answer, observed) = run(&plugin, data.call("alice", None)).await;
+    assert!(matches!(answer, Err(Failure::WallTime)));
+    assert_eq!(observed.committed, None);
+    lock.execute_batch("ROLLBACK").unwrap();
+    // A later write waits for all before it.
+    let nobody = data.store.begin_totp_attempt("acme", "nobody", now()).await;
+    assert!(matches!(nobody.unwrap(), Attempt::Unavailable));
+    assert_eq!(before.changes(&data.dump()), "");
 }
 
 #[tokio::test]
@@ -387,22 +406,33 @@ async fn a_call_ends_where_the_store_fails() {
     served(&data).await;
 }
 
+/// The guest with a fifth of a second in all.
+fn impatient(guest: &Guest<'_>) -> Plugin {
+    let limits = Limits {
+        wall_time: Duration::from_millis(200),
+        ..limits()
+    };
+    Plugin::new(&guest.component(), limits).unwrap()
+}
+
 /// Begins an attempt, and answers.
-fn attempting() -> Guest {
+fn attempting() -> Guest<'static> {
     Guest {
-        fields: r#"(memory (export "memory") 1) (global $next (mut i32) (i32.const 4096))"#,
-        realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
-                  (global.get $next)",
         export: "(call $begin-totp-attempt (i32.const 2048))
                  (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+        ..Guest::default()
     }
 }
 
-/// The guest ends so, changes nothing, and the process goes on.
-async fn fails(name: &str, guest: Guest, code: &str, text: &str) {
+async fn fails(name: &str, guest: Guest<'_>, code: &str, text: &str) {
+    fails_as(&guest.plugin(), name, code, text).await;
+}
+
+/// The plugin ends so, changes nothing, and the process goes on.
+async fn fails_as(plugin: &Plugin, name: &str, code: &str, text: &str) {
     let data = Data::new().await;
     let before = data.dump();
-    let (answer, observed) = guest.run(data.call("admin", None)).await;
+    let (answer, observed) = run(plugin, data.call("admin", None)).await;
     let failure = answer.unwrap_err();
     assert_eq!(failure.code(), code, "{name}: {failure}");
     assert!(failure.to_string().contains(text), "{name}: {failure}");

@@ -1,1 +1,260 @@
-//! TODO
+//! A plugin that lies: it calls the capabilities with whatever it likes. It can
+//! neither reset without a code that the request carried, nor spend one that
+//! the request did not carry, nor reach another workspace.
+
+use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
+use host_harness::attempts::FREE_FAILURES;
+use host_harness::capabilities::Call;
+use host_harness::contract::chat::reset_totp::secrets::{Host, Proof, Target};
+use host_harness::store::{Receipt, Settings};
+use host_harness::totp::backup_code_hash;
+
+/// What the plugin does before it claims a proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Begun,
+    Omitted,
+}
+
+struct Lie {
+    name: &'static str,
+    caller: &'static str,
+    /// That the request carried.
+    code: Option<String>,
+    attempt: Attempt,
+    proof: Proof,
+    target: Target,
+    refusal: &'static str,
+}
+
+/// Everything is as it should be; each lie differs in one thing.
+impl Default for Lie {
+    fn default() -> Self {
+        Self {
+            name: "",
+            caller: "admin",
+            code: Some(admin_code()),
+            attempt: Attempt::Begun,
+            proof: Proof::TotpStep(step()),
+            target: Target::User("alice".to_owned()),
+            refusal: "Refusal::ProofRefused",
+        }
+    }
+}
+
+impl Lie {
+    /// The plugin's way to its reset, and what the host answers.
+    async fn tell(self, call: &mut Call) -> String {
+        if self.attempt == Attempt::Begun {
+            assert!(call.begin_totp_attempt().await.unwrap().is_ok());
+        }
+        match call.reset(self.proof, self.target).await.unwrap() {
+            Ok(receipt) => format!("{receipt:?}"),
+            Err(refusal) => format!("{refusal:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_truth_is_believed() {
+    let data = Data::new().await;
+    let mut call = data.call("admin", Some(&admin_code()));
+    assert_eq!(Lie::default().tell(&mut call).await, "Receipt::Removed");
+    assert_eq!(call.observed.committed, Some(Receipt::Removed));
+}
+
+#[tokio::test]
+async fn a_lie_changes_nothing_but_the_count_of_the_attempt() {
+    for lie in lies() {
+        let data = Data::new().await;
+        let before = data.dump();
+        let mut call = data.call(lie.caller, lie.code.as_deref());
+        let (name, refusal) = (lie.name, lie.refusal);
+        let counted = match lie.attempt {
+            Attempt::Begun => format!(
+                "+ failed_attempt: workspace=acme user={} count=1 locked_until=null\n",
+                lie.caller
+            ),
+            Attempt::Omitted => String::new(),
+        };
+        assert_eq!(lie.tell(&mut call).await, refusal, "{name}");
+        assert_eq!(call.observed.committed, None, "{name}");
+        assert_eq!(before.changes(&data.dump()), counted, "{name}");
+    }
+}
+
+fn lies() -> Vec<Lie> {
+    let user = |id: &str| Target::User(id.to_owned());
+    let [backup_code, other_backup_code] = BACKUP_CODES;
+    let mut lies = vec![
+        Lie {
+            name: "the right step, but no attempt was begun",
+            attempt: Attempt::Omitted,
+            ..Lie::default()
+        },
+        Lie {
+            name: "a right backup code, but no attempt was begun",
+            attempt: Attempt::Omitted,
+            code: Some(backup_code.to_owned()),
+            proof: Proof::BackupCode(backup_code_hash(backup_code)),
+            ..Lie::default()
+        },
+        Lie {
+            name: "the right step of a code that the request did not carry",
+            code: None,
+            ..Lie::default()
+        },
+        Lie {
+            name: "the right step, while the request carried another code",
+            code: Some(code_of(ACME, "admin", step() + 500)),
+            ..Lie::default()
+        },
+        Lie {
+            name: "the target's code instead of the caller's",
+            code: Some(code_of(ACME, "alice", step())),
+            ..Lie::default()
+        },
+        Lie {
+            name: "the code of the same id in another workspace",
+            code: Some(code_of(GLOBEX, "admin", step())),
+            ..Lie::default()
+        },
+        Lie {
+            name: "another backup code than the request carried",
+            code: Some(backup_code.to_owned()),
+            proof: Proof::BackupCode(backup_code_hash(other_backup_code)),
+            ..Lie::default()
+        },
+        Lie {
+            name: "a backup code as a step",
+            code: Some(backup_code.to_owned()),
+            ..Lie::default()
+        },
+        Lie {
+            name: "a step as a backup code",
+            proof: Proof::BackupCode(backup_code_hash(&admin_code())),
+            ..Lie::default()
+        },
+        Lie {
+            name: "a caller without a second factor needs none",
+            caller: "bob",
+            attempt: Attempt::Omitted,
+            proof: Proof::None,
+            target: Target::Caller,
+            ..Lie::default()
+        },
+        Lie {
+            name: "a caller without the permission",
+            caller: "moderator",
+            code: Some(code_of(ACME, "moderator", step())),
+            refusal: "Refusal::NotPermitted",
+            ..Lie::default()
+        },
+    ];
+    // RFC 6238 section 5.2: the window is small.
+    lies.extend([step() - 2, step() + 2, 0, u64::MAX].map(|step| Lie {
+        name: "the right code of a step outside the window",
+        code: Some(code_of(ACME, "admin", step)),
+        proof: Proof::TotpStep(step),
+        ..Lie::default()
+    }));
+    let unproved = [
+        Proof::None,
+        Proof::EmailCode,
+        Proof::Password,
+        Proof::Other("trust-me".to_owned()),
+    ];
+    lies.extend(unproved.map(|proof| Lie {
+        name: "a proof that this call cannot have given",
+        proof,
+        ..Lie::default()
+    }));
+    // OWASP ASVS 5.0 V8.4.1: no reach across tenants.
+    lies.extend(["gina", "nobody", "", "Alice.acme"].map(|id| Lie {
+        name: "a target that is no id of this workspace",
+        target: user(id),
+        refusal: "Refusal::UnknownTarget",
+        ..Lie::default()
+    }));
+    lies
+}
+
+#[tokio::test]
+async fn a_call_resets_once() {
+    // Bob has nothing to remove, and that spends the call, too.
+    for (first, receipt) in [
+        ("alice", "Receipt::Removed"),
+        ("bob", "Receipt::NothingEnrolled"),
+    ] {
+        let data = Data::new().await;
+        let mut call = data.call("admin", Some(&admin_code()));
+        let to = |id: &str| Lie {
+            target: Target::User(id.to_owned()),
+            attempt: Attempt::Omitted,
+            ..Lie::default()
+        };
+        assert!(call.begin_totp_attempt().await.unwrap().is_ok());
+        assert_eq!(to(first).tell(&mut call).await, receipt);
+        let before = data.dump();
+        let again = to("moderator").tell(&mut call).await;
+        assert_eq!(again, "Refusal::ProofRefused");
+        assert_eq!(before.changes(&data.dump()), "");
+        assert_eq!(call.observed.target.as_deref(), Some(first));
+    }
+}
+
+#[tokio::test]
+async fn an_excused_call_resets_once_too() {
+    let data = Data::with(Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    })
+    .await;
+    let mut call = data.call("admin", None);
+    let mut outcomes = Vec::new();
+    for id in ["alice", "moderator"] {
+        let lie = Lie {
+            attempt: Attempt::Omitted,
+            proof: Proof::None,
+            target: Target::User(id.to_owned()),
+            ..Lie::default()
+        };
+        outcomes.push(lie.tell(&mut call).await);
+    }
+    assert_eq!(outcomes, ["Receipt::Removed", "Refusal::ProofRefused"]);
+    assert!(data.store.has_totp(ACME, "moderator").await.unwrap());
+}
+
+#[tokio::test]
+async fn an_attempt_counts_for_its_own_call_only() {
+    let data = Data::new().await;
+    let mut first = data.call("admin", Some(&admin_code()));
+    assert!(first.begin_totp_attempt().await.unwrap().is_ok());
+    let lie = Lie {
+        attempt: Attempt::Omitted,
+        ..Lie::default()
+    };
+    let mut second = data.call("admin", Some(&admin_code()));
+    assert_eq!(lie.tell(&mut second).await, "Refusal::ProofRefused");
+}
+
+/// NIST SP 800-63B section 5.2.2: the right code is refused, too, while locked.
+#[tokio::test]
+async fn a_locked_caller_cannot_be_passed_off_as_free() {
+    let data = Data::new().await;
+    for _ in 0..FREE_FAILURES {
+        let attempt = data.store.begin_totp_attempt(ACME, "admin", now());
+        attempt.await.unwrap();
+    }
+    let before = data.dump();
+    let mut call = data.call("admin", Some(&admin_code()));
+    let refusal = call.begin_totp_attempt().await.unwrap().unwrap_err();
+    assert_eq!(format!("{refusal:?}"), "AttemptRefusal::Locked");
+    let lie = Lie {
+        attempt: Attempt::Omitted,
+        ..Lie::default()
+    };
+    assert_eq!(lie.tell(&mut call).await, "Refusal::ProofRefused");
+    assert!(call.observed.locked);
+    assert_eq!(before.changes(&data.dump()), "");
+}

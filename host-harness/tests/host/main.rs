@@ -11,5 +11,6 @@ mod guest;
 mod hostile;
 mod lies;
 mod loading;
+mod sqlite;
 mod store;
 mod support;

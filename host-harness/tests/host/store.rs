@@ -1,1 +1,883 @@
-//! TODO
+//! What every store promises, whichever keeps the data: the tests know a store
+//! as the trait and as `Data`'s words only.
+
+use crate::support::{
+    ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, code_of, now, step, token_hash,
+};
+use host_harness::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
+use host_harness::clock::Timestamp;
+use host_harness::store::{
+    Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset, Selector,
+    Settings, Store, Target, User,
+};
+use host_harness::totp::backup_code_hash;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+type Outcome = Result<Receipt, Refusal>;
+
+#[tokio::test]
+async fn a_workspace_is_created_once() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let again = NewWorkspace {
+        id: ACME.to_owned(),
+        settings: Settings {
+            two_factor_enabled: false,
+            ..Settings::default()
+        },
+        roles: Vec::new(),
+        users: Vec::new(),
+    };
+    assert!(!data.store.create_workspace(again).await.unwrap());
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+#[tokio::test]
+async fn settings_are_kept_as_given() {
+    let settings = Settings {
+        two_factor_enabled: false,
+        totp_enabled: false,
+        totp_window: 10,
+        missing_factor_allowed: true,
+        bypass_token_allowed: true,
+    };
+    let data = Data::with(settings).await;
+    assert_eq!(data.store.settings(ACME).await.unwrap(), Some(settings));
+    let default = data.store.settings(GLOBEX).await.unwrap();
+    assert_eq!(default, Some(Settings::default()));
+    assert_eq!(data.store.settings("Acme").await.unwrap(), None);
+}
+
+/// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).
+#[tokio::test]
+async fn a_token_authenticates_its_own_active_account_until_it_ends() {
+    let cases = [
+        (ACME, "alice", "alice-token", true),
+        (ACME, "alice", "alice-phone", true),
+        (ACME, "alice", "alice-expired", false),
+        (ACME, "alice", "wrong-token", false),
+        (ACME, "alice", "", false),
+        (ACME, "alice", "admin-token", false),
+        (ACME, "admin", "alice-token", false),
+        (ACME, "ALICE", "alice-token", false),
+        (ACME, "Alice.acme", "alice-token", false),
+        (ACME, "nobody", "alice-token", false),
+        (ACME, "dora", "dora-token", false),
+        (ACME, "gina", "gina-token", false),
+        (GLOBEX, "alice", "alice-token", false),
+        (GLOBEX, "gina", "gina-token", true),
+        ("initech", "alice", "alice-token", false),
+    ];
+    let data = Data::new().await;
+    for (workspace, user, token, expected) in cases {
+        let hash = token_hash(token);
+        let caller = data.store.authenticate(workspace, user, &hash, now());
+        let expected = expected.then(|| Caller {
+            id: user.to_owned(),
+            bypass_token: false,
+        });
+        let caller = caller.await.unwrap();
+        assert_eq!(caller, expected, "{workspace} {user} {token}");
+    }
+    let phone = token_hash("alice-phone");
+    let later = data.store.authenticate(ACME, "alice", &phone, after(1));
+    assert_eq!(later.await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_token_itself_is_not_what_the_store_compares() {
+    let data = Data::new().await;
+    let raw = data
+        .store
+        .authenticate(ACME, "alice", "alice-token", now())
+        .await;
+    assert_eq!(raw.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_bypass_token_says_that_it_is_one() {
+    let data = Data::new().await;
+    data.edit("UPDATE login_token SET bypass_two_factor = 1 WHERE user = 'bob'");
+    let hash = token_hash("bob-token");
+    let caller = data.store.authenticate(ACME, "bob", &hash, now()).await;
+    assert!(caller.unwrap().unwrap().bypass_token);
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_exact_id_and_by_its_username_in_any_case() {
+    let id = |id: &str| Selector::Id(id.to_owned());
+    let username = |name: &str| Selector::Username(name.to_owned());
+    let cases = [
+        (ACME, id("alice"), Some("alice")),
+        (ACME, id("dora"), Some("dora")),
+        (ACME, id("Alice"), None),
+        (ACME, id(" alice"), None),
+        (ACME, id(""), None),
+        (ACME, id("al%"), None),
+        (ACME, id("Alice.acme"), None),
+        (ACME, username("Alice.acme"), Some("alice")),
+        (ACME, username("aLICE.ACME"), Some("alice")),
+        (ACME, username("alice"), None),
+        (ACME, username("Alice%"), None),
+        (ACME, username("Gina.globex"), None),
+        (ACME, id("gina"), None),
+        (GLOBEX, id("gina"), Some("gina")),
+        (GLOBEX, username("gina.GLOBEX"), Some("gina")),
+        ("initech", id("alice"), None),
+    ];
+    let data = Data::new().await;
+    for (workspace, selector, expected) in cases {
+        let name = format!("{workspace} {selector:?}");
+        let found = data.store.find_user(workspace, selector).await.unwrap();
+        assert_eq!(found.map(|user| user.id).as_deref(), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_username_is_unique_without_regard_to_case_beyond_ascii() {
+    let data = Data::new().await;
+    data.edit("UPDATE user SET username = 'Ärger', username_key = 'ärger' WHERE id = 'bob'");
+    let selector = Selector::Username("ÄRGER".to_owned());
+    let found = data.store.find_user(ACME, selector).await.unwrap().unwrap();
+    assert_eq!(
+        (found.id.as_str(), found.username.as_str()),
+        ("bob", "Ärger")
+    );
+}
+
+#[tokio::test]
+async fn a_found_account_says_whether_it_is_federated() {
+    let data = Data::new().await;
+    let selector = Selector::Id("fred".to_owned());
+    assert_eq!(
+        data.store.find_user(ACME, selector).await.unwrap(),
+        Some(User {
+            id: "fred".to_owned(),
+            username: "Fred.acme".to_owned(),
+            federated: true,
+        })
+    );
+    let selector = Selector::Id("bob".to_owned());
+    let bob = data.store.find_user(ACME, selector).await.unwrap();
+    assert!(!bob.unwrap().federated);
+}
+
+#[tokio::test]
+async fn a_permission_comes_from_a_role_of_the_same_workspace() {
+    const RESET: &str = "edit-other-user-totp";
+    let cases = [
+        (ACME, "admin", RESET, true),
+        (ACME, "moderator", "view-full-other-user-info", true),
+        (ACME, "moderator", RESET, false),
+        (ACME, "alice", RESET, false),
+        (ACME, "gina", RESET, false),
+        (ACME, "nobody", RESET, false),
+        (ACME, "admin", "", false),
+        (ACME, "admin", "Edit-Other-User-TOTP", false),
+        (ACME, "admin", "edit-other-user-totp ", false),
+        (ACME, "admin", "%", false),
+        (GLOBEX, "admin", RESET, true),
+        (GLOBEX, "admin", "view-full-other-user-info", false),
+        (GLOBEX, "gina", RESET, false),
+        ("initech", "admin", RESET, false),
+    ];
+    let data = Data::new().await;
+    for (workspace, user, permission, expected) in cases {
+        let holds = data.store.has_permission(workspace, user, permission);
+        let holds = holds.await.unwrap();
+        assert_eq!(holds, expected, "{workspace} {user} {permission}");
+    }
+}
+
+#[tokio::test]
+async fn totp_counts_as_there_while_the_workspace_allows_it() {
+    let data = Data::new().await;
+    assert!(data.store.has_totp(ACME, "alice").await.unwrap());
+    assert!(!data.store.has_totp(ACME, "bob").await.unwrap());
+    assert!(!data.store.has_totp(GLOBEX, "alice").await.unwrap());
+    data.edit("UPDATE workspace SET totp_enabled = 0 WHERE id = 'acme'");
+    assert!(!data.store.has_totp(ACME, "alice").await.unwrap());
+    assert!(data.store.has_totp(GLOBEX, "gina").await.unwrap());
+    let attempt = begin(&data, "alice", now()).await;
+    assert!(matches!(attempt, Attempt::Unavailable));
+}
+
+#[tokio::test]
+async fn an_attempt_gives_out_the_callers_own_factor() {
+    let data = Data::new().await;
+    let Attempt::Begun(factor) = begin(&data, "alice", now()).await else {
+        unreachable!("alice has TOTP")
+    };
+    assert!(factor.key.has_code(step(), &code_of(ACME, "alice", step())));
+    let mut expected = BACKUP_CODES.map(backup_code_hash);
+    expected.sort();
+    assert_eq!(factor.backup_code_hashes, expected);
+}
+
+#[tokio::test]
+async fn an_attempt_of_someone_without_a_factor_is_not_counted() {
+    let data = Data::new().await;
+    let before = data.dump();
+    for user in ["bob", "nobody", "gina"] {
+        let attempt = begin(&data, user, now()).await;
+        assert!(matches!(attempt, Attempt::Unavailable), "{user}");
+    }
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// NIST SP 800-63B section 5.2.2 and OWASP ASVS 5.0 V6.3.1: far below 100
+/// failures in a row.
+#[tokio::test]
+async fn each_lock_is_twice_as_long_as_the_last_up_to_an_hour() {
+    let data = Data::new().await;
+    let mut now = now();
+    for _ in 0..FREE_FAILURES {
+        assert!(begun(&begin(&data, "admin", now).await));
+    }
+    let mut lock = FIRST_LOCK;
+    for failure in FREE_FAILURES..20 {
+        let before = data.dump();
+        let last_moment = now + (lock - Duration::from_millis(1));
+        for moment in [now, last_moment] {
+            let attempt = begin(&data, "admin", moment).await;
+            assert!(matches!(attempt, Attempt::Locked), "{failure}");
+        }
+        assert_eq!(before.changes(&data.dump()), "", "a locked attempt counts");
+        now = now + lock;
+        assert!(begun(&begin(&data, "admin", now).await), "{failure}");
+        lock = (lock * 2).min(LONGEST_LOCK);
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_one_accounts_in_one_workspace() {
+    let data = Data::new().await;
+    for _ in 0..FREE_FAILURES {
+        begin(&data, "admin", now()).await;
+    }
+    assert!(matches!(
+        begin(&data, "admin", now()).await,
+        Attempt::Locked
+    ));
+    assert!(begun(&begin(&data, "alice", now()).await));
+    let elsewhere = data.store.begin_totp_attempt(GLOBEX, "admin", now());
+    assert!(begun(&elsewhere.await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_lock_outlives_the_process() {
+    let data = Data::new().await;
+    for _ in 0..FREE_FAILURES {
+        begin(&data, "admin", now()).await;
+    }
+    let restarted = data.another_handle().await;
+    let attempt = restarted.begin_totp_attempt(ACME, "admin", now()).await;
+    assert!(matches!(attempt.unwrap(), Attempt::Locked));
+}
+
+/// Keycloak's CVE-2024-4629: parallel guesses read the counter before any wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn parallel_attempts_are_all_counted() {
+    let data = Data::new().await;
+    let other = data.another_handle().await;
+    let mut guesses = JoinSet::new();
+    for guess in 0..64 {
+        let store = [&data.store, &other][guess % 2].clone();
+        guesses.spawn(async move { store.begin_totp_attempt(ACME, "admin", now()).await });
+    }
+    let attempts = guesses.join_all().await;
+    let begun = attempts
+        .iter()
+        .filter(|a| begun(a.as_ref().unwrap()))
+        .count();
+    assert_eq!(begun, usize::try_from(FREE_FAILURES).unwrap());
+}
+
+#[tokio::test]
+async fn a_success_clears_the_failures() {
+    let data = Data::new().await;
+    for _ in 1..FREE_FAILURES {
+        begin(&data, "admin", now()).await;
+    }
+    assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
+    for _ in 0..FREE_FAILURES {
+        assert!(begun(&begin(&data, "admin", now()).await));
+    }
+    assert!(matches!(
+        begin(&data, "admin", now()).await,
+        Attempt::Locked
+    ));
+}
+
+/// The whole of the one transaction (RFC 6238 section 5.2; OWASP ASVS 5.0
+/// V6.5.1, V7.4.3, V16.3.3).
+#[tokio::test]
+async fn a_reset_changes_these_rows_and_no_others() {
+    let data = Data::new().await;
+    begin(&data, "admin", now()).await;
+    begin(&data, "alice", now()).await;
+    let before = data.dump();
+    assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
+    let mut expected = vec![
+        "- failed_attempt: workspace=acme user=admin count=1 locked_until=null".to_owned(),
+        audit("admin", "alice", "reset"),
+    ];
+    expected.extend(spent_step("admin"));
+    expected.extend(removed("alice"));
+    expected.extend(
+        [
+            ("alice-token", "null"),
+            ("alice-phone", "1234567891000"),
+            ("alice-expired", "1234567890000"),
+        ]
+        .map(|(token, expires)| revoked("alice", token, expires)),
+    );
+    // Alice's third address is not verified.
+    expected.extend(
+        [(1, "alice@example.com"), (2, "alice@example.org")]
+            .map(|(id, address)| notice(id, address)),
+    );
+    assert_changes(&before, &data.dump(), expected);
+}
+
+#[tokio::test]
+async fn nothing_enrolled_spends_the_code_and_is_recorded() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let outcome = reset(
+        &data,
+        Reset {
+            target: user("bob"),
+            ..totp(step())
+        },
+    )
+    .await;
+    assert_eq!(outcome, Ok(Receipt::NothingEnrolled));
+    let mut expected = vec![audit("admin", "bob", "nothing-enrolled")];
+    expected.extend(spent_step("admin"));
+    assert_changes(&before, &data.dump(), expected);
+    let again = reset(&data, totp(step())).await;
+    assert_eq!(again, Err(Refusal::Replayed));
+}
+
+#[tokio::test]
+async fn ones_own_factor_needs_no_permission_and_sends_no_notice() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let own = Reset {
+        caller: caller("moderator"),
+        proof: step_of("moderator", step()),
+        target: Target::Caller,
+        ..totp(step())
+    };
+    assert_eq!(reset(&data, own).await, Ok(Receipt::Removed));
+    let mut expected = vec![
+        audit("moderator", "moderator", "reset"),
+        revoked("moderator", "moderator-token", "null"),
+    ];
+    expected.extend(removed("moderator"));
+    assert_changes(&before, &data.dump(), expected);
+}
+
+/// RFC 6238 section 5.2: "The verifier MUST NOT accept the second attempt of
+/// the OTP after the successful validation".
+#[tokio::test]
+async fn a_step_is_accepted_once_and_no_older_one_after_it() {
+    let cases = [
+        ("the same", step(), step(), Err(Refusal::Replayed)),
+        ("an older one", step(), step() - 1, Err(Refusal::Replayed)),
+        (
+            "a newer one",
+            step() - 1,
+            step(),
+            Ok(Receipt::NothingEnrolled),
+        ),
+    ];
+    for (name, first, second, expected) in cases {
+        let data = Data::new().await;
+        assert_eq!(reset(&data, totp(first)).await, Ok(Receipt::Removed));
+        let before = data.dump();
+        assert_eq!(reset(&data, totp(second)).await, expected, "{name}");
+        if expected.is_err() {
+            assert_eq!(before.changes(&data.dump()), "", "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_allows_no_reuse() {
+    let data = Data::new().await;
+    assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
+    let set_back = Timestamp::from_millis(now().millis() - 30_000);
+    for step in [step(), step() - 1, step() - 2] {
+        let again = Reset {
+            now: set_back,
+            ..totp(step)
+        };
+        assert_eq!(reset(&data, again).await, Err(Refusal::Replayed));
+    }
+}
+
+/// RFC 6238 section 5.2: one time step for network delay, by default.
+#[tokio::test]
+async fn a_step_is_accepted_within_the_window() {
+    for window in [0_u8, 1, 2, 10] {
+        for away in -11_i64..=11 {
+            let data = Data::with(Settings {
+                totp_window: window,
+                ..Settings::default()
+            });
+            if !matches!(away.unsigned_abs().abs_diff(window.into()), 0 | 1) {
+                continue;
+            }
+            let data = data.await;
+            let outcome = reset(&data, totp(step().wrapping_add_signed(away))).await;
+            let expected = if away.unsigned_abs() <= window.into() {
+                Ok(Receipt::Removed)
+            } else {
+                Err(Refusal::WrongProof)
+            };
+            assert_eq!(outcome, expected, "window {window}, {away} steps away");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_lasts_from_its_first_to_its_last_millisecond() {
+    let settings = Settings {
+        totp_window: 0,
+        ..Settings::default()
+    };
+    for (millis, expected) in [
+        (-1, Err(Refusal::WrongProof)),
+        (0, Ok(Receipt::Removed)),
+        (29_999, Ok(Receipt::Removed)),
+        (30_000, Err(Refusal::WrongProof)),
+    ] {
+        let data = Data::with(settings).await;
+        let now = Timestamp::from_millis(now().millis() + millis);
+        let outcome = reset(
+            &data,
+            Reset {
+                now,
+                ..totp(step())
+            },
+        )
+        .await;
+        assert_eq!(outcome, expected, "{millis} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_proves_nothing() {
+    let right = code_of(ACME, "admin", step());
+    let codes = [
+        String::new(),
+        format!("{right} "),
+        format!("0{right}"),
+        right.chars().take(5).collect(),
+        right.replace(right.chars().next().unwrap(), "x"),
+        code_of(ACME, "alice", step()),
+        code_of(GLOBEX, "admin", step()),
+        "9".repeat(100_000),
+    ];
+    let data = Data::new().await;
+    let before = data.dump();
+    for code in codes {
+        let proof = Proof::TotpStep {
+            step: step(),
+            code: code.into(),
+        };
+        let outcome = reset(
+            &data,
+            Reset {
+                proof,
+                ..totp(step())
+            },
+        )
+        .await;
+        assert_eq!(outcome, Err(Refusal::WrongProof));
+    }
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// OWASP ASVS 5.0 V15.4.2 and Gitea's CVE-2026-20779: a race between reading,
+/// checking and writing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_parallel_resets_with_one_code_one_succeeds() {
+    let data = Data::new().await;
+    let one = vec![data.store.clone()];
+    race(&one, || totp(step()), Refusal::Replayed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_parallel_resets_with_one_code_in_two_processes_one_succeeds() {
+    let data = Data::new().await;
+    let two = vec![data.store.clone(), data.another_handle().await];
+    race(&two, || totp(step()), Refusal::Replayed).await;
+}
+
+/// OWASP ASVS 5.0 V6.5.1: look-up secrets are used once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_parallel_resets_with_one_backup_code_one_succeeds() {
+    let data = Data::new().await;
+    let two = vec![data.store.clone(), data.another_handle().await];
+    let [code, _] = BACKUP_CODES;
+    race(&two, || backup(code), Refusal::WrongProof).await;
+}
+
+async fn race(stores: &[Arc<dyn Store>], make: impl Fn() -> Reset, loss: Refusal) {
+    let mut racers = JoinSet::new();
+    for store in stores.iter().cycle().take(64) {
+        let (store, reset) = (store.clone(), make());
+        racers.spawn(async move { store.reset(reset).await.unwrap() });
+    }
+    let outcomes = racers.join_all().await;
+    let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let lost = outcomes.iter().filter(|outcome| **outcome == Err(loss));
+    assert_eq!((won, lost.count()), (1, 63));
+}
+
+#[tokio::test]
+async fn a_backup_code_is_accepted_once() {
+    let data = Data::new().await;
+    let [first, second] = BACKUP_CODES;
+    assert_eq!(reset(&data, backup(first)).await, Ok(Receipt::Removed));
+    let before = data.dump();
+    for wrong in [first, "A1B2C3D4", "", "nonesuch", &format!("{second} ")] {
+        assert_eq!(reset(&data, backup(wrong)).await, Err(Refusal::WrongProof));
+    }
+    assert_eq!(before.changes(&data.dump()), "");
+    let next = reset(&data, backup(second)).await;
+    assert_eq!(next, Ok(Receipt::NothingEnrolled));
+}
+
+#[tokio::test]
+async fn a_hash_is_no_backup_code() {
+    let data = Data::new().await;
+    let hash = backup_code_hash("a1b2c3d4");
+    assert_eq!(reset(&data, backup(&hash)).await, Err(Refusal::WrongProof));
+}
+
+/// Each excuse is refused by default and has one switch.
+#[tokio::test]
+async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
+    let default = Settings::default();
+    let cases = [
+        ("has TOTP", default, "admin", false, false),
+        ("has none", default, "bob", false, false),
+        (
+            "two-factor is off",
+            Settings {
+                two_factor_enabled: false,
+                ..default
+            },
+            "admin",
+            false,
+            true,
+        ),
+        (
+            "has TOTP, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default
+            },
+            "admin",
+            false,
+            false,
+        ),
+        (
+            "has none, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default
+            },
+            "bob",
+            false,
+            true,
+        ),
+        ("bypass token", default, "admin", true, false),
+        (
+            "bypass token, and bypassing is allowed",
+            Settings {
+                bypass_token_allowed: true,
+                ..default
+            },
+            "admin",
+            true,
+            true,
+        ),
+        (
+            "ordinary token, and bypassing is allowed",
+            Settings {
+                bypass_token_allowed: true,
+                ..default
+            },
+            "admin",
+            false,
+            false,
+        ),
+    ];
+    for (name, settings, id, bypass_token, excused) in cases {
+        let data = Data::with(settings).await;
+        let outcome = reset(
+            &data,
+            Reset {
+                caller: Caller {
+                    id: id.to_owned(),
+                    bypass_token,
+                },
+                proof: Proof::None,
+                target: Target::Caller,
+                ..totp(step())
+            },
+        )
+        .await;
+        let expected = if excused {
+            Ok(())
+        } else {
+            Err(Refusal::WrongProof)
+        };
+        assert_eq!(outcome.map(|_| ()), expected, "{name}");
+    }
+}
+
+/// OWASP ASVS 5.0 V8.3.1 and V8.3.2: authority is checked where the effect is,
+/// and a change of it counts at once.
+#[tokio::test]
+async fn a_permission_that_was_taken_away_is_missed_at_the_commit() {
+    for edit in [
+        "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
+        "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
+    ] {
+        let data = Data::new().await;
+        begin(&data, "admin", now()).await;
+        data.edit(edit);
+        let before = data.dump();
+        let outcome = reset(&data, totp(step())).await;
+        assert_eq!(outcome, Err(Refusal::NotPermitted));
+        assert_eq!(before.changes(&data.dump()), "");
+    }
+}
+
+/// A caller's own id as a target is like any other's.
+#[tokio::test]
+async fn naming_oneself_needs_the_permission_too() {
+    let data = Data::new().await;
+    let outcome = reset(
+        &data,
+        Reset {
+            caller: caller("moderator"),
+            proof: step_of("moderator", step()),
+            target: user("moderator"),
+            ..totp(step())
+        },
+    );
+    assert_eq!(outcome.await, Err(Refusal::NotPermitted));
+}
+
+#[tokio::test]
+async fn a_target_elsewhere_is_as_unknown_as_none() {
+    let data = Data::new().await;
+    let before = data.dump();
+    for id in ["gina", "nobody", "", "Alice.acme", "ALICE", "al%"] {
+        let outcome = reset(
+            &data,
+            Reset {
+                target: user(id),
+                ..totp(step())
+            },
+        )
+        .await;
+        assert_eq!(outcome, Err(Refusal::UnknownTarget), "{id}");
+    }
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+#[tokio::test]
+async fn every_kind_of_account_can_be_reset() {
+    for (id, expected) in [
+        ("admin", Receipt::Removed),
+        ("moderator", Receipt::Removed),
+        ("dora", Receipt::Removed),
+        ("fred", Receipt::NothingEnrolled),
+    ] {
+        let data = Data::new().await;
+        let outcome = reset(
+            &data,
+            Reset {
+                target: user(id),
+                ..totp(step())
+            },
+        )
+        .await;
+        assert_eq!(outcome, Ok(expected), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_the_target_end_with_the_factor_on_every_handle() {
+    let data = Data::new().await;
+    let other = data.another_handle().await;
+    let hash = token_hash("alice-token");
+    let alice = other.authenticate(ACME, "alice", &hash, now()).await;
+    assert!(alice.unwrap().is_some());
+    assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
+    let alice = other.authenticate(ACME, "alice", &hash, now()).await;
+    assert!(alice.unwrap().is_none());
+    let hash = token_hash("admin-token");
+    let admin = other.authenticate(ACME, "admin", &hash, now()).await;
+    assert!(admin.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_last_step_is_known_to_the_host() {
+    let data = Data::new().await;
+    let last = async || data.store.last_totp_step(ACME, "admin").await.unwrap();
+    assert_eq!(last().await, None);
+    reset(&data, totp(step())).await.unwrap();
+    assert_eq!(last().await, Some(step()));
+}
+
+#[tokio::test]
+async fn a_record_is_kept_as_given() {
+    let data = Data::new().await;
+    let before = data.dump();
+    let record = AuditRecord {
+        at: now(),
+        workspace: ACME.to_owned(),
+        request_id: "request-1".to_owned(),
+        caller: "admin".to_owned(),
+        target: None,
+        decision: Decision::Refused,
+        reason: Some("totp-invalid".to_owned()),
+    };
+    data.store.record(record).await.unwrap();
+    assert_eq!(
+        before.changes(&data.dump()),
+        "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller=admin \
+         target=null decision=refused reason=totp-invalid\n"
+    );
+}
+
+/// No audit, no reset (OWASP ASVS 5.0 V16.3.3).
+#[tokio::test]
+async fn a_reset_that_cannot_be_recorded_does_not_happen() {
+    let data = Data::new().await;
+    data.edit(
+        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    );
+    let before = data.dump();
+    let error = data.store.reset(totp(step())).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("the store failed: disk full"),
+        "{error}"
+    );
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+fn assert_changes(before: &Dump, after: &Dump, mut expected: Vec<String>) {
+    let changes = before.changes(after);
+    let mut changes: Vec<_> = changes.lines().collect();
+    changes.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(changes, expected);
+}
+
+fn audit(caller: &str, target: &str, decision: &str) -> String {
+    format!(
+        "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller={caller} \
+         target={target} decision={decision} reason=null"
+    )
+}
+
+fn spent_step(user: &str) -> [String; 2] {
+    let row = |last| format!("totp: workspace=acme user={user} key=acme/{user} last_step={last}");
+    [
+        format!("- {}", row("null")),
+        format!("+ {}", row("41152263")),
+    ]
+}
+
+/// The rows of a factor that is gone.
+fn removed(user: &str) -> Vec<String> {
+    let backup_codes = BACKUP_CODES.map(|code| {
+        let hash = backup_code_hash(code);
+        format!("- backup_code: workspace=acme user={user} hash={hash}")
+    });
+    let totp = format!("- totp: workspace=acme user={user} key=acme/{user} last_step=null");
+    backup_codes.into_iter().chain([totp]).collect()
+}
+
+fn revoked(user: &str, token: &str, expires: &str) -> String {
+    let hash = token_hash(token);
+    format!(
+        "- login_token: workspace=acme user={user} hash={hash} expires={expires} \
+         bypass_two_factor=0"
+    )
+}
+
+fn notice(id: u32, address: &str) -> String {
+    format!(
+        "+ outbox: id={id} workspace=acme recipient={address} \
+         subject=Two Factor TOTP Reset Notification \
+         body=Your two-factor authentication by TOTP was reset by Admin.acme at \
+         2009-02-13T23:31:30Z.\\n\\n\
+         You have been logged out everywhere. Log in again and enrol your\\n\
+         authenticator app anew. If you did not ask for this, tell your\\n\
+         workspace\\'s administrator at once.\\n queued=1234567890000"
+    )
+}
+
+async fn reset(data: &Data, reset: Reset) -> Outcome {
+    data.store.reset(reset).await.unwrap()
+}
+
+async fn begin(data: &Data, user: &str, now: Timestamp) -> Attempt {
+    let attempt = data.store.begin_totp_attempt(ACME, user, now);
+    attempt.await.unwrap()
+}
+
+fn begun(attempt: &Attempt) -> bool {
+    matches!(attempt, Attempt::Begun(_))
+}
+
+/// The administrator's reset of alice, proved by the code of `step`.
+pub(crate) fn totp(step: u64) -> Reset {
+    Reset {
+        workspace: ACME.to_owned(),
+        caller: caller("admin"),
+        proof: step_of("admin", step),
+        target: user("alice"),
+        now: now(),
+        request_id: "request-1".to_owned(),
+    }
+}
+
+/// The same, proved by a backup code.
+fn backup(code: &str) -> Reset {
+    Reset {
+        proof: Proof::BackupCode(code.into()),
+        ..totp(step())
+    }
+}
+
+fn step_of(user: &str, step: u64) -> Proof {
+    Proof::TotpStep {
+        step,
+        code: code_of(ACME, user, step).into(),
+    }
+}
+
+fn caller(id: &str) -> Caller {
+    Caller {
+        id: id.to_owned(),
+        bypass_token: false,
+    }
+}
+
+fn user(id: &str) -> Target {
+    Target::User(id.to_owned())
+}

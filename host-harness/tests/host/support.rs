@@ -20,42 +20,42 @@ use tokio_rusqlite::rusqlite::types::ValueRef;
 use tokio_rusqlite::rusqlite::{Connection, Row};
 
 /// The workspace of the tests.
-pub const ACME: &str = "acme";
+pub(crate) const ACME: &str = "acme";
 
 /// Another workspace in the same store. Its administrator has the same id.
-pub const GLOBEX: &str = "globex";
+pub(crate) const GLOBEX: &str = "globex";
 
 /// The backup codes of everyone with TOTP.
-pub const BACKUP_CODES: [&str; 2] = ["a1b2c3d4", "e5f6g7h8"];
+pub(crate) const BACKUP_CODES: [&str; 2] = ["a1b2c3d4", "e5f6g7h8"];
 
 /// When requests are accepted: a moment of RFC 6238 appendix B, and the first
 /// second of its time step.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(1_234_567_890_000)
 }
 
 /// The moment that many seconds later.
-pub fn after(seconds: u64) -> Timestamp {
+pub(crate) fn after(seconds: u64) -> Timestamp {
     now() + Duration::from_secs(seconds)
 }
 
 /// The time step of [`now`].
-pub fn step() -> u64 {
+pub(crate) fn step() -> u64 {
     step_of(now())
 }
 
 /// The code of `user` for a time step.
-pub fn code_of(workspace: &str, user: &str, step: u64) -> String {
+pub(crate) fn code_of(workspace: &str, user: &str, step: u64) -> String {
     key(workspace, user).code(step)
 }
 
 /// The code of acme's administrator for the current step.
-pub fn admin_code() -> String {
+pub(crate) fn admin_code() -> String {
     code_of(ACME, "admin", step())
 }
 
 /// How the store keeps the token called so.
-pub fn token_hash(token: &str) -> String {
+pub(crate) fn token_hash(token: &str) -> String {
     token::hash(&token.into())
 }
 
@@ -75,18 +75,18 @@ fn key(workspace: &str, user: &str) -> TotpKey {
 /// | fred | user | federated, no TOTP |
 ///
 /// Globex has an `admin` and `gina`.
-pub struct Data {
+pub(crate) struct Data {
     folder: TempDir,
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Data {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
     /// With these settings of acme.
-    pub async fn with(settings: Settings) -> Self {
+    pub(crate) async fn with(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open_or_create(&folder.path().join("store.sqlite"))
             .await
@@ -100,30 +100,33 @@ impl Data {
     }
 
     /// A second handle on the same data, as another process has one.
-    pub async fn another_handle(&self) -> Arc<dyn Store> {
+    pub(crate) async fn another_handle(&self) -> Arc<dyn Store> {
         Arc::new(Sqlite::open(&self.path()).await.unwrap())
     }
 
     /// Where the data is.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("store.sqlite")
     }
 
     /// A connection past the store.
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
 
     /// Changes the data past the store.
-    pub fn edit(&self, sql: &str) {
+    pub(crate) fn edit(&self, sql: &str) {
         self.connect().execute_batch(sql).unwrap();
     }
 
     /// Everything that the store holds.
-    pub fn dump(&self) -> Dump {
+    pub(crate) fn dump(&self) -> Dump {
         let db = self.connect();
         let mut tables = db
-            .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+            .prepare(
+                "SELECT name FROM sqlite_master
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            )
             .unwrap();
         let tables = tables
             .query_map([], |row| row.get::<_, String>(0))
@@ -133,7 +136,7 @@ impl Data {
     }
 
     /// A request of `caller`, a user of acme, that carried this code.
-    pub fn call(&self, caller: &str, code: Option<&str>) -> Call {
+    pub(crate) fn call(&self, caller: &str, code: Option<&str>) -> Call {
         Call {
             store: self.store.clone(),
             workspace: ACME.to_owned(),
@@ -150,7 +153,7 @@ impl Data {
 }
 
 /// What the plugin sees of a request.
-pub fn request(code: Option<&str>, body: &str) -> Request {
+pub(crate) fn request(code: Option<&str>, body: &str) -> Request {
     Request {
         content_type: Some("application/json".to_owned()),
         two_factor_code: code.map(ToOwned::to_owned),
@@ -161,12 +164,12 @@ pub fn request(code: Option<&str>, body: &str) -> Request {
 
 /// The rows of a store, each as one line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Dump(BTreeSet<String>);
+pub(crate) struct Dump(BTreeSet<String>);
 
 impl Dump {
     /// What is different in `later`: a line a row, `-` before those that are
     /// gone and `+` before those that are new, ordered by table.
-    pub fn changes(&self, later: &Self) -> String {
+    pub(crate) fn changes(&self, later: &Self) -> String {
         let gone = self.0.difference(&later.0).map(|row| (row, '-'));
         let new = later.0.difference(&self.0).map(|row| (row, '+'));
         let mut changes: Vec<_> = gone.chain(new).collect();
