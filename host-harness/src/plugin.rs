@@ -39,8 +39,19 @@ pub enum LoadError {
     TooLarge,
     /// It is not a component, or one whose imports or exports are not those of
     /// `chat:reset-totp`.
-    #[error("it is not a component that this host can run: {0:#}")]
-    Incompatible(#[from] wasmtime::Error),
+    #[error("it is not a component that this host can run: {0}")]
+    Incompatible(String),
+}
+
+/// The first line of each cause: the others are hexadecimal dumps.
+impl From<wasmtime::Error> for LoadError {
+    fn from(error: wasmtime::Error) -> Self {
+        let causes = error.chain().map(|cause| {
+            let text = cause.to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        });
+        Self::Incompatible(causes.collect::<Vec<_>>().join(": "))
+    }
 }
 
 /// Why a call gave no answer. Nothing was changed, unless [`Observed`] says
@@ -128,6 +139,7 @@ impl Plugin {
     /// When `bytes` is not a component, or one whose imports or exports are not
     /// those of `chat:reset-totp`.
     pub fn new(bytes: &[u8], limits: Limits) -> wasmtime::Result<Self> {
+        wasmtime::ensure!(bytes.starts_with(b"\0asm"), "it is not WebAssembly");
         let engine = Engine::new(Config::new().epoch_interruption(true))?;
         let component = Component::from_binary(&engine, bytes)?;
         let mut linker = Linker::new(&engine);
