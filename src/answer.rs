@@ -1,11 +1,11 @@
 //! The HTTP answers, to the byte: the documented endpoint's, and Rocket.Chat's
 //! own where the documentation is silent.
 
-use crate::bindings::{
+use crate::body::InvalidParams;
+use crate::contract::{
     chat::reset_totp::secrets::{EmailCode, Method},
     exports::chat::reset_totp::handler::Response,
 };
-use crate::body::InvalidParams;
 use serde::Serialize;
 
 /// Why a request is refused.

@@ -1,6 +1,6 @@
 //! Whom the request's body names.
 
-use crate::bindings::chat::reset_totp::users::Selector;
+use crate::contract::chat::reset_totp::users::Selector;
 use percent_encoding::percent_decode_str;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;

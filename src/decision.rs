@@ -6,7 +6,8 @@
 //! without the permission never learns who exists.
 
 use crate::answer::{Refusal, method_name, response};
-use crate::bindings::{
+use crate::body::{self, InvalidParams, Subject};
+use crate::contract::{
     chat::reset_totp::{
         secrets::{
             self as secrets, AttemptRefusal, EmailCode, Method, Proof, Receipt, Target, TotpFactor,
@@ -15,7 +16,6 @@ use crate::bindings::{
     },
     exports::chat::reset_totp::handler::{Caller, Request, Response},
 };
-use crate::body::{self, InvalidParams, Subject};
 use crate::second_factor::{Code, matching_backup_code, matching_step};
 
 /// The permission to remove another member's TOTP factor.
@@ -60,10 +60,10 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
     let subject = body::parse(request.content_type.as_deref(), &request.body)
         .map_err(Refusal::InvalidParams)?;
     let enabled = host.two_factor_enabled();
-    let (proof, method) = if enabled {
+    let proof = if enabled {
         prove(host, caller, request)?
     } else {
-        (Proof::None, Method::Totp)
+        Proof::None
     };
     let target = match subject {
         Subject::Caller => Target::Caller,
@@ -75,7 +75,7 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
     };
     match host.reset(&proof, &target) {
         Ok(Receipt::Removed | Receipt::NothingEnrolled) => Ok(()),
-        Err(secrets::Refusal::ProofRefused) => Err(Refusal::TotpInvalid(method)),
+        Err(secrets::Refusal::ProofRefused) => Err(Refusal::TotpInvalid(method_of(&proof))),
         Err(secrets::Refusal::UnknownTarget) => Err(Refusal::InvalidUser),
         Err(secrets::Refusal::NotPermitted | secrets::Refusal::Other(_)) => {
             Err(Refusal::NotAllowed)
@@ -83,15 +83,23 @@ fn reset(host: &impl Host, caller: &Caller, request: &Request) -> Result<(), Ref
     }
 }
 
-/// Proves the caller's second factor, and says by which method.
-fn prove(host: &impl Host, caller: &Caller, request: &Request) -> Result<(Proof, Method), Refusal> {
+fn method_of(proof: &Proof) -> Method {
+    match proof {
+        Proof::EmailCode => Method::Email,
+        Proof::Password => Method::Password,
+        Proof::TotpStep(_) | Proof::BackupCode(_) | Proof::None | Proof::Other(_) => Method::Totp,
+    }
+}
+
+/// Proves the caller's second factor.
+fn prove(host: &impl Host, caller: &Caller, request: &Request) -> Result<Proof, Refusal> {
     if caller.bypass_token && host.bypass_token_allowed() {
-        return Ok((Proof::None, Method::Totp));
+        return Ok(Proof::None);
     }
     let available = host.methods();
     let Some(method) = choose(&available, request.two_factor_method.as_deref()) else {
         return if host.missing_factor_allowed() {
-            Ok((Proof::None, Method::Totp))
+            Ok(Proof::None)
         } else {
             Err(Refusal::TotpRequired {
                 method: Method::Totp,
@@ -115,7 +123,7 @@ fn prove(host: &impl Host, caller: &Caller, request: &Request) -> Result<(Proof,
         Method::Other(_) => Ok(None),
     };
     match proof {
-        Ok(Some(proof)) => Ok((proof, method)),
+        Ok(Some(proof)) => Ok(proof),
         Err(AttemptRefusal::Locked) => Err(Refusal::TotpMaxAttempts(method)),
         Ok(None) | Err(AttemptRefusal::Unavailable | AttemptRefusal::Other(_)) => {
             Err(Refusal::TotpInvalid(method))
@@ -172,7 +180,7 @@ fn find(host: &impl Host, selectors: &[Selector]) -> Result<User, Refusal> {
     let mut found = selectors.iter().map(|selector| host.find(selector));
     let user = found.next().ok_or(Refusal::UserParamNotProvided)?;
     for other in found {
-        if other.map(|user| user.id) != user.as_ref().map(|user| user.id.clone()) {
+        if other != user {
             let problem = InvalidParams::new("the keys name different users");
             return Err(Refusal::InvalidParams(problem));
         }

@@ -1,6 +1,6 @@
 //! The component's export, over the real imports.
 
-use crate::bindings::{
+use crate::contract::{
     self,
     chat::reset_totp::{
         permissions,
@@ -23,7 +23,7 @@ impl handler::Guest for Plugin {
     }
 }
 
-bindings::export!(Plugin with_types_in bindings);
+contract::export!(Plugin with_types_in contract);
 
 struct Imports;
 

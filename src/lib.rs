@@ -10,7 +10,7 @@
 //! | [`body`] | whom the request's body names |
 //! | [`second_factor`] | TOTP codes and backup codes |
 //! | [`answer`] | the HTTP answers, to the byte |
-//! | [`bindings`] | the types and functions generated from `wit/` |
+//! | [`contract`] | the types and functions generated from `wit/` |
 //! | `guest` | the component's export, on wasm only: the one file that calls the imports |
 //! | `memory` | the component's allocator, on wasm only |
 //!
@@ -41,7 +41,7 @@ mod memory;
 pub mod second_factor;
 
 /// What `wit-bindgen` makes of `wit/`.
-pub mod bindings {
+pub mod contract {
     #![expect(missing_docs, reason = "the documentation of these items is in wit/")]
     wit_bindgen::generate!({
         path: "wit",

@@ -17,7 +17,6 @@ pub const BACKUP_CODE_LENGTH: usize = 8;
 pub const BACKUP_CODE_ALPHABET: &str = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// A code as the caller may enter it.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Code<'a> {
     /// Six ASCII digits.
     Totp(&'a str),
@@ -70,15 +69,10 @@ pub fn matching_backup_code(hashes: &[String], code: &str) -> Option<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| {
-        DIGITS
-            .get(usize::from(nibble))
-            .map_or('0', |d| char::from(*d))
-    };
     bytes
         .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)])
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
         .collect()
 }
 

@@ -11,9 +11,10 @@ mod users;
 mod wall_clock;
 
 use crate::clock::Timestamp;
-use crate::store::{Caller, Receipt, Settings, Store, StoreError};
+use crate::store::{self, Caller, Settings, Store, StoreError};
 use secrecy::SecretString;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// One call: on whose behalf, and what the host saw the plugin do.
 pub struct Call {
@@ -31,24 +32,62 @@ pub struct Call {
     pub code: Option<SecretString>,
     /// What the host saw so far.
     pub observed: Observed,
+    /// The target of the reset that the store is at work on, and the work.
+    reset: Option<(String, JoinHandle<store::Result<Outcome>>)>,
 }
+
+/// How a reset that the store worked on ended.
+pub type Outcome = Result<store::Receipt, store::Refusal>;
 
 /// What the host saw a plugin do in one call.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// The caller's TOTP factor was handed out.
-    pub attempt_begun: bool,
-    /// An attempt was refused because the caller is locked.
-    pub locked: bool,
-    /// A reset was refused because its proof was used before.
-    pub replayed: bool,
-    /// The id of the account that was last found or was to be reset.
+    /// How the plugin's last attempt began; none before the first.
+    pub attempt: Option<Attempt>,
+    /// The id of the account that was last found or reset.
     pub target: Option<String>,
-    /// A reset was committed.
-    pub committed: Option<Receipt>,
+    /// How the last reset ended that got as far as the store.
+    pub reset: Option<Outcome>,
+}
+
+/// How an attempt to prove the caller's second factor began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The caller's TOTP factor was handed out.
+    Begun,
+    /// Nothing was: too many failures in a row.
+    Locked,
+}
+
+impl Observed {
+    /// Whether a reset was committed.
+    pub fn committed(&self) -> bool {
+        matches!(self.reset, Some(Ok(_)))
+    }
 }
 
 impl Call {
+    /// A call that has done nothing yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        workspace: String,
+        caller: Caller,
+        now: Timestamp,
+        request_id: String,
+        code: Option<SecretString>,
+    ) -> Self {
+        Self {
+            store,
+            workspace,
+            caller,
+            now,
+            request_id,
+            code,
+            observed: Observed::default(),
+            reset: None,
+        }
+    }
+
     /// The settings of the call's workspace.
     async fn settings(&self) -> Result<Settings, StoreError> {
         let settings = self.store.settings(&self.workspace).await?;

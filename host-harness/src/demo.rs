@@ -1,18 +1,23 @@
 //! A workspace to try the plugin on: an administrator, a moderator and two
 //! members, all with TOTP enrolled.
 
-use crate::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Settings, TotpFactor,
-};
-use crate::token;
-use crate::totp::TotpKey;
+use crate::WORKSPACE;
+use anyhow::Context;
 use data_encoding::HEXLOWER;
+use host_harness::clock::Clock;
+use host_harness::store::sqlite::Sqlite;
+use host_harness::store::{
+    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Settings, Store,
+    TotpFactor,
+};
+use host_harness::token;
+use host_harness::totp::{TotpKey, step_of};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -32,22 +37,22 @@ const BCRYPT_COST: u32 = 10;
 /// workspace can be shown again.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Credentials(pub BTreeMap<String, Login>);
+pub(crate) struct Credentials(BTreeMap<String, Login>);
 
 /// What one user knows.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Login {
+struct Login {
     /// For `X-User-Id`.
-    pub user_id: String,
+    user_id: String,
     /// To log in by.
-    pub username: String,
-    /// To log in with.
-    pub password: String,
+    username: String,
+    /// The account's own.
+    password: String,
     /// For `X-Auth-Token`.
-    pub auth_token: String,
+    auth_token: String,
     /// For an authenticator app: base32.
-    pub totp_secret: String,
+    totp_secret: String,
 }
 
 impl std::fmt::Debug for Login {
@@ -56,13 +61,105 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// The store and the credentials in `folder`, made where there are none.
+pub(crate) async fn workspace(folder: &Path) -> anyhow::Result<(Sqlite, Credentials)> {
+    std::fs::create_dir_all(folder)?;
+    let credentials = folder.join("credentials.json");
+    let credentials = Credentials::load_or_create(&credentials)
+        .with_context(|| format!("{}", credentials.display()))?;
+    let store = Sqlite::open_or_create(&folder.join("store.sqlite")).await?;
+    if store.settings(WORKSPACE).await?.is_none() {
+        store.create_workspace(credentials.workspace()?).await?;
+    }
+    Ok((store, credentials))
+}
+
+/// Shows a person how to call the server at `url`, and shows the call again with
+/// the next code whenever Enter is pressed.
+pub(crate) fn guide(url: &str, credentials: &Credentials) -> anyhow::Result<()> {
+    let interactive = std::io::stdin().is_terminal();
+    let next = if interactive {
+        "Press Enter for this call with the next code."
+    } else {
+        "An authenticator app shows the next one every 30 seconds."
+    };
+    let admin = credentials.login("admin")?;
+    let key = admin.totp_key()?;
+    let call = Call {
+        url: url.to_owned(),
+        user_id: admin.user_id.clone(),
+        auth_token: admin.auth_token.clone(),
+        target_id: credentials.login("alice")?.user_id.clone(),
+    };
+    let step = current_step();
+    show(&format!(
+        "Serving {url}\n\n\
+         Alice has lost her phone. The administrator resets her TOTP:\n\n\
+         {}\n\n\
+         A code is accepted once. {next}\n\
+         The administrator's TOTP secret is {}. Ctrl-C stops.\n",
+        call.with_code(&key.code(step)),
+        admin.totp_secret
+    ))?;
+    if interactive {
+        std::thread::Builder::new().spawn(move || call.show_on_enter(&key, step))?;
+    }
+    Ok(())
+}
+
+/// The documented call, but for its code.
+struct Call {
+    url: String,
+    user_id: String,
+    auth_token: String,
+    target_id: String,
+}
+
+impl Call {
+    /// A code is accepted until the end of the step after its own: for 30 s at
+    /// least.
+    fn with_code(&self, code: &str) -> String {
+        format!(
+            "curl --location '{}/api/v1/users.resetTOTP' \\\n  \
+             --header 'x-auth-token: {}' \\\n  \
+             --header 'x-user-id: {}' \\\n  \
+             --header 'x-2fa-code: {code}' \\\n  \
+             --data '{{ \"userId\":\"{}\" }}'",
+            self.url, self.auth_token, self.user_id, self.target_id
+        )
+    }
+
+    /// The code of the step after the current one is accepted, too, so that
+    /// nobody has to wait for a second call.
+    fn show_on_enter(&self, key: &TotpKey, mut shown: u64) {
+        for _line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let next = current_step().max(shown + 1);
+            let text = if next <= current_step() + 1 {
+                shown = next;
+                self.with_code(&key.code(next))
+            } else {
+                "The next code can be used in a few seconds.".to_owned()
+            };
+            if show(&format!("{text}\n")).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn current_step() -> u64 {
+    step_of(Clock::system().now())
+}
+
+/// Writes to standard output at once.
+pub(crate) fn show(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}")?;
+    Ok(output.flush()?)
+}
+
 impl Credentials {
-    /// Those in the file at `path`, or new ones that are written there.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or written, or does not hold credentials.
-    pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
+    fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read(path) {
             Ok(json) => Ok(serde_json::from_slice(&json)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -91,24 +188,22 @@ impl Credentials {
         Self(USERS.map(|(name, _)| (name.to_owned(), login(name))).into())
     }
 
-    /// The workspace `id` in which these credentials are valid.
-    ///
-    /// # Errors
-    ///
-    /// When they are not those of the demonstration's users.
-    pub fn workspace(&self, id: &str) -> anyhow::Result<NewWorkspace> {
+    fn login(&self, username: &str) -> anyhow::Result<&Login> {
+        let login = self.0.get(username);
+        login.with_context(|| format!("there is no user {username}"))
+    }
+
+    /// The workspace in which these credentials are valid.
+    fn workspace(&self) -> anyhow::Result<NewWorkspace> {
         let role = |name: &str, permissions: &[&str]| NewRole {
             name: name.to_owned(),
             permissions: permissions.iter().map(ToString::to_string).collect(),
         };
-        let users = USERS.iter().map(|(name, role)| {
-            let login = self.0.get(*name);
-            login
-                .ok_or_else(|| anyhow::anyhow!("there is no user {name}"))?
-                .account(role)
-        });
+        let users = USERS
+            .iter()
+            .map(|(name, role)| self.login(name)?.account(role));
         Ok(NewWorkspace {
-            id: id.to_owned(),
+            id: WORKSPACE.to_owned(),
             settings: Settings::default(),
             roles: vec![
                 role("admin", &[EDIT_OTHER_USER_TOTP]),
@@ -148,13 +243,8 @@ impl Login {
         })
     }
 
-    /// The key of [`Login::totp_secret`].
-    ///
-    /// # Errors
-    ///
-    /// When that is not base32.
-    pub fn totp_key(&self) -> anyhow::Result<TotpKey> {
+    fn totp_key(&self) -> anyhow::Result<TotpKey> {
         TotpKey::from_base32(&self.totp_secret)
-            .ok_or_else(|| anyhow::anyhow!("the TOTP secret of {} is not base32", self.username))
+            .with_context(|| format!("the TOTP secret of {} is not base32", self.username))
     }
 }

@@ -1,7 +1,7 @@
 //! A small, real, plugin-capable chat server: it loads the plugin, lends it the
 //! capabilities of `wit/`, commits what it decides and serves it over HTTP.
 //!
-//! Each layer knows only the next:
+//! Each layer knows only those below:
 //!
 //! | module | what it knows |
 //! |---|---|
@@ -11,7 +11,6 @@
 //! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
 //! | [`attempts`], [`notice`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
-//! | [`demo`] | a workspace to try it on |
 //!
 //! What always holds:
 //!
@@ -20,8 +19,8 @@
 //! - The plugin reaches one workspace and one caller; it cannot name others.
 //! - A reset is one transaction of the store, which checks permission, target
 //!   and proof itself.
-//! - A plugin that fails in any way has decided nothing: the answer is an error
-//!   and every attempt stays counted.
+//! - A plugin that fails in any way has decided nothing more: the answer is an
+//!   error, and every attempt stays counted.
 //!
 //! ```no_run
 //! use host_harness::{clock::Clock, plugin::Plugin, server, store::sqlite::Sqlite};
@@ -44,7 +43,6 @@ pub mod attempts;
 pub mod capabilities;
 pub mod clock;
 pub mod contract;
-pub mod demo;
 pub mod notice;
 pub mod plugin;
 pub mod sandbox;

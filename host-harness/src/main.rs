@@ -1,17 +1,16 @@
 //! The command line: `serve` and `demo`.
 
+mod demo;
+
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_harness::clock::Clock;
-use host_harness::demo::{Credentials, Login};
 use host_harness::plugin::Plugin;
 use host_harness::server::{App, serve};
 use host_harness::store::Store;
 use host_harness::store::sqlite::Sqlite;
-use host_harness::totp::step_of;
 use serde_json::json;
 use std::future::Future;
-use std::io::{BufRead, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,7 +118,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     tracing::info!(url = url(&listener)?, "listening");
-    serve(listener, app(Arc::new(store), plugin), stop).await?;
+    serve(listener, app(store, plugin), stop).await?;
     Ok(())
 }
 
@@ -128,129 +127,24 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     let plugin = load(&common.plugin)?;
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = data.as_deref().unwrap_or(temporary.path());
-    let (store, credentials) = demo_workspace(folder)
+    let (store, credentials) = demo::workspace(folder)
         .await
         .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     let url = url(&listener)?;
-    let store: Arc<dyn Store> = Arc::new(store);
     if json {
-        show(&json!({"url": url, "users": credentials}).to_string())?;
+        demo::show(&json!({"url": url, "users": credentials}).to_string())?;
     } else {
-        let guide = Guide::new(url, store.clone(), credentials)?;
-        show(&guide.text().await?)?;
-        if std::io::stdin().is_terminal() {
-            guide.show_call_on_enter()?;
-        }
+        demo::guide(&url, &credentials)?;
     }
     serve(listener, app(store, plugin), stop).await?;
     Ok(())
 }
 
-async fn demo_workspace(folder: &Path) -> anyhow::Result<(Sqlite, Credentials)> {
-    std::fs::create_dir_all(folder)?;
-    let credentials = folder.join("credentials.json");
-    let credentials = Credentials::load_or_create(&credentials)
-        .with_context(|| format!("{}", credentials.display()))?;
-    let store = Sqlite::open_or_create(&folder.join("store.sqlite")).await?;
-    if store.settings(WORKSPACE).await?.is_none() {
-        store
-            .create_workspace(credentials.workspace(WORKSPACE)?)
-            .await?;
-    }
-    Ok((store, credentials))
-}
-
-/// What a person reads who tries the demonstration.
-struct Guide {
-    url: String,
-    store: Arc<dyn Store>,
-    admin: Login,
-    alice: Login,
-}
-
-impl Guide {
-    fn new(url: String, store: Arc<dyn Store>, mut users: Credentials) -> anyhow::Result<Self> {
-        let mut take = |name| users.0.remove(name).with_context(|| format!("no {name}"));
-        Ok(Self {
-            url,
-            store,
-            admin: take("admin")?,
-            alice: take("alice")?,
-        })
-    }
-
-    async fn text(&self) -> anyhow::Result<String> {
-        let next = if std::io::stdin().is_terminal() {
-            "Press Enter for this call with the next code."
-        } else {
-            "An authenticator app shows the next one every 30 seconds."
-        };
-        Ok(format!(
-            "Serving {}\n\n\
-             {} has lost her phone. The administrator resets her TOTP:\n\n\
-             {}\n\n\
-             A code is accepted once. {next}\n\
-             The administrator's TOTP secret is {}. Ctrl-C stops.\n",
-            self.url,
-            self.alice.username,
-            self.curl().await?,
-            self.admin.totp_secret
-        ))
-    }
-
-    /// The documented call, with the first code that is not used yet. A code is
-    /// accepted for at least one step after its own, 30 seconds.
-    async fn curl(&self) -> anyhow::Result<String> {
-        let admin = &self.admin;
-        let spent = self.store.last_totp_step(WORKSPACE, &admin.user_id).await?;
-        let current = step_of(Clock::system().now());
-        let step = spent.map_or(current, |spent| current.max(spent + 1));
-        if step > current + 1 {
-            return Ok("The next code can be used in a few seconds.".to_owned());
-        }
-        Ok(format!(
-            "curl --location '{}/api/v1/users.resetTOTP' \\\n  \
-             --header 'x-auth-token: {}' \\\n  \
-             --header 'x-user-id: {}' \\\n  \
-             --header 'x-2fa-code: {}' \\\n  \
-             --data '{{ \"userId\":\"{}\" }}'",
-            self.url,
-            admin.auth_token,
-            admin.user_id,
-            admin.totp_key()?.code(step),
-            self.alice.user_id
-        ))
-    }
-
-    /// Shows the call with a fresh code whenever Enter is pressed.
-    fn show_call_on_enter(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new().spawn(move || {
-            for _line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                let shown = runtime
-                    .block_on(self.curl())
-                    .and_then(|call| show(&format!("{call}\n")));
-                if let Err(error) = shown {
-                    eprintln!("host-harness: {error:#}");
-                }
-            }
-        })?;
-        Ok(())
-    }
-}
-
-/// Writes to standard output at once.
-fn show(text: &str) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}")?;
-    Ok(output.flush()?)
-}
-
-fn app(store: Arc<dyn Store>, plugin: Plugin) -> App {
+fn app(store: Sqlite, plugin: Plugin) -> App {
     App {
-        store,
+        store: Arc::new(store),
         plugin: Arc::new(plugin),
         clock: Clock::system(),
         workspace: WORKSPACE.to_owned(),

@@ -55,13 +55,13 @@ impl From<wasmtime::Error> for LoadError {
 }
 
 /// Why a call gave no answer. Nothing was changed, unless [`Observed`] says
-/// that a reset was committed before.
+/// that a reset was committed; nothing of the call goes on afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The plugin computed for too long.
     #[error("the plugin used more processor time than it may")]
     CpuTime,
-    /// The call took too long in all.
+    /// The call took too long in all, in the plugin or in the host.
     #[error("the call took longer than it may")]
     WallTime,
     /// The plugin asked for too much memory.
@@ -78,7 +78,10 @@ pub enum Failure {
     BadAnswer(&'static str),
     /// The host could not do what the plugin asked.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
+    /// The host broke.
+    #[error("the host panicked")]
+    Panic,
 }
 
 impl Failure {
@@ -86,21 +89,20 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::CpuTime => "plugin-cpu-time",
-            Self::WallTime => "plugin-wall-time",
+            Self::WallTime => "call-wall-time",
             Self::Memory => "plugin-memory",
             Self::Stack => "plugin-stack",
             Self::Trap(_) => "plugin-trap",
             Self::BadAnswer(_) => "plugin-bad-answer",
             Self::Store(_) => "host-store",
+            Self::Panic => "host-panic",
         }
     }
 
     fn from_error(error: wasmtime::Error, sandbox: &Sandbox) -> Self {
-        if sandbox.memory_refused() {
-            return Self::Memory;
-        }
         match error.downcast::<StoreError>() {
             Ok(error) => Self::Store(error),
+            Err(_) if sandbox.memory_refused() => Self::Memory,
             Err(error) => match error.downcast_ref::<Trap>() {
                 Some(Trap::Interrupt) => Self::CpuTime,
                 Some(Trap::StackOverflow) => Self::Stack,
@@ -178,9 +180,10 @@ impl Plugin {
                 .await
         };
         let answer = tokio::time::timeout(self.limits.wall_time, answer).await;
-        let sandbox = store.into_data();
+        let mut sandbox = store.into_data();
+        let finished = sandbox.call.finish_reset().await;
         let answer = match answer {
-            Err(_elapsed) => Err(Failure::WallTime),
+            Err(_elapsed) => finished.map_err(Failure::from).and(Err(Failure::WallTime)),
             Ok(Err(error)) => Err(Failure::from_error(error, &sandbox)),
             Ok(Ok(response)) => check(response, &sandbox.call.observed),
         };
@@ -193,7 +196,7 @@ impl Plugin {
 fn check(response: Response, observed: &Observed) -> Result<Response, Failure> {
     let problem = if !matches!(response.status, 200 | 400..=499) {
         "its status"
-    } else if (response.status == 200) != observed.committed.is_some() {
+    } else if (response.status == 200) != observed.committed() {
         "its status does not say whether a reset was committed"
     } else if response.body.len() > MAX_ANSWER {
         "its body is too long"

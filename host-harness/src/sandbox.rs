@@ -4,9 +4,19 @@ use crate::capabilities::Call;
 use std::time::Duration;
 use wasmtime::{EngineWeak, ResourceLimiter, Store, UpdateDeadline};
 
-/// Length of an epoch: a fifth of a call's processor time, so that the limit is
-/// kept to within 20 %.
+/// Length of an epoch, by which processor time is measured: a fifth of a call's.
 const EPOCH: Duration = Duration::from_millis(10);
+
+/// How many epochs in which the host was called are not billed to the plugin: it
+/// may have waited. A decision makes about ten host calls.
+const UNBILLED_EPOCHS: u32 = 16;
+
+/// Memories, tables and core instances of one call: the component of our plugin
+/// has one memory, two tables and three instances. Each memory reserves 4 GiB of
+/// addresses.
+const MAX_MEMORIES: usize = 4;
+const MAX_TABLES: usize = 8;
+const MAX_INSTANCES: usize = 16;
 
 /// Advances the engine's epoch, by which sandboxes measure processor time,
 /// until the engine is gone.
@@ -28,7 +38,8 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
 pub struct Limits {
     /// From the start to the answer, the host's own work included.
     pub wall_time: Duration,
-    /// In the plugin alone.
+    /// In the plugin alone, but for up to 160 ms between host calls that may have
+    /// been waiting for them.
     pub cpu_time: Duration,
     /// In all linear memories together, in bytes.
     pub memory: usize,
@@ -61,11 +72,6 @@ pub struct Sandbox {
     /// The host was called since the last epoch.
     host_called: bool,
 }
-
-/// How many epochs that a host call may have filled are not billed to the
-/// plugin, so that calling the host does not buy endless time. A decision makes
-/// about ten host calls.
-const UNBILLED_EPOCHS: u32 = 64;
 
 impl Sandbox {
     pub(crate) fn new(call: Call, limits: Limits) -> Self {
@@ -122,13 +128,8 @@ impl ResourceLimiter for Sandbox {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self.memory.saturating_add(desired.saturating_sub(current));
-        let granted = wanted <= self.limits.memory;
-        if granted {
-            self.memory = wanted;
-        } else {
-            self.memory_refused = true;
-        }
+        let granted = grow(&mut self.memory, self.limits.memory, desired - current);
+        self.memory_refused |= !granted;
         Ok(granted)
     }
 
@@ -138,15 +139,30 @@ impl ResourceLimiter for Sandbox {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
-        let granted = wanted <= self.limits.table_elements;
-        if granted {
-            self.table_elements = wanted;
-        } else {
-            self.memory_refused = true;
-        }
+        let limit = self.limits.table_elements;
+        let granted = grow(&mut self.table_elements, limit, desired - current);
+        self.memory_refused |= !granted;
         Ok(granted)
     }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+}
+
+fn grow(used: &mut usize, limit: usize, by: usize) -> bool {
+    let wanted = used.saturating_add(by);
+    let granted = wanted <= limit;
+    if granted {
+        *used = wanted;
+    }
+    granted
 }

@@ -3,7 +3,7 @@
 mod answer;
 mod reset_totp;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::plugin::Plugin;
 use crate::store::{Caller, Store, StoreError};
 use crate::token;
@@ -125,13 +125,16 @@ async fn finish(mut request: Request, next: Next) -> Response {
 
 /// The account that the headers `X-User-Id` and `X-Auth-Token` prove; each must
 /// be there exactly once.
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Option<Caller>, StoreError> {
+async fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Option<Caller>, StoreError> {
     let (Some(user), Some(token)) = (only(headers, "x-user-id"), only(headers, "x-auth-token"))
     else {
         return Ok(None);
     };
     let hash = token::hash(&SecretString::from(token));
-    let now = app.clock.now();
     app.store
         .authenticate(&app.workspace, user, &hash, now)
         .await

@@ -314,9 +314,6 @@ pub trait Store: Send + Sync {
     /// Whether `user` has a TOTP factor and the workspace allows TOTP.
     async fn has_totp(&self, workspace: &str, user: &str) -> Result<bool>;
 
-    /// The time step of the last code of `user` that was accepted.
-    async fn last_totp_step(&self, workspace: &str, user: &str) -> Result<Option<u64>>;
-
     /// Counts a failed attempt of `user`, and then gives out the factor. After
     /// too many in a row ([`crate::attempts`]) the account is locked.
     async fn begin_totp_attempt(

@@ -2,7 +2,7 @@
 //! none.
 
 use crate::support::{
-    ADMIN, ALICE, BOB, CAROL, Call, FEDERATED, FORM, MALLORY, MODERATOR, RESET_TOTP, Server, id,
+    ADMIN, ALICE, BOB, CAROL, FEDERATED, FORM, MALLORY, MODERATOR, RESET_TOTP, Request, Server, id,
 };
 use host_harness::store::Settings;
 use reqwest::Method;
@@ -15,9 +15,9 @@ const INVALID_USER: &str = r#"400 {"success":false,"error":"The required \"userI
 const TOTP_REQUIRED: &str = r#"400 {"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}}"#;
 const TOTP_INVALID: &str = r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"totp","codeGenerated":false}}"#;
 
-async fn refuses(call: Call<'_>, server: &Server, answer: &str) {
+async fn refuses(request: Request, server: &Server, answer: &str) {
     let before = server.dump();
-    assert_eq!(call.send().await.text(), answer);
+    assert_eq!(request.send().await.text(), answer);
     assert_eq!(server.dump(), before, "a refusal changes nothing: {answer}");
 }
 
@@ -31,7 +31,7 @@ async fn an_administrator_resets_a_member() {
 #[tokio::test]
 async fn the_documented_curl_resets_exactly_the_named_user() {
     let server = Server::start().await;
-    let bob = server.dump();
+    let before = server.dump();
     let answer = server
         .post(ADMIN)
         .code(server.code(ADMIN))
@@ -44,7 +44,7 @@ async fn the_documented_curl_resets_exactly_the_named_user() {
     let of = |dump: &crate::support::Dump, user: &str| {
         dump["totp"].iter().any(|row| row.contains(&id(user)))
     };
-    assert!(of(&bob, ALICE) && !of(&after, ALICE));
+    assert!(of(&before, ALICE) && !of(&after, ALICE));
     assert!(of(&after, BOB) && of(&after, ADMIN));
 }
 
@@ -81,7 +81,7 @@ async fn every_key_and_form_names_the_member() {
 #[tokio::test]
 async fn without_a_login_nothing_is_answered_and_nothing_is_counted() {
     let server = Server::start().await;
-    let bare = || server.call(Method::POST, RESET_TOTP).code("000000");
+    let bare = || server.request(Method::POST, RESET_TOTP).code("000000");
     let (user, token) = ("x-user-id", "x-auth-token");
     for call in [
         bare(),
@@ -275,7 +275,7 @@ async fn other_routes_and_methods_are_refused_as_json() {
         "/api/v1/%00",
     ] {
         for method in [Method::GET, Method::POST] {
-            refuses(server.call(method, path), &server, not_found).await;
+            refuses(server.request(method, path), &server, not_found).await;
         }
     }
     for method in [
@@ -287,7 +287,7 @@ async fn other_routes_and_methods_are_refused_as_json() {
     ] {
         let before = server.dump();
         let answer = server
-            .call(method, RESET_TOTP)
+            .request(method, RESET_TOTP)
             .header("x-user-id", "adminId")
             .header("x-auth-token", "adminToken")
             .code(server.code(ADMIN))

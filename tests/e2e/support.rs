@@ -129,25 +129,25 @@ impl Server {
 
     /// A request to reset, by `caller`, without a second factor and with an
     /// empty body.
-    pub(crate) fn post(&self, caller: &str) -> Call<'_> {
-        self.call(Method::POST, RESET_TOTP)
+    pub(crate) fn post(&self, caller: &str) -> Request {
+        self.request(Method::POST, RESET_TOTP)
             .header("x-user-id", id(caller))
             .header("x-auth-token", auth_token(caller))
     }
 
     /// The administrator's request to reset `target`, with a code that is right
     /// now.
-    pub(crate) fn reset(&self, target: &str) -> Call<'_> {
+    pub(crate) fn reset(&self, target: &str) -> Request {
         self.post(ADMIN)
             .code(self.code(ADMIN))
             .json(&format!(r#"{{"userId":"{}"}}"#, id(target)))
     }
 
-    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
-        Call {
-            server: self,
+    pub(crate) fn request(&self, method: Method, path: &str) -> Request {
+        Request {
+            client: self.client.clone(),
             method,
-            path: path.to_owned(),
+            url: format!("{}{path}", self.url),
             headers: HeaderMap::new(),
             body: Vec::new(),
         }
@@ -231,15 +231,15 @@ fn rows(store: &Connection, query: &str) -> Vec<String> {
 }
 
 /// A request that is being put together.
-pub(crate) struct Call<'a> {
-    server: &'a Server,
+pub(crate) struct Request {
+    client: Client,
     method: Method,
-    path: String,
+    url: String,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Call<'_> {
+impl Request {
     /// Adds a header, also beside one of the same name.
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::try_from(name).unwrap();
@@ -264,9 +264,8 @@ impl Call<'_> {
     /// Sends the request and checks what holds for every answer.
     pub(crate) async fn send(self) -> Answer {
         let response = self
-            .server
             .client
-            .request(self.method, format!("{}{}", self.server.url, self.path))
+            .request(self.method, self.url)
             .headers(self.headers)
             .body(self.body)
             .send()

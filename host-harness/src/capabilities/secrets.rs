@@ -5,11 +5,11 @@
 //! that the proof is for the code that the request carried, and that nothing
 //! was committed before.
 
-use super::Call;
+use super::{Attempt, Call};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
-use crate::store;
+use crate::store::{self, StoreError};
 use crate::totp::backup_code_hash;
 use secrecy::ExposeSecret;
 
@@ -29,14 +29,14 @@ impl Host for Call {
             .await?;
         Ok(match attempt {
             store::Attempt::Begun(factor) => {
-                self.observed.attempt_begun = true;
+                self.observed.attempt = Some(Attempt::Begun);
                 Ok(TotpFactor {
                     key: factor.key.expose().to_vec(),
                     backup_code_hashes: factor.backup_code_hashes,
                 })
             }
             store::Attempt::Locked => {
-                self.observed.locked = true;
+                self.observed.attempt = Some(Attempt::Locked);
                 Err(AttemptRefusal::Locked)
             }
             store::Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
@@ -66,46 +66,22 @@ impl Host for Call {
         proof: Proof,
         target: Target,
     ) -> wasmtime::Result<Result<Receipt, Refusal>> {
-        if self.observed.committed.is_some() {
+        let proof = self.proof(proof).filter(|_| !self.observed.committed());
+        let Some(proof) = proof else {
             return Ok(Err(Refusal::ProofRefused));
-        }
+        };
         let target = match target {
-            Target::Caller => {
-                self.observed.target = Some(self.caller.id.clone());
-                store::Target::Caller
-            }
-            Target::User(id) => {
-                self.observed.target = Some(id.clone());
-                store::Target::User(id)
-            }
+            Target::Caller => store::Target::Caller,
+            Target::User(id) => store::Target::User(id),
         };
-        let Some(proof) = self.proof(proof) else {
-            return Ok(Err(Refusal::ProofRefused));
-        };
-        let outcome = self
-            .store
-            .reset(store::Reset {
-                workspace: self.workspace.clone(),
-                caller: self.caller.clone(),
-                proof,
-                target,
-                now: self.now,
-                request_id: self.request_id.clone(),
-            })
-            .await?;
-        Ok(match outcome {
-            Ok(receipt) => {
-                self.observed.committed = Some(receipt);
-                Ok(match receipt {
-                    store::Receipt::Removed => Receipt::Removed,
-                    store::Receipt::NothingEnrolled => Receipt::NothingEnrolled,
-                })
-            }
-            Err(store::Refusal::NotPermitted) => Err(Refusal::NotPermitted),
-            Err(store::Refusal::UnknownTarget) => Err(Refusal::UnknownTarget),
-            Err(store::Refusal::WrongProof) => Err(Refusal::ProofRefused),
-            Err(store::Refusal::Replayed) => {
-                self.observed.replayed = true;
+        self.begin_reset(proof, target);
+        self.finish_reset().await?;
+        Ok(match self.observed.reset {
+            Some(Ok(store::Receipt::Removed)) => Ok(Receipt::Removed),
+            Some(Ok(store::Receipt::NothingEnrolled)) => Ok(Receipt::NothingEnrolled),
+            Some(Err(store::Refusal::NotPermitted)) => Err(Refusal::NotPermitted),
+            Some(Err(store::Refusal::UnknownTarget)) => Err(Refusal::UnknownTarget),
+            Some(Err(store::Refusal::Replayed | store::Refusal::WrongProof)) | None => {
                 Err(Refusal::ProofRefused)
             }
         })
@@ -113,10 +89,59 @@ impl Host for Call {
 }
 
 impl Call {
+    /// In a task of its own: what the store has begun, it ends, also when the
+    /// call is given up meanwhile.
+    fn begin_reset(&mut self, proof: store::Proof, target: store::Target) {
+        let order = store::Reset {
+            workspace: self.workspace.clone(),
+            caller: self.caller.clone(),
+            proof,
+            target: target.clone(),
+            now: self.now,
+            request_id: self.request_id.clone(),
+        };
+        let target = match target {
+            store::Target::Caller => self.caller.id.clone(),
+            store::Target::User(id) => id,
+        };
+        let store = self.store.clone();
+        self.reset = Some((
+            target,
+            tokio::spawn(async move { store.reset(order).await }),
+        ));
+    }
+
+    /// Waits for the reset that was begun, if any, and notes how it ended.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed; the reset did not happen then.
+    pub(crate) async fn finish_reset(&mut self) -> store::Result<()> {
+        let Some((target, task)) = &mut self.reset else {
+            return Ok(());
+        };
+        let ended = task.await;
+        let target = std::mem::take(target);
+        self.reset = None;
+        let outcome = ended.map_err(|panic| StoreError(panic.into()))??;
+        self.observed.reset = Some(outcome);
+        if !matches!(
+            outcome,
+            Err(store::Refusal::NotPermitted | store::Refusal::UnknownTarget)
+        ) {
+            self.observed.target = Some(target);
+        }
+        Ok(())
+    }
+
     /// The proof that the plugin claims, with the code that the request carried;
     /// none where this call cannot have given such a proof.
     fn proof(&self, claimed: Proof) -> Option<store::Proof> {
-        let code = || self.code.clone().filter(|_| self.observed.attempt_begun);
+        let code = || {
+            self.code
+                .clone()
+                .filter(|_| self.observed.attempt == Some(Attempt::Begun))
+        };
         match claimed {
             Proof::TotpStep(step) => Some(store::Proof::TotpStep {
                 step,

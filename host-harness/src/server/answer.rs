@@ -1,5 +1,6 @@
 //! The answers that the host itself gives; the plugin writes the others.
 
+use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,14 @@ impl Answer {
         Self {
             status,
             body: body.to_string(),
+        }
+    }
+
+    /// The plugin's own, which the host has checked.
+    pub(super) fn of_plugin(response: handler::Response) -> Self {
+        Self {
+            status: StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            body: response.body,
         }
     }
 
@@ -55,7 +64,7 @@ impl Answer {
     pub(super) fn failed(failure: &Failure) -> Self {
         let status = match failure {
             Failure::WallTime => StatusCode::GATEWAY_TIMEOUT,
-            Failure::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Failure::Store(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
         };
         let code = failure.code();

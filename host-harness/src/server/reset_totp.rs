@@ -3,10 +3,10 @@
 
 use super::answer::{Answer, INVALID_PARAMS};
 use super::{App, RequestId, authenticate};
-use crate::capabilities::{Call, Observed};
+use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
-use crate::store::{AuditRecord, Decision, StoreError};
+use crate::store::{AuditRecord, Decision, Refusal, StoreError};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Largest body that is read, in bytes: two ids and a name fit many times over.
+/// Largest body that is read, in bytes: three names fit a hundred times over.
 pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// Longest `x-2fa-code`, `x-2fa-method` or `content-type`, in bytes: a password
@@ -30,57 +30,51 @@ const MAX_REASON: usize = 64;
 /// from being recorded.
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
-    Extension(id): Extension<RequestId>,
+    Extension(RequestId(id)): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    let decision = tokio::spawn(answer(app, id, request));
-    match decision.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "not decided");
-            Answer::failed(&Failure::Store(error))
-        }
-        Err(error) => {
-            tracing::error!(%error, "not decided");
-            Answer::failed(&Failure::Store(StoreError("the host panicked".into())))
-        }
-    }
-    .into_response()
+    let decision = tokio::spawn(answer(app, id.clone(), request)).await;
+    let failure = match decision {
+        Ok(Ok(answer)) => return answer.into_response(),
+        Ok(Err(error)) => Failure::Store(error),
+        Err(_panic) => Failure::Panic,
+    };
+    tracing::error!(request_id = id, %failure, code = failure.code());
+    Answer::failed(&failure).into_response()
 }
 
-async fn answer(app: Arc<App>, id: RequestId, request: Request) -> Result<Answer, StoreError> {
-    let Some(caller) = authenticate(&app, request.headers()).await? else {
+async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, StoreError> {
+    let now = app.clock.now();
+    let Some(caller) = authenticate(&app, request.headers(), now).await? else {
         return Ok(Answer::not_logged_in());
     };
     let mut record = AuditRecord {
-        at: app.clock.now(),
+        at: now,
         workspace: app.workspace.clone(),
-        request_id: id.0.clone(),
+        request_id: id,
         caller: caller.id.clone(),
         target: None,
         decision: Decision::Refused,
-        reason: None,
+        reason: Some(INVALID_PARAMS.to_owned()),
     };
     let request = match read(request).await {
         Ok(request) => request,
         Err(answer) => {
-            record.reason = Some(INVALID_PARAMS.to_owned());
             app.store.record(record).await?;
             return Ok(answer);
         }
     };
-    let call = Call {
-        store: app.store.clone(),
-        workspace: app.workspace.clone(),
+    let call = Call::new(
+        app.store.clone(),
+        app.workspace.clone(),
         caller,
-        now: record.at,
-        request_id: id.0,
-        code: request.two_factor_code.clone().map(SecretString::from),
-        observed: Observed::default(),
-    };
+        now,
+        record.request_id.clone(),
+        request.two_factor_code.clone().map(SecretString::from),
+    );
     let (outcome, observed) = app.plugin.reset_totp(call, &request).await;
     log(&record, &outcome, &observed);
-    if observed.committed.is_none() {
+    if !observed.committed() {
         record.decision = decision(&outcome, &observed);
         record.reason = reason(&outcome);
         record.target = observed.target;
@@ -88,16 +82,13 @@ async fn answer(app: Arc<App>, id: RequestId, request: Request) -> Result<Answer
     }
     Ok(match outcome {
         Err(failure) => Answer::failed(&failure),
-        Ok(response) => Answer {
-            status: StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_REQUEST),
-            body: response.body,
-        },
+        Ok(response) => Answer::of_plugin(response),
     })
 }
 
 /// What the plugin may see of the request.
 async fn read(request: Request) -> Result<handler::Request, Answer> {
-    let visible = headers(request.headers())
+    let [content_type, two_factor_code, two_factor_method] = headers(request.headers())
         .map_err(|problem| Answer::invalid_params(StatusCode::BAD_REQUEST, &problem))?;
     let body = Bytes::from_request(request, &())
         .await
@@ -108,18 +99,19 @@ async fn read(request: Request) -> Result<handler::Request, Answer> {
             _ => Answer::invalid_params(StatusCode::BAD_REQUEST, "the body ended early"),
         })?;
     Ok(handler::Request {
+        content_type,
+        two_factor_code,
+        two_factor_method,
         body: body.into(),
-        ..visible
     })
 }
 
-fn headers(headers: &HeaderMap) -> Result<handler::Request, String> {
-    Ok(handler::Request {
-        content_type: optional(headers, "content-type")?,
-        two_factor_code: optional(headers, "x-2fa-code")?,
-        two_factor_method: optional(headers, "x-2fa-method")?,
-        body: Vec::new(),
-    })
+fn headers(headers: &HeaderMap) -> Result<[Option<String>; 3], String> {
+    Ok([
+        optional(headers, "content-type")?,
+        optional(headers, "x-2fa-code")?,
+        optional(headers, "x-2fa-method")?,
+    ])
 }
 
 /// The text of a header that is there at most once.
@@ -147,8 +139,8 @@ type Outcome = Result<handler::Response, Failure>;
 fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
     match outcome {
         Err(_) => Decision::Failed,
-        Ok(_) if observed.locked => Decision::Locked,
-        Ok(_) if observed.replayed => Decision::Replayed,
+        Ok(_) if observed.attempt == Some(Attempt::Locked) => Decision::Locked,
+        Ok(_) if observed.reset == Some(Err(Refusal::Replayed)) => Decision::Replayed,
         Ok(_) => Decision::Refused,
     }
 }

@@ -33,8 +33,8 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 const READERS: usize = 2;
 
 /// How long a transaction waits for another process's: longer than any takes,
-/// shorter than a client's patience.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// and shorter than a call may, so that a store that is stuck is named.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store in a SQLite file.
 pub struct Sqlite {
@@ -221,12 +221,6 @@ impl Store for Sqlite {
     async fn has_totp(&self, workspace: &str, user: &str) -> Result<bool> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
         self.read(move |db| has_totp(db, &workspace, &user)).await
-    }
-
-    async fn last_totp_step(&self, workspace: &str, user: &str) -> Result<Option<u64>> {
-        let (workspace, user) = (workspace.to_owned(), user.to_owned());
-        self.read(move |db| Ok(totp(db, &workspace, &user)?.and_then(|totp| totp.last_step)))
-            .await
     }
 
     async fn begin_totp_attempt(

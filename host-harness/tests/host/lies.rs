@@ -60,7 +60,7 @@ async fn the_truth_is_believed() {
     let data = Data::new().await;
     let mut call = data.call("admin", Some(&admin_code()));
     assert_eq!(Lie::default().tell(&mut call).await, "Receipt::Removed");
-    assert_eq!(call.observed.committed, Some(Receipt::Removed));
+    assert_eq!(call.observed.reset, Some(Ok(Receipt::Removed)));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_lie_changes_nothing_but_the_count_of_the_attempt() {
             Attempt::Omitted => String::new(),
         };
         assert_eq!(lie.tell(&mut call).await, refusal, "{name}");
-        assert_eq!(call.observed.committed, None, "{name}");
+        assert_eq!(call.observed.reset, None, "{name}");
         assert_eq!(before.changes(&data.dump()), counted, "{name}");
     }
 }
@@ -255,6 +255,9 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
         ..Lie::default()
     };
     assert_eq!(lie.tell(&mut call).await, "Refusal::ProofRefused");
-    assert!(call.observed.locked);
+    assert_eq!(
+        call.observed.attempt,
+        Some(host_harness::capabilities::Attempt::Locked)
+    );
     assert_eq!(before.changes(&data.dump()), "");
 }

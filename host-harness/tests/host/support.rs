@@ -1,7 +1,7 @@
 //! The words of the tests: two workspaces in a store of their own, what changed
 //! in it, and a call.
 
-use host_harness::capabilities::{Call, Observed};
+use host_harness::capabilities::Call;
 use host_harness::clock::Timestamp;
 use host_harness::contract::exports::chat::reset_totp::handler::Request;
 use host_harness::store::sqlite::Sqlite;
@@ -26,7 +26,7 @@ pub(crate) const ACME: &str = "acme";
 pub(crate) const GLOBEX: &str = "globex";
 
 /// The backup codes of everyone with TOTP.
-pub(crate) const BACKUP_CODES: [&str; 2] = ["a1b2c3d4", "e5f6g7h8"];
+pub(crate) const BACKUP_CODES: [&str; 2] = ["a2b3c4d5", "e6f7g8h9"];
 
 /// When requests are accepted: a moment of RFC 6238 appendix B, and the first
 /// second of its time step.
@@ -137,18 +137,18 @@ impl Data {
 
     /// A request of `caller`, a user of acme, that carried this code.
     pub(crate) fn call(&self, caller: &str, code: Option<&str>) -> Call {
-        Call {
-            store: self.store.clone(),
-            workspace: ACME.to_owned(),
-            caller: Caller {
-                id: caller.to_owned(),
-                bypass_token: false,
-            },
-            now: now(),
-            request_id: "request-1".to_owned(),
-            code: code.map(Into::into),
-            observed: Observed::default(),
-        }
+        let caller = Caller {
+            id: caller.to_owned(),
+            bypass_token: false,
+        };
+        Call::new(
+            self.store.clone(),
+            ACME.to_owned(),
+            caller,
+            now(),
+            "request-1".to_owned(),
+            code.map(Into::into),
+        )
     }
 }
 
