@@ -167,7 +167,8 @@ fn totp_proof(host: &impl Host, code: &str) -> Result<Option<Proof>, AttemptRefu
     let factor = host.begin_totp_attempt()?;
     Ok(match Code::parse(code) {
         Some(Code::Totp(code)) => {
-            matching_step(&factor.key, code, host.now(), host.totp_window()).map(Proof::TotpStep)
+            let (now, window) = (host.now(), host.totp_window());
+            matching_step(&factor.key, code, now, window, factor.last_step).map(Proof::TotpStep)
         }
         Some(Code::Backup(code)) => {
             matching_backup_code(&factor.backup_code_hashes, code).map(Proof::BackupCode)
@@ -210,6 +211,7 @@ mod tests {
         permitted: bool,
         excused: bool,
         locked: bool,
+        last_step: Option<u64>,
         answer: Result<Receipt, secrets::Refusal>,
         asked: RefCell<Vec<String>>,
     }
@@ -222,6 +224,7 @@ mod tests {
                 permitted: true,
                 excused: false,
                 locked: false,
+                last_step: None,
                 answer: Ok(Receipt::Removed),
                 asked: RefCell::default(),
             }
@@ -252,7 +255,7 @@ mod tests {
             self.note(&format!("find {name}"));
             (name != "nobody").then(|| User {
                 id: name.to_lowercase(),
-                username: name.clone(),
+                username: name.to_lowercase(),
                 federated: name == "federated",
             })
         }
@@ -282,6 +285,7 @@ mod tests {
         fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal> {
             let factor = TotpFactor {
                 key: KEY.to_vec(),
+                last_step: self.last_step,
                 backup_code_hashes: Vec::new(),
             };
             self.attempt("begin-totp-attempt", factor)
@@ -384,6 +388,10 @@ mod tests {
             enabled: false,
             ..host()
         };
+        let spent = Lent {
+            last_step: Some(NOW / 30),
+            ..host()
+        };
         let permission = "edit-other-user-totp";
         refuse(host(), None, OTHER, "totp-required", "methods");
         refuse(host(), Some(""), OTHER, "totp-required", "methods");
@@ -413,6 +421,13 @@ mod tests {
             Some(CODE),
             OTHER,
             "totp-max-attempts",
+            "begin-totp-attempt",
+        );
+        refuse(
+            spent,
+            Some(CODE),
+            OTHER,
+            "totp-invalid",
             "begin-totp-attempt",
         );
         refuse(

@@ -40,15 +40,23 @@ impl<'a> Code<'a> {
     }
 }
 
-/// The latest time step, at most `window` steps from the one of `now` (seconds
-/// of Unix time), whose code for `key` is `code`. Takes the same time whichever
-/// step matches, or none.
-pub fn matching_step(key: &[u8], code: &str, now: u64, window: u8) -> Option<u64> {
+/// The latest time step after `last`, at most `window` steps from the one of
+/// `now` (seconds of Unix time), whose code for `key` is `code`. Takes the same
+/// time whichever step matches, or none.
+pub fn matching_step(
+    key: &[u8],
+    code: &str,
+    now: u64,
+    window: u8,
+    last: Option<u64>,
+) -> Option<u64> {
     let current = now / STEP_SECONDS;
     let window = u64::from(window);
+    let unspent = last.map_or(0, |last| last.saturating_add(1));
     let mut found = Choice::from(0);
     let mut matched = 0;
-    for step in current.saturating_sub(window)..=current.saturating_add(window) {
+    let first = unspent.max(current.saturating_sub(window));
+    for step in first..=current.saturating_add(window) {
         let expected = totp_custom::<Sha1>(1, CODE_DIGITS, key, step);
         let equal = expected.as_bytes().ct_eq(code.as_bytes());
         matched.conditional_assign(&step, equal);
@@ -94,7 +102,11 @@ mod tests {
             (20_000_000_000, "65353130"),
         ] {
             let code = &eight_digits[2..];
-            assert_eq!(matching_step(KEY, code, time, 0), Some(time / 30), "{time}");
+            assert_eq!(
+                matching_step(KEY, code, time, 0, None),
+                Some(time / 30),
+                "{time}"
+            );
         }
     }
 
@@ -111,7 +123,11 @@ mod tests {
             (90, false),
         ] {
             let expected = accepted.then_some(1);
-            assert_eq!(matching_step(KEY, "287082", now, 1), expected, "{now}");
+            assert_eq!(
+                matching_step(KEY, "287082", now, 1, None),
+                expected,
+                "{now}"
+            );
         }
     }
 
@@ -122,9 +138,12 @@ mod tests {
             for distance in 0..=11 {
                 let accepted = (distance <= u64::from(window)).then_some(step_of_code);
                 for step in [step_of_code - distance, step_of_code + distance] {
-                    assert_eq!(matching_step(KEY, "005924", step * 30, window), accepted);
                     assert_eq!(
-                        matching_step(KEY, "005924", step * 30 + 29, window),
+                        matching_step(KEY, "005924", step * 30, window, None),
+                        accepted
+                    );
+                    assert_eq!(
+                        matching_step(KEY, "005924", step * 30 + 29, window, None),
                         accepted
                     );
                 }
@@ -133,9 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn a_spent_step_and_those_before_it_do_not_match() {
+        for (last, expected) in [(0, Some(1)), (1, None), (2, None), (u64::MAX, None)] {
+            assert_eq!(matching_step(KEY, "287082", 59, 1, Some(last)), expected);
+        }
+    }
+
+    #[test]
     fn the_ends_of_time_do_not_overflow() {
-        assert_eq!(matching_step(KEY, "000000", 0, 10), None);
-        assert_eq!(matching_step(KEY, "000000", u64::MAX, 10), None);
+        assert_eq!(matching_step(KEY, "000000", 0, 10, None), None);
+        assert_eq!(matching_step(KEY, "000000", u64::MAX, 10, None), None);
     }
 
     #[test]

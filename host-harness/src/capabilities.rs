@@ -54,7 +54,10 @@ pub struct Observed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// The caller's TOTP factor was handed out.
-    Begun,
+    Begun {
+        /// The code that the request carried was right once, and was used.
+        spent_code: bool,
+    },
     /// Nothing was: too many failures in a row.
     Locked,
 }

@@ -7,8 +7,8 @@ use data_encoding::HEXLOWER;
 use host_harness::clock::Clock;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Settings, Store,
-    TotpFactor,
+    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Settings,
+    Store, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, step_of};
@@ -16,10 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{BufRead, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// The demonstration's users, and the role of each.
 const USERS: [(&str, &str); 4] = [
@@ -28,6 +27,9 @@ const USERS: [(&str, &str); 4] = [
     ("alice", "user"),
     ("bob", "user"),
 ];
+
+/// Bytes of chance in a user's id: another demonstration has other users.
+const USER_ID_BYTES: usize = 8;
 
 /// bcrypt's cost, as Rocket.Chat sets it.
 const BCRYPT_COST: u32 = 10;
@@ -71,6 +73,9 @@ pub(crate) async fn workspace(folder: &Path) -> anyhow::Result<(Sqlite, Credenti
     if store.settings(WORKSPACE).await?.is_none() {
         store.create_workspace(credentials.workspace()?).await?;
     }
+    let admin = Selector::Id(credentials.login("admin")?.user_id.clone());
+    let known = store.find_user(WORKSPACE, admin).await?;
+    known.context("credentials.json and store.sqlite do not belong together; remove both")?;
     Ok((store, credentials))
 }
 
@@ -164,13 +169,11 @@ impl Credentials {
             Ok(json) => Ok(serde_json::from_slice(&json)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let credentials = Self::generate();
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)?;
+                let folder = path.parent().context("the file has no folder")?;
+                let mut file = NamedTempFile::new_in(folder)?;
                 file.write_all(&serde_json::to_vec_pretty(&credentials)?)?;
-                file.sync_all()?;
+                file.as_file().sync_all()?;
+                file.persist_noclobber(path)?;
                 Ok(credentials)
             }
             Err(error) => Err(error.into()),
@@ -179,7 +182,7 @@ impl Credentials {
 
     fn generate() -> Self {
         let login = |username: &str| Login {
-            user_id: format!("{username}-id"),
+            user_id: HEXLOWER.encode(&rand::random::<[u8; USER_ID_BYTES]>()),
             username: username.to_owned(),
             password: secret(),
             auth_token: secret(),
@@ -237,6 +240,7 @@ impl Login {
             }],
             totp: Some(TotpFactor {
                 key: self.totp_key()?,
+                last_step: None,
                 backup_code_hashes: Vec::new(),
             }),
             ..NewUser::default()

@@ -8,22 +8,23 @@ use crate::plugin::Plugin;
 use crate::store::{Caller, Store, StoreError};
 use crate::token;
 use answer::Answer;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use secrecy::SecretString;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
-/// How long requests in flight may take to finish after the stop signal: twice
-/// the longest call.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long requests in flight may take to finish after the stop signal: longer
+/// than a request takes that reads its body slowly and then waits for the store.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// Bytes of chance in a request's id.
 const REQUEST_ID_BYTES: usize = 16;
@@ -45,18 +46,26 @@ pub struct App {
 ///
 /// # Errors
 ///
-/// When the listener fails.
+/// When the listener fails, or requests are still in flight 15 s after `stop`.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let decisions = TaskTracker::new();
     let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+    let router = router(app, decisions.clone());
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
         tracing::info!("stopping");
         let _ = stopping.send(());
     });
+    let finished = async {
+        let result = server.await;
+        decisions.close();
+        decisions.wait().await;
+        result
+    };
     let overdue = async {
         match stopped.await {
             Ok(()) => tokio::time::sleep(DRAIN_LIMIT).await,
@@ -64,21 +73,19 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        result = server.into_future() => result,
-        () = overdue => {
-            tracing::warn!("stopped with requests in flight");
-            Ok(())
-        }
+        result = finished => result,
+        () = overdue => Err(std::io::Error::other("stopped with requests in flight")),
     }
 }
 
-fn router(app: App) -> Router {
+fn router(app: App, decisions: TaskTracker) -> Router {
     Router::new()
         .route("/api/v1/users.resetTOTP", post(reset_totp::handle))
         .fallback(async || Answer::not_found())
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
         .layer(DefaultBodyLimit::max(reset_totp::MAX_BODY))
         .layer(axum::middleware::from_fn(finish))
+        .layer(Extension(decisions))
         .with_state(Arc::new(app))
 }
 

@@ -117,6 +117,8 @@ pub struct NewToken {
 pub struct TotpFactor {
     /// The shared secret.
     pub key: TotpKey,
+    /// The time step of the last code that was accepted.
+    pub last_step: Option<u64>,
     /// The unused backup codes, as [`crate::totp::backup_code_hash`] writes them.
     pub backup_code_hashes: Vec<String>,
 }
@@ -126,6 +128,8 @@ pub struct TotpFactor {
 pub struct Caller {
     /// The account's id.
     pub id: String,
+    /// The hash of the token that proved it, as [`crate::token::hash`] writes it.
+    pub token_hash: String,
     /// The token was issued to bypass the second factor.
     pub bypass_token: bool,
 }
@@ -219,14 +223,15 @@ pub enum Receipt {
 /// Why a reset was refused; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The caller does not hold [`EDIT_OTHER_USER_TOTP`].
+    /// The caller's token is no longer valid, the caller does not hold
+    /// [`EDIT_OTHER_USER_TOTP`], second factors are off, or the target belongs
+    /// to another server.
     NotPermitted,
     /// The workspace has no such account.
     UnknownTarget,
-    /// The proof is right but this step, or a later one, or this backup code
-    /// was used before.
+    /// The proof is right but this step, or a later one, was used before.
     Replayed,
-    /// The proof is wrong.
+    /// The proof is wrong, or a backup code that is spent.
     WrongProof,
 }
 

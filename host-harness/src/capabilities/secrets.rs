@@ -10,7 +10,7 @@ use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
 use crate::store::{self, StoreError};
-use crate::totp::backup_code_hash;
+use crate::totp::{backup_code_hash, step_of};
 use secrecy::ExposeSecret;
 
 impl Host for Call {
@@ -29,9 +29,11 @@ impl Host for Call {
             .await?;
         Ok(match attempt {
             store::Attempt::Begun(factor) => {
-                self.observed.attempt = Some(Attempt::Begun);
+                let spent_code = self.carries_spent_code(&factor).await?;
+                self.observed.attempt = Some(Attempt::Begun { spent_code });
                 Ok(TotpFactor {
                     key: factor.key.expose().to_vec(),
+                    last_step: factor.last_step,
                     backup_code_hashes: factor.backup_code_hashes,
                 })
             }
@@ -134,14 +136,25 @@ impl Call {
         Ok(())
     }
 
+    /// Whether the request's code was right for a step that is in the window and
+    /// spent: the plugin refuses it like a wrong one, the audit trail tells.
+    async fn carries_spent_code(&self, factor: &store::TotpFactor) -> store::Result<bool> {
+        let (Some(last), Some(code)) = (factor.last_step, &self.code) else {
+            return Ok(false);
+        };
+        let window = u64::from(self.settings().await?.totp_window);
+        let current = step_of(self.now);
+        let spent = current.saturating_sub(window)..=last.min(current + window);
+        Ok(spent
+            .into_iter()
+            .any(|step| factor.key.has_code(step, code.expose_secret())))
+    }
+
     /// The proof that the plugin claims, with the code that the request carried;
     /// none where this call cannot have given such a proof.
     fn proof(&self, claimed: Proof) -> Option<store::Proof> {
-        let code = || {
-            self.code
-                .clone()
-                .filter(|_| self.observed.attempt == Some(Attempt::Begun))
-        };
+        let begun = matches!(self.observed.attempt, Some(Attempt::Begun { .. }));
+        let code = || self.code.clone().filter(|_| begun);
         match claimed {
             Proof::TotpStep(step) => Some(store::Proof::TotpStep {
                 step,

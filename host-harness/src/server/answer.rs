@@ -20,6 +20,11 @@ impl Answer {
         }
     }
 
+    /// The reset is done.
+    pub(super) fn success() -> Self {
+        Self::new(StatusCode::OK, &json!({"success": true}))
+    }
+
     /// The plugin's own, which the host has checked.
     pub(super) fn of_plugin(response: handler::Response) -> Self {
         Self {

@@ -15,25 +15,43 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 /// Largest body that is read, in bytes: three names fit a hundred times over.
 pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// Longest time in which the body arrives: a code that was right when the headers
+/// came must not be kept alive by a body that is held back.
+const MAX_BODY_TIME: Duration = Duration::from_secs(5);
 
 /// Longest `x-2fa-code`, `x-2fa-method` or `content-type`, in bytes: a password
 /// digest has 64.
 const MAX_HEADER: usize = 256;
 
-/// Longest error id of a plugin that the audit trail takes, in characters.
-const MAX_REASON: usize = 64;
+/// The error ids that the audit trail takes from a plugin's answer. Any other
+/// could be a plugin's way to carry out what it must not.
+const REASONS: [&str; 8] = [
+    INVALID_PARAMS,
+    "totp-required",
+    "totp-invalid",
+    "totp-max-attempts",
+    "error-not-allowed",
+    "error-invalid-user",
+    "error-two-factor-not-enabled",
+    "error-user-param-not-provided",
+];
 
 /// Decides in a task of its own: a client that goes away cannot keep a decision
-/// from being recorded.
+/// from being recorded, and the server stops after the last one.
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     Extension(RequestId(id)): Extension<RequestId>,
+    Extension(decisions): Extension<TaskTracker>,
     request: Request,
 ) -> Response {
-    let decision = tokio::spawn(answer(app, id.clone(), request)).await;
+    let decision = decisions.spawn(answer(app, id.clone(), request)).await;
     let failure = match decision {
         Ok(Ok(answer)) => return answer.into_response(),
         Ok(Err(error)) => Failure::Store(error),
@@ -44,10 +62,12 @@ pub(super) async fn handle(
 }
 
 async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, StoreError> {
-    let now = app.clock.now();
-    let Some(caller) = authenticate(&app, request.headers(), now).await? else {
+    let authenticated = app.clock.now();
+    let Some(caller) = authenticate(&app, request.headers(), authenticated).await? else {
         return Ok(Answer::not_logged_in());
     };
+    let request = read(request).await;
+    let now = app.clock.now();
     let mut record = AuditRecord {
         at: now,
         workspace: app.workspace.clone(),
@@ -57,7 +77,7 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
         decision: Decision::Refused,
         reason: Some(INVALID_PARAMS.to_owned()),
     };
-    let request = match read(request).await {
+    let request = match request {
         Ok(request) => request,
         Err(answer) => {
             app.store.record(record).await?;
@@ -76,28 +96,38 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
     log(&record, &outcome, &observed);
     if !observed.committed() {
         record.decision = decision(&outcome, &observed);
-        record.reason = reason(&outcome);
-        record.target = observed.target;
+        record.reason = Some(reason(&outcome));
+        record.target = observed.target.clone();
         app.store.record(record).await?;
     }
     Ok(match outcome {
+        Err(_) if observed.committed() => Answer::success(),
         Err(failure) => Answer::failed(&failure),
         Ok(response) => Answer::of_plugin(response),
     })
 }
 
-/// What the plugin may see of the request.
+/// What the plugin may see of the request. A query is refused: who writes the
+/// member there and sends no body does not mean themselves.
 async fn read(request: Request) -> Result<handler::Request, Answer> {
-    let [content_type, two_factor_code, two_factor_method] = headers(request.headers())
-        .map_err(|problem| Answer::invalid_params(StatusCode::BAD_REQUEST, &problem))?;
-    let body = Bytes::from_request(request, &())
-        .await
-        .map_err(|rejection| match rejection.status() {
-            status @ StatusCode::PAYLOAD_TOO_LARGE => {
-                Answer::invalid_params(status, &format!("the body is longer than {MAX_BODY} bytes"))
-            }
-            _ => Answer::invalid_params(StatusCode::BAD_REQUEST, "the body ended early"),
-        })?;
+    let invalid = |problem: &str| Answer::invalid_params(StatusCode::BAD_REQUEST, problem);
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err(invalid("the query is not empty: the body names the member"));
+    }
+    let [content_type, two_factor_code, two_factor_method] =
+        headers(request.headers()).map_err(|problem| invalid(&problem))?;
+    let body = match timeout(MAX_BODY_TIME, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let problem = format!("the body is longer than {MAX_BODY} bytes");
+            return Err(Answer::invalid_params(rejection.status(), &problem));
+        }
+        Ok(Err(_)) => return Err(invalid("the body ended early")),
+        Err(_elapsed) => {
+            let problem = "the body did not arrive in time";
+            return Err(Answer::invalid_params(StatusCode::REQUEST_TIMEOUT, problem));
+        }
+    };
     Ok(handler::Request {
         content_type,
         two_factor_code,
@@ -141,23 +171,29 @@ fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
         Err(_) => Decision::Failed,
         Ok(_) if observed.attempt == Some(Attempt::Locked) => Decision::Locked,
         Ok(_) if observed.reset == Some(Err(Refusal::Replayed)) => Decision::Replayed,
+        Ok(_) if observed.attempt == Some(Attempt::Begun { spent_code: true }) => {
+            Decision::Replayed
+        }
         Ok(_) => Decision::Refused,
     }
 }
 
-/// The error id of the answer, or the failure's code.
-fn reason(outcome: &Outcome) -> Option<String> {
+/// The failure's code, or the answer's error id where it is a known one.
+fn reason(outcome: &Outcome) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
         error_type: String,
     }
-    match outcome {
-        Err(failure) => Some(failure.code().to_owned()),
-        Ok(response) => serde_json::from_str::<Body>(&response.body)
-            .ok()
-            .map(|body| body.error_type.escape_default().take(MAX_REASON).collect()),
-    }
+    let reason = match outcome {
+        Err(failure) => failure.code(),
+        Ok(response) => {
+            let body = serde_json::from_str::<Body>(&response.body).ok();
+            let known = |id: &&&str| body.as_ref().is_some_and(|body| body.error_type == **id);
+            REASONS.iter().find(known).unwrap_or(&"other")
+        }
+    };
+    reason.to_owned()
 }
 
 fn log(record: &AuditRecord, outcome: &Outcome, observed: &Observed) {

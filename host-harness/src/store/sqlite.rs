@@ -1,7 +1,8 @@
 //! The embedded store: SQLite in one file.
 //!
-//! What is acknowledged is on disk (`synchronous = FULL`), what is deleted is
-//! overwritten (`secure_delete`), and only the owner may read the file.
+//! What is acknowledged is on disk (`synchronous = FULL`); what is deleted is
+//! overwritten when the write-ahead log is merged into the file
+//! (`secure_delete`); a file that is made here can be read by its owner alone.
 
 use super::{
     Attempt, AuditRecord, Caller, Decision, EDIT_OTHER_USER_TOTP, NewUser, NewWorkspace, Proof,
@@ -18,9 +19,9 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_rusqlite::rusqlite::{
-    self, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
+    self, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
 use tokio_rusqlite::{Connection, OpenFlags};
 
@@ -35,6 +36,12 @@ const READERS: usize = 2;
 /// How long a transaction waits for another process's: longer than any takes,
 /// and shorter than a call may, so that a store that is stuck is named.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pause between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Marks the file as this program's: "totp" in ASCII.
+const APPLICATION_ID: i32 = 0x746f_7470;
 
 /// A store in a SQLite file.
 pub struct Sqlite {
@@ -55,9 +62,10 @@ impl Sqlite {
     /// written by a newer version.
     pub async fn open(path: &Path) -> Result<Self> {
         let writer = connect(path).await?;
-        if !write(&writer, migrate).await? {
-            return Err(StoreError("a newer program wrote it: use that one".into()));
+        if let Some(problem) = write(&writer, migrate).await? {
+            return Err(StoreError(problem.into()));
         }
+        writer.call(use_write_ahead_log).await.map_err(fault)?;
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             readers.push(connect(path).await?);
@@ -121,8 +129,7 @@ async fn connect(path: &Path) -> Result<Connection> {
         .call(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.execute_batch(
-                "PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = FULL;
+                "PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
                  PRAGMA secure_delete = ON;",
             )
@@ -130,6 +137,23 @@ async fn connect(path: &Path) -> Result<Connection> {
         .await
         .map_err(fault)?;
     Ok(connection)
+}
+
+/// Readers then do not wait for a writer. SQLite gives up at once where another
+/// process switches at the same moment, so this waits.
+fn use_write_ahead_log(connection: &mut rusqlite::Connection) -> SqlResult<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Runs `change` in a transaction that no other writer, of this process or
@@ -150,9 +174,15 @@ async fn write<T: Send + 'static>(
         .map_err(fault)
 }
 
-/// Applies the migrations that the file lacks; false where it has more than
-/// this program knows.
-fn migrate(tx: &Transaction<'_>) -> SqlResult<bool> {
+/// Applies the migrations that the file lacks; says why it is not a store that
+/// this program can use.
+fn migrate(tx: &Transaction<'_>) -> SqlResult<Option<&'static str>> {
+    let id: i32 = tx.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u32 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id != APPLICATION_ID && tables > 0 {
+        return Ok(Some("it is another program's database"));
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     let applied: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let mut known = 0;
     for (version, script) in (1_u32..).zip(MIGRATIONS) {
@@ -162,7 +192,7 @@ fn migrate(tx: &Transaction<'_>) -> SqlResult<bool> {
         }
         known = version;
     }
-    Ok(applied <= known)
+    Ok((applied > known).then_some("a newer program wrote it: use that one"))
 }
 
 #[async_trait]
@@ -191,18 +221,8 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Option<Caller>> {
         let (workspace, id, hash) = (workspace.to_owned(), user.to_owned(), token_hash.to_owned());
-        self.read(move |db| {
-            db.prepare_cached(
-                "SELECT bypass_two_factor FROM login_token
-                 JOIN user ON user.workspace = login_token.workspace AND user.id = user
-                 WHERE login_token.workspace = ?1 AND user = ?2 AND hash = ?3
-                   AND (expires IS NULL OR expires > ?4) AND NOT deactivated",
-            )?
-            .query_row(params![workspace, id, hash, now.millis()], |row| row.get(0))
-            .optional()
-            .map(|found| found.map(|bypass_token| Caller { id, bypass_token }))
-        })
-        .await
+        self.read(move |db| authenticate(db, &workspace, &id, &hash, now))
+            .await
     }
 
     async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>> {
@@ -320,8 +340,13 @@ fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResu
 
 fn enrol(tx: &Transaction<'_>, workspace: &str, user: &str, factor: &TotpFactor) -> SqlResult<()> {
     tx.execute(
-        "INSERT INTO totp (workspace, user, key) VALUES (?1, ?2, ?3)",
-        params![workspace, user, factor.key.expose()],
+        "INSERT INTO totp (workspace, user, key, last_step) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            workspace,
+            user,
+            factor.key.expose(),
+            factor.last_step.map(u64::cast_signed)
+        ],
     )?;
     for hash in &factor.backup_code_hashes {
         tx.execute(
@@ -345,6 +370,29 @@ fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<Option<Sett
             totp_window: row.get(2)?,
             missing_factor_allowed: row.get(3)?,
             bypass_token_allowed: row.get(4)?,
+        })
+    })
+    .optional()
+}
+
+fn authenticate(
+    db: &rusqlite::Connection,
+    workspace: &str,
+    user: &str,
+    token_hash: &str,
+    now: Timestamp,
+) -> SqlResult<Option<Caller>> {
+    db.prepare_cached(
+        "SELECT bypass_two_factor FROM login_token
+         JOIN user ON user.workspace = login_token.workspace AND user.id = user
+         WHERE login_token.workspace = ?1 AND user = ?2 AND hash = ?3
+           AND (expires IS NULL OR expires > ?4) AND NOT deactivated",
+    )?
+    .query_row(params![workspace, user, token_hash, now.millis()], |row| {
+        Ok(Caller {
+            id: user.to_owned(),
+            token_hash: token_hash.to_owned(),
+            bypass_token: row.get(0)?,
         })
     })
     .optional()
@@ -433,6 +481,7 @@ fn begin_totp_attempt(
         .collect::<SqlResult<_>>()?;
     Ok(Attempt::Begun(TotpFactor {
         key: totp.key,
+        last_step: totp.last_step,
         backup_code_hashes,
     }))
 }
@@ -468,21 +517,16 @@ fn count_failure(
 /// The one effect. A refusal leaves before the first change.
 fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<Receipt, Refusal>> {
     let workspace = reset.workspace.as_str();
-    let target = match &reset.target {
-        Target::Caller => &reset.caller.id,
-        Target::User(id) => {
-            if !has_permission(tx, workspace, &reset.caller.id, EDIT_OTHER_USER_TOTP)? {
-                return Ok(Err(Refusal::NotPermitted));
-            }
-            if find_user(tx, workspace, &Selector::Id(id.clone()))?.is_none() {
-                return Ok(Err(Refusal::UnknownTarget));
-            }
-            id
-        }
-    };
+    if let Err(refusal) = permit(tx, reset)? {
+        return Ok(Err(refusal));
+    }
     if let Err(refusal) = spend(tx, reset)? {
         return Ok(Err(refusal));
     }
+    let target = match &reset.target {
+        Target::Caller => &reset.caller.id,
+        Target::User(id) => id,
+    };
     let removed = remove_totp(tx, workspace, target)?;
     if removed {
         revoke_tokens(tx, workspace, target)?;
@@ -509,6 +553,28 @@ fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<
         },
     )?;
     Ok(Ok(receipt))
+}
+
+/// Checks that the caller may reset the target.
+fn permit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<std::result::Result<(), Refusal>> {
+    let Reset {
+        workspace, caller, ..
+    } = reset;
+    if authenticate(tx, workspace, &caller.id, &caller.token_hash, reset.now)?.is_none() {
+        return Ok(Err(Refusal::NotPermitted));
+    }
+    let Target::User(id) = &reset.target else {
+        return Ok(Ok(()));
+    };
+    let enabled = settings(tx, workspace)?.is_some_and(|settings| settings.two_factor_enabled);
+    if !enabled || !has_permission(tx, workspace, &caller.id, EDIT_OTHER_USER_TOTP)? {
+        return Ok(Err(Refusal::NotPermitted));
+    }
+    Ok(match find_user(tx, workspace, &Selector::Id(id.clone()))? {
+        None => Err(Refusal::UnknownTarget),
+        Some(user) if user.federated => Err(Refusal::NotPermitted),
+        Some(_) => Ok(()),
+    })
 }
 
 /// Checks the proof and makes it useless for any other request.
