@@ -265,6 +265,58 @@ async fn a_caller_without_any_factor_is_refused_unless_the_workspace_says_otherw
 }
 
 #[tokio::test]
+async fn a_token_that_bypasses_the_second_factor_is_refused_unless_the_workspace_says_otherwise() {
+    for (bypass_token_allowed, answer) in [(false, TOTP_REQUIRED), (true, SUCCESS)] {
+        let settings = Settings {
+            bypass_token_allowed,
+            ..Settings::default()
+        };
+        let server = Server::start_with(settings).await;
+        let store = server.store();
+        store
+            .execute(
+                "UPDATE login_token SET bypass_two_factor = (user = 'adminId')",
+                [],
+            )
+            .unwrap();
+        let named = r#"{"userId":"aliceId"}"#;
+        assert_eq!(server.post(ADMIN).json(named).send().await.text(), answer);
+        let other = server.post(MODERATOR).json(named).send().await;
+        assert_eq!(other.text(), TOTP_REQUIRED);
+    }
+}
+
+/// A deactivated account keeps its factor until it is reset, and its holder
+/// comes back as anybody.
+#[tokio::test]
+async fn a_deactivated_member_can_be_reset_and_cannot_call() {
+    let server = Server::start().await;
+    server
+        .store()
+        .execute("UPDATE user SET deactivated = 1 WHERE id = 'aliceId'", [])
+        .unwrap();
+    refuses(server.post(ALICE), &server, NOT_LOGGED_IN).await;
+    assert_eq!(server.reset(ALICE).send().await.text(), SUCCESS);
+}
+
+#[tokio::test]
+async fn the_window_is_the_workspaces() {
+    for (totp_window, status) in [(0, 400), (1, 200)] {
+        let settings = Settings {
+            totp_window,
+            ..Settings::default()
+        };
+        let server = Server::start_with(settings).await;
+        let earlier = server.code_at(ADMIN, -1);
+        let call = server
+            .post(ADMIN)
+            .code(earlier)
+            .json(r#"{"userId":"aliceId"}"#);
+        assert_eq!(call.send().await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn other_routes_and_methods_are_refused_as_json() {
     let server = Server::start().await;
     let not_found = r#"404 {"success":false,"error":"Resource not found"}"#;

@@ -1,6 +1,7 @@
 //! Input that no honest client sends: refused, and nothing changed.
 
-use crate::support::{ADMIN, ALICE, FORM, Server, id};
+use crate::support::{ADMIN, ALICE, FORM, RESET_TOTP, Server, id};
+use reqwest::Method;
 
 /// Rocket.Chat CVE-2021-22911, CVE-2022-32211, CVE-2022-35248: what is not
 /// understood never changes whom a request is about.
@@ -98,6 +99,28 @@ async fn refused(body: &[u8], content_type: &str, status: u16) {
         200,
         "no attempt was spent: {shown}"
     );
+}
+
+/// A member named in the query must not turn into the caller.
+#[tokio::test]
+async fn a_query_is_refused() {
+    let server = Server::start().await;
+    let before = server.dump();
+    for body in ["", r#"{"userId":"bobId"}"#] {
+        let answer = server
+            .request(Method::POST, &format!("{RESET_TOTP}?userId=bobId"))
+            .header("x-user-id", id(ADMIN))
+            .header("x-auth-token", "adminToken")
+            .code(server.code(ADMIN))
+            .json(body)
+            .send()
+            .await;
+        assert_eq!(
+            answer.text(),
+            r#"400 {"success":false,"errorType":"invalid-params","error":"the query is not empty: the body names the member"}"#
+        );
+    }
+    assert_eq!(server.dump(), before);
 }
 
 #[tokio::test]

@@ -29,10 +29,24 @@ async fn a_code_is_accepted_once() {
         server.audit(),
         [
             "adminId aliceId reset -",
-            "adminId aliceId replayed totp-invalid",
-            "adminId bobId replayed totp-invalid"
+            "adminId - replayed totp-invalid",
+            "adminId - replayed totp-invalid"
         ]
     );
+}
+
+/// Whoever saw a code being used learns nothing with it, not even who exists.
+#[tokio::test]
+async fn a_spent_code_opens_no_other_answer() {
+    let server = Server::start().await;
+    let code = server.code(ADMIN);
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+    let wrong = server.post(ADMIN).code("000000").json("{}").send().await;
+    for target in ["bobId", "nobodyId", "federatedId", ""] {
+        let body = format!(r#"{{"userId":"{target}"}}"#);
+        let spent = server.post(ADMIN).code(&code).json(&body).send().await;
+        assert_eq!(spent.text(), wrong.text(), "{target}");
+    }
 }
 
 #[tokio::test]

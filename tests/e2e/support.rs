@@ -371,6 +371,7 @@ fn user(name: &str, role: &str) -> NewUser {
         }],
         totp: Some(TotpFactor {
             key: totp_key(name),
+            last_step: None,
             backup_code_hashes: BACKUP_CODES.map(backup_code_hash).to_vec(),
         }),
         ..NewUser::default()
