@@ -103,7 +103,7 @@ impl fmt::Display for Tally {
 }
 
 #[cfg(test)]
-mod counting {
+mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
