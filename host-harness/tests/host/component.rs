@@ -3,8 +3,9 @@
 use crate::contract;
 use crate::guest::limits;
 use crate::support::{ACME, Data, admin_code, request};
+use host_harness::capabilities::Attempt;
 use host_harness::plugin::Plugin;
-use host_harness::store::{Receipt, Refusal};
+use host_harness::store::Receipt;
 use std::path::Path;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -85,7 +86,9 @@ async fn it_removes_a_members_factor() {
     let call = data.call("admin", Some(&code));
     let (answer, observed) = plugin.reset_totp(call, &request).await;
     assert_eq!(answer.unwrap().status, 400);
-    assert_eq!(observed.reset, Some(Err(Refusal::Replayed)));
+    let spent = Attempt::Begun { spent_code: true };
+    assert_eq!(observed.attempt, Some(spent));
+    assert_eq!(observed.reset, None);
     assert_eq!(
         before.changes(&data.dump()),
         "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"

@@ -28,20 +28,22 @@ pub(crate) struct Guest<'a> {
     pub(crate) export: &'a str,
 }
 
-/// Answers every request with 403 and [`ANSWER`].
 impl Default for Guest<'_> {
     fn default() -> Self {
-        Self {
-            fields: r#"(memory (export "memory") 1)"#,
-            // 256 bytes each time: nothing that a test sends is longer.
-            realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
-                      (global.get $next)",
-            export: "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
-        }
+        Self::BEHAVING
     }
 }
 
 impl Guest<'_> {
+    /// Answers every request with 403 and [`ANSWER`].
+    pub(crate) const BEHAVING: Self = Self {
+        fields: r#"(memory (export "memory") 1)"#,
+        // 256 bytes each time: nothing that a test sends is longer.
+        realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
+                  (global.get $next)",
+        export: "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+    };
+
     /// The guest as a component that imports what it calls and exports the
     /// handler.
     pub(crate) fn component(&self) -> Vec<u8> {

@@ -14,9 +14,16 @@ use std::time::{Duration, Instant};
 const LOOP: &str = "(loop $again (br $again)) (unreachable)";
 
 /// Resets the caller's own factor (target 0) without proof (proof 4), and traps.
-const RESET_OWN: &str = "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
-      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
-    (unreachable)";
+const RESETTING: Guest<'static> = Guest {
+    export: "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
+               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
+             (unreachable)",
+    ..Guest::BEHAVING
+};
+
+/// What an [`impatient`] call may take in all: time enough to get as far as the
+/// store on a machine that is busy.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_guest_that_behaves_is_answered() {
@@ -142,6 +149,13 @@ async fn two_instances_in_one_component_share_one_limit() {
     fails_as(&large, "two instances", "plugin-memory", expected).await;
 }
 
+/// Section 1 of a component, of 8 bytes: a core module that has nothing.
+const EMPTY_MODULE: [u8; 10] = *b"\x01\x08\0asm\x01\0\0\0";
+
+/// Section 2, of 4 bytes: 1 core instance, of module 3, without imports.
+/// `wit-component` has made three modules before.
+const ANOTHER_INSTANCE: [u8; 6] = [2, 4, 1, 0, 3, 0];
+
 /// The guest, and in the same component an instance of a second core module
 /// that has 10 MiB, too.
 fn with_another_memory(guest: &Guest<'_>) -> Plugin {
@@ -149,11 +163,57 @@ fn with_another_memory(guest: &Guest<'_>) -> Plugin {
     let size = u8::try_from(module.len()).unwrap();
     let component = [
         guest.component(),
-        // Section 1 is a core module. `wit-component` has made three before it.
+        // Section 1 is a core module.
         vec![1, size],
         module,
-        // Section 2, of 4 bytes, is 1 core instance: of module 3, without imports.
-        vec![2, 4, 1, 0, 3, 0],
+        ANOTHER_INSTANCE.to_vec(),
+    ];
+    Plugin::new(&component.concat(), limits()).unwrap()
+}
+
+/// 4 memories, 8 tables and 16 core instances; `wit-component` gives a guest one
+/// table and three instances of its own.
+#[tokio::test]
+async fn a_guest_gets_no_more_memories_tables_and_instances_than_its_limit() {
+    type Make = fn(usize) -> Plugin;
+    let cases: [(&str, Make, usize); 3] = [
+        ("memory", with_memories, 4),
+        ("table", with_tables, 8 - 1),
+        ("instance", with_instances, 16 - 3),
+    ];
+    for (name, make, most) in cases {
+        let data = Data::new().await;
+        let (answer, _) = run(&make(most), data.call("admin", None)).await;
+        assert_eq!(answer.unwrap().body, ANSWER, "{name}");
+        let expected = format!("{name} count too high");
+        fails_as(&make(most + 1), name, "plugin-trap", &expected).await;
+    }
+}
+
+fn with_memories(count: usize) -> Plugin {
+    let others = "(memory 1)".repeat(count - 1);
+    let guest = Guest {
+        fields: &format!(r#"(memory (export "memory") 1) {others}"#),
+        ..Guest::default()
+    };
+    guest.plugin()
+}
+
+fn with_tables(count: usize) -> Plugin {
+    let tables = "(table 1 funcref)".repeat(count);
+    let guest = Guest {
+        fields: &format!(r#"(memory (export "memory") 1) {tables}"#),
+        ..Guest::default()
+    };
+    guest.plugin()
+}
+
+/// A guest, and in the same component so many instances of an empty module.
+fn with_instances(count: usize) -> Plugin {
+    let component = [
+        Guest::default().component(),
+        EMPTY_MODULE.to_vec(),
+        ANOTHER_INSTANCE.repeat(count),
     ];
     Plugin::new(&component.concat(), limits()).unwrap()
 }
@@ -294,7 +354,8 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
     };
     let (answer, observed) = guest.run(data.call("admin", None)).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
-    assert_eq!(observed.attempt, Some(capabilities::Attempt::Begun));
+    let begun = capabilities::Attempt::Begun { spent_code: false };
+    assert_eq!(observed.attempt, Some(begun));
     assert_eq!(
         before.changes(&data.dump()),
         "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"
@@ -304,16 +365,8 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
 
 #[tokio::test]
 async fn a_reset_stays_committed_when_the_guest_traps_after_it() {
-    let data = Data::with(Settings {
-        two_factor_enabled: false,
-        ..Settings::default()
-    })
-    .await;
-    let guest = Guest {
-        export: RESET_OWN,
-        ..Guest::default()
-    };
-    let (answer, observed) = guest.run(data.call("alice", None)).await;
+    let data = without_second_factors().await;
+    let (answer, observed) = RESETTING.run(data.call("alice", None)).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
     assert!(!data.store.has_totp("acme", "alice").await.unwrap());
@@ -353,7 +406,7 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let (answer, _) = run(&plugin, data.call("admin", None)).await;
     let failure = answer.unwrap_err();
     assert!(matches!(failure, Failure::WallTime));
-    assert_eq!(failure.code(), "plugin-wall-time");
+    assert_eq!(failure.code(), "call-wall-time");
     assert_eq!(failure.to_string(), "the call took longer than it may");
     lock.execute_batch("ROLLBACK").unwrap();
     let attempt = data.store.begin_totp_attempt("acme", "admin", now()).await;
@@ -361,24 +414,36 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     served(&data).await;
 }
 
+/// What is done is known as done, however long it took.
+#[tokio::test]
+async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
+    let data = without_second_factors().await;
+    let plugin = impatient(&RESETTING);
+    let lock = data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let release = async {
+        // More than the call has, less than the store waits for a lock.
+        tokio::time::sleep(2 * IMPATIENCE).await;
+        lock.execute_batch("ROLLBACK").unwrap();
+    };
+    let ((answer, observed), ()) = tokio::join!(run(&plugin, data.call("alice", None)), release);
+    assert!(matches!(answer, Err(Failure::WallTime)));
+    assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
+    assert_eq!(observed.target.as_deref(), Some("alice"));
+    assert!(!data.store.has_totp("acme", "alice").await.unwrap());
+}
+
 /// What was answered as failed does not happen afterwards.
 #[tokio::test]
-async fn a_reset_that_was_given_up_is_not_committed_later() {
-    let data = Data::with(Settings {
-        two_factor_enabled: false,
-        ..Settings::default()
-    })
-    .await;
-    let guest = Guest {
-        export: RESET_OWN,
-        ..Guest::default()
-    };
-    let plugin = impatient(&guest);
+async fn a_reset_that_could_not_begin_is_not_committed_later() {
+    let data = without_second_factors().await;
+    let plugin = impatient(&RESETTING);
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let before = data.dump();
     let (answer, observed) = run(&plugin, data.call("alice", None)).await;
-    assert!(matches!(answer, Err(Failure::WallTime)));
+    let failure = answer.unwrap_err().to_string();
+    assert_eq!(failure, "the store failed: database is locked");
     assert_eq!(observed.reset, None);
     lock.execute_batch("ROLLBACK").unwrap();
     // A later write waits for all before it.
@@ -406,10 +471,19 @@ async fn a_call_ends_where_the_store_fails() {
     served(&data).await;
 }
 
-/// The guest with a fifth of a second in all.
+/// Where nobody needs a proof to reset their own factor.
+async fn without_second_factors() -> Data {
+    let settings = Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    };
+    Data::with(settings).await
+}
+
+/// The guest with half a second in all.
 fn impatient(guest: &Guest<'_>) -> Plugin {
     let limits = Limits {
-        wall_time: Duration::from_millis(200),
+        wall_time: IMPATIENCE,
         ..limits()
     };
     Plugin::new(&guest.component(), limits).unwrap()

@@ -6,6 +6,11 @@ use host_harness::store::Receipt;
 use host_harness::store::sqlite::Sqlite;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use tokio_rusqlite::rusqlite::Connection;
+use tokio_rusqlite::rusqlite::types::Value;
 
 #[tokio::test]
 async fn a_file_of_a_newer_program_is_left_alone() {
@@ -18,6 +23,68 @@ async fn a_file_of_a_newer_program_is_left_alone() {
         "the store failed: a newer program wrote it: use that one"
     );
     assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// Whether or not that program marks its files.
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mark) in [("unmarked", 0), ("marked", 0x1234_5678)] {
+        let path = folder.path().join(name);
+        let theirs = Connection::open(&path).unwrap();
+        theirs.pragma_update(None, "application_id", mark).unwrap();
+        theirs
+            .execute_batch("CREATE TABLE note (text TEXT); INSERT INTO note VALUES ('milk')")
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        for result in [
+            Sqlite::open(&path).await,
+            Sqlite::open_or_create(&path).await,
+        ] {
+            assert_eq!(
+                result.err().unwrap().to_string(),
+                "the store failed: it is another program's database"
+            );
+        }
+        assert!(std::fs::read(&path).unwrap() == before, "{name}");
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "no journal is left");
+}
+
+/// Two programs that are started at once on a fresh machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_can_make_the_same_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = folder.path().join(round.to_string());
+        let start = Arc::new(Barrier::new(2));
+        let mut programs = JoinSet::new();
+        for _ in 0..2 {
+            let (path, start) = (path.clone(), start.clone());
+            programs.spawn(async move {
+                start.wait().await;
+                Sqlite::open_or_create(&path).await.map(drop)
+            });
+        }
+        for result in programs.join_all().await {
+            assert!(result.is_ok(), "round {round}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
+    let data = Data::new().await;
+    let pragma = |name: &str| -> Value {
+        let value = data
+            .connect()
+            .pragma_query_value(None, name, |row| row.get(0));
+        value.unwrap()
+    };
+    assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
+    assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
+    assert_eq!(pragma("user_version"), Value::Integer(1));
 }
 
 #[tokio::test]

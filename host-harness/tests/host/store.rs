@@ -2,7 +2,7 @@
 //! as the trait and as `Data`'s words only.
 
 use crate::support::{
-    ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, code_of, now, step, token_hash,
+    ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, caller_of, code_of, now, step, token_hash,
 };
 use host_harness::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use host_harness::clock::Timestamp;
@@ -76,6 +76,7 @@ async fn a_token_authenticates_its_own_active_account_until_it_ends() {
         let caller = data.store.authenticate(workspace, user, &hash, now());
         let expected = expected.then(|| Caller {
             id: user.to_owned(),
+            token_hash: hash.clone(),
             bypass_token: false,
         });
         let caller = caller.await.unwrap();
@@ -366,13 +367,8 @@ async fn nothing_enrolled_spends_the_code_and_is_recorded() {
 async fn ones_own_factor_needs_no_permission_and_sends_no_notice() {
     let data = Data::new().await;
     let before = data.dump();
-    let own = Reset {
-        caller: caller("moderator"),
-        proof: step_of("moderator", step()),
-        target: Target::Caller,
-        ..totp(step())
-    };
-    assert_eq!(reset(&data, own).await, Ok(Receipt::Removed));
+    let outcome = reset(&data, own("moderator")).await;
+    assert_eq!(outcome, Ok(Receipt::Removed));
     let mut expected = vec![
         audit("moderator", "moderator", "reset"),
         revoked("moderator", "moderator-token", "null"),
@@ -619,8 +615,8 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             &data,
             Reset {
                 caller: Caller {
-                    id: id.to_owned(),
                     bypass_token,
+                    ..caller_of(id)
                 },
                 proof: Proof::None,
                 target: Target::Caller,
@@ -640,35 +636,66 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
 /// OWASP ASVS 5.0 V8.3.1 and V8.3.2: authority is checked where the effect is,
 /// and a change of it counts at once.
 #[tokio::test]
-async fn a_permission_that_was_taken_away_is_missed_at_the_commit() {
+async fn authority_over_others_that_was_taken_away_is_missed_at_the_commit() {
     for edit in [
         "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
         "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
+        "UPDATE workspace SET two_factor_enabled = 0 WHERE id = 'acme'",
+        "UPDATE user SET federated = 1 WHERE workspace = 'acme' AND id = 'alice'",
     ] {
         let data = Data::new().await;
-        begin(&data, "admin", now()).await;
         data.edit(edit);
-        let before = data.dump();
-        let outcome = reset(&data, totp(step())).await;
-        assert_eq!(outcome, Err(Refusal::NotPermitted));
-        assert_eq!(before.changes(&data.dump()), "");
+        not_permitted(&data, totp(step()), edit).await;
+        assert!(reset(&data, own("admin")).await.is_ok(), "{edit}");
     }
+}
+
+/// OWASP ASVS 5.0 V7.4.1 and V7.4.2: a session that ended can do nothing more.
+#[tokio::test]
+async fn a_caller_whose_login_has_ended_can_commit_nothing() {
+    for edit in [
+        "DELETE FROM login_token WHERE workspace = 'acme' AND user = 'admin'",
+        "UPDATE login_token SET expires = 1234567890000
+         WHERE workspace = 'acme' AND user = 'admin'",
+        "UPDATE user SET deactivated = 1 WHERE workspace = 'acme' AND id = 'admin'",
+    ] {
+        let data = Data::new().await;
+        data.edit(edit);
+        not_permitted(&data, totp(step()), edit).await;
+        not_permitted(&data, own("admin"), edit).await;
+    }
+}
+
+#[tokio::test]
+async fn another_callers_token_proves_nobody() {
+    let data = Data::new().await;
+    let caller = Caller {
+        token_hash: token_hash("moderator-token"),
+        ..caller_of("admin")
+    };
+    let order = Reset {
+        caller,
+        ..totp(step())
+    };
+    not_permitted(&data, order, "moderator-token").await;
+}
+
+async fn not_permitted(data: &Data, order: Reset, name: &str) {
+    let before = data.dump();
+    let outcome = reset(data, order).await;
+    assert_eq!(outcome, Err(Refusal::NotPermitted), "{name}");
+    assert_eq!(before.changes(&data.dump()), "", "{name}");
 }
 
 /// A caller's own id as a target is like any other's.
 #[tokio::test]
 async fn naming_oneself_needs_the_permission_too() {
     let data = Data::new().await;
-    let outcome = reset(
-        &data,
-        Reset {
-            caller: caller("moderator"),
-            proof: step_of("moderator", step()),
-            target: user("moderator"),
-            ..totp(step())
-        },
-    );
-    assert_eq!(outcome.await, Err(Refusal::NotPermitted));
+    let named = Reset {
+        target: user("moderator"),
+        ..own("moderator")
+    };
+    assert_eq!(reset(&data, named).await, Err(Refusal::NotPermitted));
 }
 
 #[tokio::test]
@@ -690,12 +717,12 @@ async fn a_target_elsewhere_is_as_unknown_as_none() {
 }
 
 #[tokio::test]
-async fn every_kind_of_account_can_be_reset() {
+async fn every_account_of_this_server_can_be_reset() {
     for (id, expected) in [
         ("admin", Receipt::Removed),
         ("moderator", Receipt::Removed),
         ("dora", Receipt::Removed),
-        ("fred", Receipt::NothingEnrolled),
+        ("bob", Receipt::NothingEnrolled),
     ] {
         let data = Data::new().await;
         let outcome = reset(
@@ -832,7 +859,7 @@ fn begun(attempt: &Attempt) -> bool {
 pub(crate) fn totp(step: u64) -> Reset {
     Reset {
         workspace: ACME.to_owned(),
-        caller: caller("admin"),
+        caller: caller_of("admin"),
         proof: step_of("admin", step),
         target: user("alice"),
         now: now(),
@@ -840,7 +867,17 @@ pub(crate) fn totp(step: u64) -> Reset {
     }
 }
 
-/// The same, proved by a backup code.
+/// The reset of one's own factor.
+fn own(user: &str) -> Reset {
+    Reset {
+        caller: caller_of(user),
+        proof: step_of(user, step()),
+        target: Target::Caller,
+        ..totp(step())
+    }
+}
+
+/// The administrator's reset of alice, proved by a backup code.
 fn backup(code: &str) -> Reset {
     Reset {
         proof: Proof::BackupCode(code.into()),
@@ -852,13 +889,6 @@ fn step_of(user: &str, step: u64) -> Proof {
     Proof::TotpStep {
         step,
         code: code_of(ACME, user, step).into(),
-    }
-}
-
-fn caller(id: &str) -> Caller {
-    Caller {
-        id: id.to_owned(),
-        bypass_token: false,
     }
 }
 

@@ -137,18 +137,23 @@ impl Data {
 
     /// A request of `caller`, a user of acme, that carried this code.
     pub(crate) fn call(&self, caller: &str, code: Option<&str>) -> Call {
-        let caller = Caller {
-            id: caller.to_owned(),
-            bypass_token: false,
-        };
         Call::new(
             self.store.clone(),
             ACME.to_owned(),
-            caller,
+            caller_of(caller),
             now(),
             "request-1".to_owned(),
             code.map(Into::into),
         )
+    }
+}
+
+/// The caller with this id, proved by the token that every user has.
+pub(crate) fn caller_of(id: &str) -> Caller {
+    Caller {
+        id: id.to_owned(),
+        token_hash: token_hash(&format!("{id}-token")),
+        bypass_token: false,
     }
 }
 
@@ -277,6 +282,7 @@ fn user(workspace: &str, name: &str, role: &str) -> NewUser {
         tokens: vec![token(&format!("{name}-token"), None)],
         totp: Some(TotpFactor {
             key: key(workspace, name),
+            last_step: None,
             backup_code_hashes: BACKUP_CODES.map(backup_code_hash).into(),
         }),
         ..NewUser::default()
