@@ -66,7 +66,8 @@ async fn a_token_authenticates_its_own_active_account_until_it_ends() {
         (ACME, "nobody", "alice-token", false),
         (ACME, "dora", "dora-token", false),
         (ACME, "gina", "gina-token", false),
-        (GLOBEX, "alice", "alice-token", false),
+        (GLOBEX, "alice", "alice-phone", false),
+        (GLOBEX, "dora", "dora-token", true),
         (GLOBEX, "gina", "gina-token", true),
         ("initech", "alice", "alice-token", false),
     ];
@@ -111,28 +112,30 @@ async fn an_account_is_found_by_its_exact_id_and_by_its_username_in_any_case() {
     let id = |id: &str| Selector::Id(id.to_owned());
     let username = |name: &str| Selector::Username(name.to_owned());
     let cases = [
-        (ACME, id("alice"), Some("alice")),
-        (ACME, id("dora"), Some("dora")),
+        (ACME, id("alice"), Some("Alice.acme")),
+        (ACME, id("dora"), Some("Dora.acme")),
         (ACME, id("Alice"), None),
         (ACME, id(" alice"), None),
         (ACME, id(""), None),
         (ACME, id("al%"), None),
         (ACME, id("Alice.acme"), None),
-        (ACME, username("Alice.acme"), Some("alice")),
-        (ACME, username("aLICE.ACME"), Some("alice")),
+        (ACME, username("Alice.acme"), Some("Alice.acme")),
+        (ACME, username("aLICE.ACME"), Some("Alice.acme")),
         (ACME, username("alice"), None),
         (ACME, username("Alice%"), None),
         (ACME, username("Gina.globex"), None),
         (ACME, id("gina"), None),
-        (GLOBEX, id("gina"), Some("gina")),
-        (GLOBEX, username("gina.GLOBEX"), Some("gina")),
+        (GLOBEX, id("alice"), Some("Alice.globex")),
+        (GLOBEX, id("gina"), Some("Gina.globex")),
+        (GLOBEX, username("gina.GLOBEX"), Some("Gina.globex")),
         ("initech", id("alice"), None),
     ];
     let data = Data::new().await;
     for (workspace, selector, expected) in cases {
         let name = format!("{workspace} {selector:?}");
         let found = data.store.find_user(workspace, selector).await.unwrap();
-        assert_eq!(found.map(|user| user.id).as_deref(), expected, "{name}");
+        let found = found.map(|user| user.username);
+        assert_eq!(found.as_deref(), expected, "{name}");
     }
 }
 
@@ -180,6 +183,7 @@ async fn a_permission_comes_from_a_role_of_the_same_workspace() {
         (ACME, "admin", "edit-other-user-totp ", false),
         (ACME, "admin", "%", false),
         (GLOBEX, "admin", RESET, true),
+        (GLOBEX, "alice", RESET, true),
         (GLOBEX, "admin", "view-full-other-user-info", false),
         (GLOBEX, "gina", RESET, false),
         ("initech", "admin", RESET, false),
@@ -197,7 +201,7 @@ async fn totp_counts_as_there_while_the_workspace_allows_it() {
     let data = Data::new().await;
     assert!(data.store.has_totp(ACME, "alice").await.unwrap());
     assert!(!data.store.has_totp(ACME, "bob").await.unwrap());
-    assert!(!data.store.has_totp(GLOBEX, "alice").await.unwrap());
+    assert!(data.store.has_totp(GLOBEX, "bob").await.unwrap());
     data.edit("UPDATE workspace SET totp_enabled = 0 WHERE id = 'acme'");
     assert!(!data.store.has_totp(ACME, "alice").await.unwrap());
     assert!(data.store.has_totp(GLOBEX, "gina").await.unwrap());
@@ -208,13 +212,31 @@ async fn totp_counts_as_there_while_the_workspace_allows_it() {
 #[tokio::test]
 async fn an_attempt_gives_out_the_callers_own_factor() {
     let data = Data::new().await;
-    let Attempt::Begun(factor) = begin(&data, "alice", now()).await else {
-        unreachable!("alice has TOTP")
-    };
-    assert!(factor.key.has_code(step(), &code_of(ACME, "alice", step())));
-    let mut expected = BACKUP_CODES.map(backup_code_hash);
-    expected.sort();
-    assert_eq!(factor.backup_code_hashes, expected);
+    for workspace in [ACME, GLOBEX] {
+        let attempt = data.store.begin_totp_attempt(workspace, "alice", now());
+        let Attempt::Begun(factor) = attempt.await.unwrap() else {
+            unreachable!("alice has TOTP")
+        };
+        let code = code_of(workspace, "alice", step());
+        assert!(factor.key.has_code(step(), &code), "{workspace}");
+        assert_eq!(factor.last_step, None, "{workspace}");
+        let mut expected = BACKUP_CODES.map(backup_code_hash);
+        expected.sort();
+        assert_eq!(factor.backup_code_hashes, expected, "{workspace}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_says_which_step_was_spent() {
+    let data = Data::new().await;
+    assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
+    for (workspace, spent) in [(ACME, Some(step())), (GLOBEX, None)] {
+        let attempt = data.store.begin_totp_attempt(workspace, "admin", now());
+        let Attempt::Begun(factor) = attempt.await.unwrap() else {
+            unreachable!("the administrator has TOTP")
+        };
+        assert_eq!(factor.last_step, spent, "{workspace}");
+    }
 }
 
 #[tokio::test]
@@ -317,8 +339,7 @@ async fn a_success_clears_the_failures() {
 #[tokio::test]
 async fn a_reset_changes_these_rows_and_no_others() {
     let data = Data::new().await;
-    begin(&data, "admin", now()).await;
-    begin(&data, "alice", now()).await;
+    begin_everywhere(&data).await;
     let before = data.dump();
     assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
     let mut expected = vec![
@@ -341,6 +362,47 @@ async fn a_reset_changes_these_rows_and_no_others() {
             .map(|(id, address)| notice(id, address)),
     );
     assert_changes(&before, &data.dump(), expected);
+}
+
+/// OWASP ASVS 5.0 V8.4.1: an id means an account of one workspace.
+#[tokio::test]
+async fn a_reset_stays_in_its_workspace_by_step_and_by_backup_code() {
+    let [backup_code, _] = BACKUP_CODES;
+    for workspace in [ACME, GLOBEX] {
+        let proofs = [
+            Proof::TotpStep {
+                step: step(),
+                code: code_of(workspace, "admin", step()).into(),
+            },
+            Proof::BackupCode(backup_code.into()),
+        ];
+        for proof in proofs {
+            let data = Data::new().await;
+            begin_everywhere(&data).await;
+            let before = data.dump();
+            let order = Reset {
+                workspace: workspace.to_owned(),
+                proof,
+                ..totp(step())
+            };
+            assert_eq!(reset(&data, order).await, Ok(Receipt::Removed));
+            let changes = before.changes(&data.dump());
+            let strays = changes
+                .lines()
+                .filter(|line| !line.contains(&format!(" workspace={workspace} ")));
+            assert_eq!(strays.collect::<Vec<_>>(), [""; 0]);
+        }
+    }
+}
+
+/// An attempt of the administrator's and of alice's in both workspaces.
+async fn begin_everywhere(data: &Data) {
+    for workspace in [ACME, GLOBEX] {
+        for user in ["admin", "alice"] {
+            let attempt = data.store.begin_totp_attempt(workspace, user, now());
+            assert!(begun(&attempt.await.unwrap()));
+        }
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,8 @@ use tokio_rusqlite::rusqlite::{Connection, Row};
 /// The workspace of the tests.
 pub(crate) const ACME: &str = "acme";
 
-/// Another workspace in the same store. Its administrator has the same id.
+/// Another workspace in the same store. Its accounts have the ids of acme's, and
+/// more rights.
 pub(crate) const GLOBEX: &str = "globex";
 
 /// The backup codes of everyone with TOTP.
@@ -74,7 +75,9 @@ fn key(workspace: &str, user: &str) -> TotpKey {
 /// | dora | admin | deactivated |
 /// | fred | user | federated, no TOTP |
 ///
-/// Globex has an `admin` and `gina`.
+/// Globex has accounts of the same ids, tokens and backup codes, but other keys
+/// and addresses: `admin`, `alice` (an administrator), `bob` (with TOTP), `dora`
+/// (active). Its moderators may reset others. Only there is `gina`.
 pub(crate) struct Data {
     folder: TempDir,
     pub(crate) store: Arc<dyn Store>,
@@ -260,8 +263,17 @@ fn globex() -> NewWorkspace {
     NewWorkspace {
         id: GLOBEX.to_owned(),
         settings: Settings::default(),
-        roles: vec![role("admin", EDIT_OTHER_USER_TOTP)],
-        users: vec![user(GLOBEX, "admin", "admin"), user(GLOBEX, "gina", "user")],
+        roles: vec![
+            role("admin", EDIT_OTHER_USER_TOTP),
+            role("moderator", EDIT_OTHER_USER_TOTP),
+        ],
+        users: vec![
+            user(GLOBEX, "admin", "admin"),
+            user(GLOBEX, "alice", "admin"),
+            user(GLOBEX, "bob", "user"),
+            user(GLOBEX, "dora", "user"),
+            user(GLOBEX, "gina", "user"),
+        ],
     }
 }
 
