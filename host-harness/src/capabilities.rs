@@ -32,6 +32,8 @@ pub struct Call {
     pub code: Option<SecretString>,
     /// What the host saw so far.
     pub observed: Observed,
+    /// The caller's password was compared in this call and is right.
+    password_proved: bool,
     /// The target of the reset that the store is at work on, and the work.
     reset: Option<(String, JoinHandle<store::Result<Outcome>>)>,
 }
@@ -87,6 +89,7 @@ impl Call {
             request_id,
             code,
             observed: Observed::default(),
+            password_proved: false,
             reset: None,
         }
     }

@@ -5,6 +5,7 @@ use crate::WORKSPACE;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use host_harness::clock::Clock;
+use host_harness::password;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
     EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Settings,
@@ -14,7 +15,6 @@ use host_harness::token;
 use host_harness::totp::{TotpKey, step_of};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -30,9 +30,6 @@ const USERS: [(&str, &str); 4] = [
 
 /// Bytes of chance in a user's id: another demonstration has other users.
 const USER_ID_BYTES: usize = 8;
-
-/// bcrypt's cost, as Rocket.Chat sets it.
-const BCRYPT_COST: u32 = 10;
 
 /// Everything that a person needs to play the demonstration's users, by
 /// username. Written to a file that only the owner can read, so that the same
@@ -223,11 +220,11 @@ fn secret() -> String {
 
 impl Login {
     fn account(&self, role: &str) -> anyhow::Result<NewUser> {
-        let digest = HEXLOWER.encode(&Sha256::digest(&self.password));
+        let digest = password::digest(&self.password.as_str().into());
         Ok(NewUser {
             id: self.user_id.clone(),
             username: self.username.clone(),
-            password_hash: Some(bcrypt::hash(digest, BCRYPT_COST)?.into()),
+            password_hash: Some(password::hash(&digest)?),
             roles: vec![role.to_owned()],
             emails: vec![Email {
                 address: format!("{}@example.com", self.username),

@@ -9,7 +9,7 @@
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
-//! | [`attempts`], [`notice`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`attempts`], [`notice`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -44,6 +44,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod contract;
 pub mod notice;
+pub mod password;
 pub mod plugin;
 pub mod sandbox;
 pub mod server;

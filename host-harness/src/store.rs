@@ -28,6 +28,8 @@ pub struct Settings {
     pub totp_enabled: bool,
     /// Time steps accepted before and after the current one, 0 to 10.
     pub totp_window: u8,
+    /// A caller who has no other second factor proves the password instead.
+    pub password_fallback: bool,
     /// A caller without any second factor may proceed.
     pub missing_factor_allowed: bool,
     /// A token that bypasses the second factor does so.
@@ -40,6 +42,7 @@ impl Default for Settings {
             two_factor_enabled: true,
             totp_enabled: true,
             totp_window: 1,
+            password_fallback: true,
             missing_factor_allowed: false,
             bypass_token_allowed: false,
         }
@@ -156,13 +159,23 @@ pub struct User {
 
 /// How an attempt to prove a second factor began.
 #[derive(Debug)]
-pub enum Attempt {
-    /// It is counted as failed until a reset succeeds.
-    Begun(TotpFactor),
+pub enum Attempt<F> {
+    /// It is counted as failed until a reset succeeds. This is what the proof is
+    /// checked against.
+    Begun(F),
     /// Too many failures in a row; nothing was counted.
     Locked,
-    /// The caller has no TOTP factor, or the workspace forbids it.
+    /// The account does not have the factor, or may not use it.
     Unavailable,
+}
+
+/// The second factors that an account may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods {
+    /// It has a TOTP factor, and the workspace allows TOTP.
+    pub totp: bool,
+    /// It has a password and no other factor, and the workspace accepts that.
+    pub password: bool,
 }
 
 /// How the caller's second factor was proved.
@@ -177,6 +190,8 @@ pub enum Proof {
     },
     /// A backup code, as it was entered.
     BackupCode(SecretString),
+    /// The password, which was compared in this call.
+    Password,
     /// None: the settings excuse this caller, or this token.
     None,
 }
@@ -316,8 +331,8 @@ pub trait Store: Send + Sync {
     /// Whether a role of `user` holds `permission`.
     async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool>;
 
-    /// Whether `user` has a TOTP factor and the workspace allows TOTP.
-    async fn has_totp(&self, workspace: &str, user: &str) -> Result<bool>;
+    /// The second factors that `user` may use.
+    async fn methods(&self, workspace: &str, user: &str) -> Result<Methods>;
 
     /// Counts a failed attempt of `user`, and then gives out the factor. After
     /// too many in a row ([`crate::attempts`]) the account is locked.
@@ -326,7 +341,16 @@ pub trait Store: Send + Sync {
         workspace: &str,
         user: &str,
         now: Timestamp,
-    ) -> Result<Attempt>;
+    ) -> Result<Attempt<TotpFactor>>;
+
+    /// Counts a failed attempt of `user`, as [`Store::begin_totp_attempt`] does,
+    /// and then gives out the password's hash.
+    async fn begin_password_attempt(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Attempt<SecretString>>;
 
     /// Commits a reset: checks permission, target and proof, spends the proof,
     /// removes the target's factor, revokes its tokens, queues the notices,

@@ -1,6 +1,7 @@
 //! The caller's second factor: right once, and for a while.
 
-use crate::support::{ADMIN, ALICE, Answer, BACKUP_CODES, BOB, Request, Server};
+use crate::support::{ADMIN, ALICE, Answer, BACKUP_CODES, BOB, DAVE, Request, Server};
+use host_harness::store::Settings;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -242,4 +243,76 @@ async fn one_callers_failures_do_not_lock_another() {
         LOCKED
     );
     assert_eq!(server.reset(ALICE).send().await.status, 200);
+}
+
+/// The password is the factor of those who have no other: its SHA-256, in
+/// lower-case hexadecimal.
+#[tokio::test]
+async fn a_caller_without_another_factor_proves_the_password() {
+    let server = Server::start().await;
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let call = || server.post(DAVE).header("x-2fa-method", "password");
+    let required = call().json("{}").send().await;
+    assert_eq!(
+        required.text(),
+        r#"400 {"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"password","codeGenerated":false,"availableMethods":[]}}"#
+    );
+    for wrong in ["abc", "000000", &digest.to_uppercase(), &digest[1..]] {
+        let refused = call().code(wrong).json("{}").send().await;
+        assert_eq!(
+            refused.text(),
+            r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"password","codeGenerated":false}}"#
+        );
+    }
+    assert_eq!(call().code(digest).json("{}").send().await.status, 200);
+    assert_eq!(
+        server.audit().last().unwrap(),
+        "daveId daveId nothing-enrolled -"
+    );
+    assert_eq!(call().code(digest).json("{}").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_caller_with_totp_cannot_prove_the_password_instead() {
+    let server = Server::start().await;
+    server
+        .store()
+        .execute(
+            "UPDATE user SET password_hash = (SELECT password_hash FROM user WHERE id = 'daveId')",
+            [],
+        )
+        .unwrap();
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let call = server.post(ADMIN).header("x-2fa-method", "password");
+    let refused = call.code(digest).json("{}").send().await;
+    assert!(
+        refused.body.contains(r#""method":"totp""#),
+        "{}",
+        refused.body
+    );
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
+async fn without_the_fallback_the_password_is_no_factor() {
+    let server = Server::start_with(Settings {
+        password_fallback: false,
+        ..Settings::default()
+    })
+    .await;
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let refused = server.post(DAVE).code(digest).json("{}").send().await;
+    assert!(refused.body.contains("totp-required"), "{}", refused.body);
+}
+
+/// Every kind of proof shares one count.
+#[tokio::test]
+async fn wrong_passwords_lock_like_wrong_codes() {
+    let server = Server::start().await;
+    for _ in 0..5 {
+        let wrong = server.post(DAVE).code("wrong").json("{}").send().await;
+        assert!(wrong.body.contains("totp-invalid"), "{}", wrong.body);
+    }
+    let locked = server.post(DAVE).code("wrong").json("{}").send().await;
+    assert!(locked.body.contains("totp-max-attempts"), "{}", locked.body);
 }

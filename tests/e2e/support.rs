@@ -2,6 +2,7 @@
 //! still until a test advances it, and a store in a real file.
 
 use host_harness::clock::{Clock, Timestamp};
+use host_harness::password;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
 use host_harness::store::sqlite::Sqlite;
@@ -13,6 +14,7 @@ use host_harness::token;
 use host_harness::totp::{TotpKey, backup_code_hash, step_of};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
+use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -41,18 +43,24 @@ const WORKSPACE: &str = "default";
 const OTHER_WORKSPACE: &str = "other";
 
 /// Usernames; the id of each is the name followed by `Id`, the token is the
-/// name followed by `Token`, and every one but `carol` has TOTP.
+/// name followed by `Token`, and every one but `carol` and `dave` has TOTP.
 pub(crate) const ADMIN: &str = "admin";
 pub(crate) const MODERATOR: &str = "moderator";
 pub(crate) const ALICE: &str = "alice";
 pub(crate) const BOB: &str = "bob";
 pub(crate) const CAROL: &str = "carol";
+/// Has no TOTP, but the password `abc`.
+pub(crate) const DAVE: &str = "dave";
 pub(crate) const FEDERATED: &str = "federated";
 /// In the other workspace, with every permission there.
 pub(crate) const MALLORY: &str = "mallory";
 
 /// The administrator's and alice's backup codes.
 pub(crate) const BACKUP_CODES: [&str; 2] = ["ABCD2345", "wxyz6789"];
+
+/// bcrypt is slow: hashed once for all tests.
+static PASSWORD_HASH: LazyLock<SecretString> =
+    LazyLock::new(|| password::hash(&password::digest(&"abc".into())).unwrap());
 
 /// Compiled once for all tests.
 static PLUGIN: LazyLock<Arc<Plugin>> = LazyLock::new(|| {
@@ -328,6 +336,11 @@ fn workspace(id: &str, settings: Settings) -> NewWorkspace {
             NewUser {
                 totp: None,
                 ..user(CAROL, "user")
+            },
+            NewUser {
+                totp: None,
+                password_hash: Some(PASSWORD_HASH.clone()),
+                ..user(DAVE, "user")
             },
             NewUser {
                 federated: true,

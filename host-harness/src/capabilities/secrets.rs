@@ -9,17 +9,17 @@ use super::{Attempt, Call};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
+use crate::password;
 use crate::store::{self, StoreError};
 use crate::totp::{backup_code_hash, step_of};
 use secrecy::ExposeSecret;
 
 impl Host for Call {
     async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
-        let has_totp = self
-            .store
-            .has_totp(&self.workspace, &self.caller.id)
-            .await?;
-        Ok(has_totp.then_some(Method::Totp).into_iter().collect())
+        let methods = self.store.methods(&self.workspace, &self.caller.id).await?;
+        let totp = methods.totp.then_some(Method::Totp);
+        let password = methods.password.then_some(Method::Password);
+        Ok(totp.into_iter().chain(password).collect())
     }
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
@@ -58,9 +58,27 @@ impl Host for Call {
 
     async fn check_password(
         &mut self,
-        _digest: String,
+        digest: String,
     ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
-        Ok(Err(AttemptRefusal::Unavailable))
+        let attempt = self
+            .store
+            .begin_password_attempt(&self.workspace, &self.caller.id, self.now)
+            .await?;
+        match attempt {
+            store::Attempt::Begun(hash) => {
+                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
+                let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
+                let right = carried == Some(digest.as_str())
+                    && password::matches(digest.into(), hash).await;
+                self.password_proved |= right;
+                Ok(Ok(right))
+            }
+            store::Attempt::Locked => {
+                self.observed.attempt = Some(Attempt::Locked);
+                Ok(Err(AttemptRefusal::Locked))
+            }
+            store::Attempt::Unavailable => Ok(Err(AttemptRefusal::Unavailable)),
+        }
     }
 
     async fn reset(
@@ -164,7 +182,8 @@ impl Call {
                 .filter(|code| backup_code_hash(code.expose_secret()) == hash)
                 .map(store::Proof::BackupCode),
             Proof::None => Some(store::Proof::None),
-            Proof::EmailCode | Proof::Password | Proof::Other(_) => None,
+            Proof::Password => self.password_proved.then_some(store::Proof::Password),
+            Proof::EmailCode | Proof::Other(_) => None,
         }
     }
 }

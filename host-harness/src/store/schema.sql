@@ -5,6 +5,7 @@ CREATE TABLE workspace (
     two_factor_enabled     INTEGER NOT NULL,
     totp_enabled           INTEGER NOT NULL,
     totp_window            INTEGER NOT NULL CHECK (totp_window BETWEEN 0 AND 10),
+    password_fallback      INTEGER NOT NULL,
     missing_factor_allowed INTEGER NOT NULL,
     bypass_token_allowed   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

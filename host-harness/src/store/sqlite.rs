@@ -8,12 +8,13 @@ mod create;
 mod reset;
 
 use super::{
-    Attempt, AuditRecord, Caller, NewWorkspace, Receipt, Refusal, Reset, Result, Selector,
-    Settings, Store, StoreError, User,
+    Attempt, AuditRecord, Caller, Methods, NewWorkspace, Receipt, Refusal, Reset, Result, Selector,
+    Settings, Store, StoreError, TotpFactor, User,
 };
 use crate::clock::Timestamp;
 use crate::totp::TotpKey;
 use async_trait::async_trait;
+use secrecy::SecretString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -237,9 +238,9 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn has_totp(&self, workspace: &str, user: &str) -> Result<bool> {
+    async fn methods(&self, workspace: &str, user: &str) -> Result<Methods> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
-        self.read(move |db| has_totp(db, &workspace, &user)).await
+        self.read(move |db| methods(db, &workspace, &user)).await
     }
 
     async fn begin_totp_attempt(
@@ -247,9 +248,20 @@ impl Store for Sqlite {
         workspace: &str,
         user: &str,
         now: Timestamp,
-    ) -> Result<Attempt> {
+    ) -> Result<Attempt<TotpFactor>> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
         self.write(move |tx| reset::begin_totp_attempt(tx, &workspace, &user, now))
+            .await
+    }
+
+    async fn begin_password_attempt(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Attempt<SecretString>> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.write(move |tx| reset::begin_password_attempt(tx, &workspace, &user, now))
             .await
     }
 
@@ -264,8 +276,8 @@ impl Store for Sqlite {
 
 fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<Option<Settings>> {
     db.prepare_cached(
-        "SELECT two_factor_enabled, totp_enabled, totp_window, missing_factor_allowed,
-                bypass_token_allowed
+        "SELECT two_factor_enabled, totp_enabled, totp_window, password_fallback,
+                missing_factor_allowed, bypass_token_allowed
          FROM workspace WHERE id = ?1",
     )?
     .query_row([workspace], |row| {
@@ -273,8 +285,9 @@ fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<Option<Sett
             two_factor_enabled: row.get(0)?,
             totp_enabled: row.get(1)?,
             totp_window: row.get(2)?,
-            missing_factor_allowed: row.get(3)?,
-            bypass_token_allowed: row.get(4)?,
+            password_fallback: row.get(3)?,
+            missing_factor_allowed: row.get(4)?,
+            bypass_token_allowed: row.get(5)?,
         })
     })
     .optional()
@@ -343,12 +356,28 @@ fn has_permission(
     .exists([workspace, user, permission])
 }
 
-fn has_totp(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<bool> {
-    db.prepare_cached(
-        "SELECT 1 FROM totp JOIN workspace ON workspace.id = workspace
-         WHERE workspace = ?1 AND user = ?2 AND totp_enabled",
-    )?
-    .exists([workspace, user])
+fn methods(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<Methods> {
+    let methods = db
+        .prepare_cached(
+            "SELECT totp_enabled AND EXISTS (SELECT 1 FROM totp
+                                             WHERE workspace = ?1 AND user = ?2),
+                    password_fallback AND password_hash IS NOT NULL
+             FROM user JOIN workspace ON workspace.id = workspace
+             WHERE workspace = ?1 AND user.id = ?2",
+        )?
+        .query_row([workspace, user], |row| {
+            let totp = row.get(0)?;
+            let password: bool = row.get(1)?;
+            Ok(Methods {
+                totp,
+                password: password && !totp,
+            })
+        })
+        .optional()?;
+    Ok(methods.unwrap_or(Methods {
+        totp: false,
+        password: false,
+    }))
 }
 
 struct Totp {

@@ -10,13 +10,14 @@ pub(super) fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -
     let settings = &workspace.settings;
     tx.execute(
         "INSERT INTO workspace (id, two_factor_enabled, totp_enabled, totp_window,
-                                missing_factor_allowed, bypass_token_allowed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                                password_fallback, missing_factor_allowed, bypass_token_allowed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             workspace.id,
             settings.two_factor_enabled,
             settings.totp_enabled,
             settings.totp_window,
+            settings.password_fallback,
             settings.missing_factor_allowed,
             settings.bypass_token_allowed
         ],

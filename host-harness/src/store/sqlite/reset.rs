@@ -1,6 +1,6 @@
 //! Attempts at a second factor, and the one effect.
 
-use super::{SqlResult, authenticate, find_user, has_permission, has_totp, record, settings, totp};
+use super::{SqlResult, authenticate, find_user, has_permission, methods, record, settings, totp};
 use crate::attempts::lock_after;
 use crate::clock::Timestamp;
 use crate::notice;
@@ -9,7 +9,7 @@ use crate::store::{
     Target, TotpFactor,
 };
 use crate::totp::{backup_code_hash, step_of};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_rusqlite::rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 pub(super) fn begin_totp_attempt(
@@ -17,9 +17,9 @@ pub(super) fn begin_totp_attempt(
     workspace: &str,
     user: &str,
     now: Timestamp,
-) -> SqlResult<Attempt> {
+) -> SqlResult<Attempt<TotpFactor>> {
     let totp = match totp(tx, workspace, user)? {
-        Some(totp) if has_totp(tx, workspace, user)? => totp,
+        Some(totp) if methods(tx, workspace, user)?.totp => totp,
         _ => return Ok(Attempt::Unavailable),
     };
     if !count_failure(tx, workspace, user, now)? {
@@ -34,6 +34,24 @@ pub(super) fn begin_totp_attempt(
         last_step: totp.last_step,
         backup_code_hashes,
     }))
+}
+
+pub(super) fn begin_password_attempt(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    now: Timestamp,
+) -> SqlResult<Attempt<SecretString>> {
+    if !methods(tx, workspace, user)?.password {
+        return Ok(Attempt::Unavailable);
+    }
+    if !count_failure(tx, workspace, user, now)? {
+        return Ok(Attempt::Locked);
+    }
+    let hash: String = tx
+        .prepare_cached("SELECT password_hash FROM user WHERE workspace = ?1 AND id = ?2")?
+        .query_row([workspace, user], |row| row.get(0))?;
+    Ok(Attempt::Begun(hash.into()))
 }
 
 /// Counts a failed attempt; false, and nothing is counted, while locked.
@@ -135,10 +153,16 @@ fn spend(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<(), Refusal>> 
     };
     match &reset.proof {
         Proof::None => {
+            let methods = methods(tx, workspace, caller)?;
+            let has_factor = methods.totp || methods.password;
             let excused = !settings.two_factor_enabled
                 || (reset.caller.bypass_token && settings.bypass_token_allowed)
-                || (settings.missing_factor_allowed && !has_totp(tx, workspace, caller)?);
+                || (settings.missing_factor_allowed && !has_factor);
             Ok(excused.then_some(()).ok_or(Refusal::WrongProof))
+        }
+        Proof::Password => {
+            let accepted = methods(tx, workspace, caller)?.password;
+            Ok(accepted.then_some(()).ok_or(Refusal::WrongProof))
         }
         Proof::TotpStep { step, code } => {
             let Some(totp) = totp(tx, workspace, caller)? else {
