@@ -70,6 +70,10 @@ impl Refusal {
                 Some(Details {
                     email_or_username: sent.as_ref().map(|code| code.recipient.as_str()),
                     code_generated: Some(sent.as_ref().is_some_and(|code| code.sent_now)),
+                    code_expires: sent
+                        .as_ref()
+                        .filter(|code| !code.sent_now)
+                        .map(|code| date(code.expires)),
                     available_methods: Some(names(available)),
                     ..Details::of(method)
                 }),
@@ -139,6 +143,8 @@ struct Details<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code_generated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    code_expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     email_or_username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     available_methods: Option<Vec<&'a str>>,
@@ -182,10 +188,48 @@ pub fn method_name(method: &Method) -> &str {
     }
 }
 
+/// The moment `seconds` of Unix time as JavaScript writes dates in JSON. The
+/// calendar is Gregorian: eras of 400 years, 146,097 days each, counted from
+/// 1 March of the year 0, so that the leap day is a year's last.
+fn date(seconds: u64) -> String {
+    const DAYS_FROM_YEAR_0_TO_1970: u64 = 719_468;
+    let days = seconds / 86_400 + DAYS_FROM_YEAR_0_TO_1970;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let months_since_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
+    let month = (months_since_march + 2) % 12 + 1;
+    let year = 400 * era + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z")
+}
+
 fn json(body: &impl Serialize) -> String {
     #[expect(
         clippy::expect_used,
         reason = "the bodies above hold only strings, booleans and lists: nothing that JSON cannot hold"
     )]
     serde_json::to_string(body).expect("strings, booleans and lists are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_written_as_javascript_writes_it() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_234_567_890, "2009-02-13T23:31:30.000Z"),
+            (1_704_067_199, "2023-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
 }

@@ -212,6 +212,7 @@ mod tests {
         excused: bool,
         locked: bool,
         last_step: Option<u64>,
+        sent_now: bool,
         answer: Result<Receipt, secrets::Refusal>,
         asked: RefCell<Vec<String>>,
     }
@@ -225,6 +226,7 @@ mod tests {
                 excused: false,
                 locked: false,
                 last_step: None,
+                sent_now: true,
                 answer: Ok(Receipt::Removed),
                 asked: RefCell::default(),
             }
@@ -292,7 +294,7 @@ mod tests {
         }
         fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal> {
             let code = EmailCode {
-                sent_now: true,
+                sent_now: self.sent_now,
                 expires: NOW + 3600,
                 recipient: "caller".to_owned(),
             };
@@ -578,6 +580,14 @@ mod tests {
         assert_eq!(
             answer(&host, None, "{}"),
             r#"{"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"email","codeGenerated":true,"emailOrUsername":"caller","availableMethods":["email"]}}"#
+        );
+        let host = Lent {
+            sent_now: false,
+            ..host
+        };
+        assert_eq!(
+            answer(&host, None, "{}"),
+            r#"{"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"email","codeGenerated":false,"codeExpires":"2009-02-14T00:31:30.000Z","emailOrUsername":"caller","availableMethods":["email"]}}"#
         );
         let host = Lent {
             methods: vec![Method::Password],
