@@ -79,7 +79,7 @@ async fn it_removes_a_members_factor() {
     assert_eq!(answer.body, r#"{"success":true}"#);
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
     assert_eq!(observed.target.as_deref(), Some("alice"));
-    assert!(!data.store.has_totp(ACME, "alice").await.unwrap());
+    assert!(!data.store.methods(ACME, "alice").await.unwrap().totp);
 
     // The same code again (RFC 6238 section 5.2).
     let before = data.dump();

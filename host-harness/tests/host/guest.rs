@@ -13,10 +13,21 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 /// The answer of a guest that behaves.
 pub(crate) const ANSWER: &str = r#"{"success":false}"#;
 
+/// What never ends.
+pub(crate) const LOOP: &str = "(loop $again (br $again)) (unreachable)";
+
+/// Begins an attempt, and answers.
+pub(crate) const ATTEMPTING: Guest<'static> = Guest {
+    export: "(call $begin-totp-attempt (i32.const 2048))
+             (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+    ..Guest::BEHAVING
+};
+
 /// A core module. Its functions and what they mean:
 ///
 /// - `$answer` makes an answer of a status and of where its body is, address
 ///   and length; [`ANSWER`] is at address 0 and 17 bytes long.
+/// - `$reset-own` resets the caller's own factor without proof.
 /// - `$totp-window`, `$begin-totp-attempt` and `$reset` are the imports.
 #[derive(Clone, Copy)]
 pub(crate) struct Guest<'a> {
@@ -69,6 +80,10 @@ impl Guest<'_> {
     (i32.store (i32.const 1028) (local.get $body))
     (i32.store (i32.const 1032) (local.get $length))
     (i32.const 1024))
+  (func $reset-own
+    ;; Proof 4 is none, target 0 the caller.
+    (call $reset (i32.const 4) (i64.const 0) (i32.const 0)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048)))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
   (func (export "chat:reset-totp/handler@0.1.0#reset-totp")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)

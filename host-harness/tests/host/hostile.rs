@@ -2,22 +2,18 @@
 //! failure that names what it did, nothing is changed, and the process goes on.
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
-use crate::guest::{ANSWER, Guest, limits, run};
+use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits, run};
 use crate::support::{Data, now};
 use host_harness::capabilities;
 use host_harness::plugin::{Failure, Plugin};
 use host_harness::sandbox::Limits;
-use host_harness::store::{Attempt, Receipt, Settings};
+use host_harness::store::{Attempt, Receipt};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-const LOOP: &str = "(loop $again (br $again)) (unreachable)";
-
-/// Resets the caller's own factor (target 0) without proof (proof 4), and traps.
+/// Resets the caller's own factor, and traps.
 const RESETTING: Guest<'static> = Guest {
-    export: "(call $reset (i32.const 4) (i64.const 0) (i32.const 0)
-               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
-             (unreachable)",
+    export: "(call $reset-own) (unreachable)",
     ..Guest::BEHAVING
 };
 
@@ -365,11 +361,11 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
 
 #[tokio::test]
 async fn a_reset_stays_committed_when_the_guest_traps_after_it() {
-    let data = without_second_factors().await;
+    let data = Data::without_second_factors().await;
     let (answer, observed) = RESETTING.run(data.call("alice", None)).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
-    assert!(!data.store.has_totp("acme", "alice").await.unwrap());
+    assert!(!data.store.methods("acme", "alice").await.unwrap().totp);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -400,7 +396,7 @@ async fn a_guest_that_loops_keeps_no_other_call_from_its_answer() {
 #[tokio::test]
 async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let data = Data::new().await;
-    let plugin = impatient(&attempting());
+    let plugin = impatient(&ATTEMPTING);
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (answer, _) = run(&plugin, data.call("admin", None)).await;
@@ -417,7 +413,7 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
 /// What is done is known as done, however long it took.
 #[tokio::test]
 async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
-    let data = without_second_factors().await;
+    let data = Data::without_second_factors().await;
     let plugin = impatient(&RESETTING);
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -430,13 +426,13 @@ async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
     assert!(matches!(answer, Err(Failure::WallTime)));
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
     assert_eq!(observed.target.as_deref(), Some("alice"));
-    assert!(!data.store.has_totp("acme", "alice").await.unwrap());
+    assert!(!data.store.methods("acme", "alice").await.unwrap().totp);
 }
 
 /// What was answered as failed does not happen afterwards.
 #[tokio::test]
 async fn a_reset_that_could_not_begin_is_not_committed_later() {
-    let data = without_second_factors().await;
+    let data = Data::without_second_factors().await;
     let plugin = impatient(&RESETTING);
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -457,7 +453,7 @@ async fn a_call_ends_where_the_store_fails() {
     let data = Data::new().await;
     data.edit("DROP TABLE failed_attempt");
     let before = data.dump();
-    let (answer, observed) = attempting().run(data.call("admin", None)).await;
+    let (answer, observed) = ATTEMPTING.run(data.call("admin", None)).await;
     let failure = answer.unwrap_err();
     assert!(matches!(failure, Failure::Store(_)));
     assert_eq!(failure.code(), "host-store");
@@ -471,15 +467,6 @@ async fn a_call_ends_where_the_store_fails() {
     served(&data).await;
 }
 
-/// Where nobody needs a proof to reset their own factor.
-async fn without_second_factors() -> Data {
-    let settings = Settings {
-        two_factor_enabled: false,
-        ..Settings::default()
-    };
-    Data::with(settings).await
-}
-
 /// The guest with half a second in all.
 fn impatient(guest: &Guest<'_>) -> Plugin {
     let limits = Limits {
@@ -487,15 +474,6 @@ fn impatient(guest: &Guest<'_>) -> Plugin {
         ..limits()
     };
     Plugin::new(&guest.component(), limits).unwrap()
-}
-
-/// Begins an attempt, and answers.
-fn attempting() -> Guest<'static> {
-    Guest {
-        export: "(call $begin-totp-attempt (i32.const 2048))
-                 (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
-        ..Guest::default()
-    }
 }
 
 async fn fails(name: &str, guest: Guest<'_>, code: &str, text: &str) {

@@ -9,6 +9,7 @@ mod component;
 mod contract;
 mod guest;
 mod hostile;
+mod http;
 mod lies;
 mod loading;
 mod sqlite;

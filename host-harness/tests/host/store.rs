@@ -8,7 +8,7 @@ use host_harness::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use host_harness::clock::Timestamp;
 use host_harness::store::{
     Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset, Selector,
-    Settings, Store, Target, User,
+    Settings, Store, Target, TotpFactor, User,
 };
 use host_harness::totp::backup_code_hash;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ async fn settings_are_kept_as_given() {
         two_factor_enabled: false,
         totp_enabled: false,
         totp_window: 10,
+        password_fallback: false,
         missing_factor_allowed: true,
         bypass_token_allowed: true,
     };
@@ -199,12 +200,12 @@ async fn a_permission_comes_from_a_role_of_the_same_workspace() {
 #[tokio::test]
 async fn totp_counts_as_there_while_the_workspace_allows_it() {
     let data = Data::new().await;
-    assert!(data.store.has_totp(ACME, "alice").await.unwrap());
-    assert!(!data.store.has_totp(ACME, "bob").await.unwrap());
-    assert!(data.store.has_totp(GLOBEX, "bob").await.unwrap());
+    assert!(data.store.methods(ACME, "alice").await.unwrap().totp);
+    assert!(!data.store.methods(ACME, "bob").await.unwrap().totp);
+    assert!(data.store.methods(GLOBEX, "bob").await.unwrap().totp);
     data.edit("UPDATE workspace SET totp_enabled = 0 WHERE id = 'acme'");
-    assert!(!data.store.has_totp(ACME, "alice").await.unwrap());
-    assert!(data.store.has_totp(GLOBEX, "gina").await.unwrap());
+    assert!(!data.store.methods(ACME, "alice").await.unwrap().totp);
+    assert!(data.store.methods(GLOBEX, "gina").await.unwrap().totp);
     let attempt = begin(&data, "alice", now()).await;
     assert!(matches!(attempt, Attempt::Unavailable));
 }
@@ -908,12 +909,12 @@ async fn reset(data: &Data, reset: Reset) -> Outcome {
     data.store.reset(reset).await.unwrap()
 }
 
-async fn begin(data: &Data, user: &str, now: Timestamp) -> Attempt {
+async fn begin(data: &Data, user: &str, now: Timestamp) -> Attempt<TotpFactor> {
     let attempt = data.store.begin_totp_attempt(ACME, user, now);
     attempt.await.unwrap()
 }
 
-fn begun(attempt: &Attempt) -> bool {
+fn begun(attempt: &Attempt<TotpFactor>) -> bool {
     matches!(attempt, Attempt::Begun(_))
 }
 

@@ -102,6 +102,15 @@ impl Data {
         }
     }
 
+    /// Where acme uses no second factors: nobody needs a proof to reset their own.
+    pub(crate) async fn without_second_factors() -> Self {
+        Self::with(Settings {
+            two_factor_enabled: false,
+            ..Settings::default()
+        })
+        .await
+    }
+
     /// A second handle on the same data, as another process has one.
     pub(crate) async fn another_handle(&self) -> Arc<dyn Store> {
         Arc::new(Sqlite::open(&self.path()).await.unwrap())

@@ -1,0 +1,325 @@
+//! The server over real HTTP, with guests that fail: what the client is told,
+//! what the audit trail keeps, and what outlives the client.
+
+use crate::component::plugin_bytes;
+use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits};
+use crate::support::{ACME, Data, admin_code, now};
+use host_harness::clock::Clock;
+use host_harness::plugin::Plugin;
+use host_harness::server::{self, App};
+use reqwest::header::HeaderMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+
+/// OWASP ASVS 5.0 V16.5.1: the client is told that it failed, not how.
+#[tokio::test]
+async fn a_guest_that_fails_is_answered_and_recorded_without_a_word_of_it() {
+    let whispering = "(memory (export \"memory\") 1) (func $whisper (unreachable))";
+    let cases = [
+        ("plugin-trap", "(call $whisper) (unreachable)"),
+        ("plugin-cpu-time", LOOP),
+        (
+            "plugin-memory",
+            "(drop (memory.grow (i32.const 10000))) (unreachable)",
+        ),
+        (
+            "plugin-bad-answer",
+            "(call $answer (i32.const 200) (i32.const 0) (i32.const 17))",
+        ),
+    ];
+    for (code, export) in cases {
+        let guest = Guest {
+            fields: whispering,
+            export,
+            ..Guest::default()
+        };
+        let server = Server::start(Data::new().await, guest.plugin()).await;
+        let answer = server.reset_as("admin").await;
+        assert_eq!(answer.text, undecided(502, code));
+        let headers = format!("{:?}", answer.headers);
+        assert!(!headers.contains("whisper"), "{headers}");
+        let id = answer.request_id();
+        assert_eq!(
+            server.audit(),
+            [format!("{id} admin null failed {code}")],
+            "{code}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reset_that_was_committed_is_answered_as_done_whatever_the_guest_does_next() {
+    for next in [
+        "(unreachable)",
+        "(call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
+        "(call $answer (i32.const 500) (i32.const 0) (i32.const 17))",
+        "(call $answer (i32.const 200) (i32.const 0) (i32.const 16))",
+    ] {
+        let guest = Guest {
+            export: &format!("(call $reset-own) {next}"),
+            ..Guest::default()
+        };
+        let data = Data::without_second_factors().await;
+        let server = Server::start(data, guest.plugin()).await;
+        let answer = server.reset_as("alice").await;
+        assert_eq!(answer.text, r#"200 {"success":true}"#, "{next}");
+        let id = answer.request_id();
+        assert_eq!(server.audit(), [format!("{id} alice alice reset null")]);
+        assert!(!server.data.store.methods(ACME, "alice").await.unwrap().totp);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_the_hosts_failure() {
+    let data = Data::new().await;
+    data.edit("DROP TABLE failed_attempt");
+    let server = Server::start(data, built()).await;
+    let answer = server.reset_as("admin").await;
+    assert_eq!(answer.text, undecided(500, "host-store"));
+    let id = answer.request_id();
+    assert_eq!(
+        server.audit(),
+        [format!("{id} admin null failed host-store")]
+    );
+    assert!(server.data.store.methods(ACME, "alice").await.unwrap().totp);
+}
+
+/// OWASP ASVS 5.0 V16.3.3: what cannot be recorded is not answered as decided.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_recorded_is_the_hosts_failure() {
+    let data = Data::new().await;
+    data.edit("DROP TABLE audit");
+    let server = Server::start(data, Guest::default().plugin()).await;
+    let answer = server.reset_as("admin").await;
+    assert_eq!(answer.text, undecided(500, "host-store"));
+}
+
+/// A plugin could write a caller's secret where an operator's tools read it.
+#[tokio::test]
+async fn the_audit_takes_only_error_ids_that_it_knows() {
+    for (error_type, reason) in [
+        ("totp-invalid", "totp-invalid"),
+        ("MFRGGZDFMZTWQ2LK", "other"),
+        ("totp-invalid MFRGGZDFMZTWQ2LK", "other"),
+        ("", "other"),
+    ] {
+        let body = format!(r#"{{"success":false,"errorType":"{error_type}"}}"#);
+        let (length, text) = (body.len(), body.replace('"', "\\\""));
+        let guest = Guest {
+            fields: &format!(r#"(memory (export "memory") 1) (data (i32.const 512) "{text}")"#),
+            export: &format!("(call $answer (i32.const 400) (i32.const 512) (i32.const {length}))"),
+            ..Guest::default()
+        };
+        let server = Server::start(Data::new().await, guest.plugin()).await;
+        let answer = server.reset_as("admin").await;
+        assert_eq!(answer.text, format!("400 {body}"));
+        let id = answer.request_id();
+        assert_eq!(
+            server.audit(),
+            [format!("{id} admin null refused {reason}")]
+        );
+    }
+}
+
+/// The one slow test: a body has five seconds to arrive.
+#[tokio::test]
+async fn a_body_that_is_held_back_is_not_waited_for() {
+    let server = Server::start(Data::new().await, built()).await;
+    let before = server.data.dump();
+    let answer = rest(server.send(&head(30))).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let body = r#"{"success":false,"errorType":"invalid-params","error":"the body did not arrive in time"}"#;
+    assert!(answer.ends_with(body), "{answer}");
+    let changes = before.changes(&server.data.dump());
+    assert_eq!(changes.lines().count(), 1, "{changes}");
+    assert!(
+        changes.ends_with(" caller=admin target=null decision=refused reason=invalid-params\n"),
+        "{changes}"
+    );
+}
+
+/// Whoever guesses and goes away is counted and recorded, too.
+#[tokio::test]
+async fn a_decision_is_recorded_after_the_client_has_gone() {
+    let server = Server::start(Data::new().await, ATTEMPTING.plugin()).await;
+    let lock = server.data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let client = server.send(&format!("{}{{}}", head(2)));
+    server.decision_begun().await;
+    client.shutdown(Shutdown::Write).unwrap();
+    // The server has noticed: it hangs up without an answer.
+    assert_eq!(rest(client).await, "");
+    lock.execute_batch("ROLLBACK").unwrap();
+    // It stops after its last decision.
+    let data = server.stop().await;
+    let [record] = audit(&data).try_into().unwrap();
+    assert!(record.ends_with(" admin null refused other"), "{record}");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_server_stops() {
+    let server = Server::start(Data::new().await, ATTEMPTING.plugin()).await;
+    let lock = server.data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = server.reset_as("admin");
+    let stop = async {
+        server.decision_begun().await;
+        server.stop.notify_one();
+        // It listens no more, and the request is still there.
+        while TcpStream::connect(server.address).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        lock.execute_batch("ROLLBACK").unwrap();
+    };
+    let (answer, ()) = tokio::join!(answer, stop);
+    assert_eq!(answer.text, format!("403 {ANSWER}"));
+    let data = server.stop().await;
+    assert_eq!(audit(&data).len(), 1);
+}
+
+/// A server of acme in this process, whose clock stands still.
+struct Server {
+    data: Data,
+    address: SocketAddr,
+    /// One permit for each time that the server asked for the time.
+    clock_reads: Arc<Semaphore>,
+    stop: Arc<Notify>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start(data: Data, plugin: Plugin) -> Self {
+        let clock_reads = Arc::new(Semaphore::new(0));
+        let reads = clock_reads.clone();
+        let app = App {
+            store: data.store.clone(),
+            plugin: Arc::new(plugin),
+            clock: Clock::new(move || {
+                reads.add_permits(1);
+                now()
+            }),
+            workspace: ACME.to_owned(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let running = tokio::spawn(server::serve(listener, app, async move {
+            stopped.notified().await;
+        }));
+        Self {
+            data,
+            address,
+            clock_reads,
+            stop,
+            running,
+        }
+    }
+
+    /// The request of `caller`, with the administrator's code, to reset alice.
+    async fn reset_as(&self, caller: &str) -> Answer {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let response = client
+            .post(format!("http://{}{PATH}", self.address))
+            .header("x-user-id", caller)
+            .header("x-auth-token", format!("{caller}-token"))
+            .header("x-2fa-code", admin_code())
+            .header("content-type", "application/json")
+            .body(r#"{"userId":"alice"}"#)
+            .send()
+            .await
+            .unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.text().await.unwrap();
+        Answer {
+            text: format!("{status} {body}"),
+            headers,
+        }
+    }
+
+    /// A connection on which these bytes were sent.
+    fn send(&self, bytes: &str) -> TcpStream {
+        let mut client = TcpStream::connect(self.address).unwrap();
+        client.write_all(bytes.as_bytes()).unwrap();
+        client
+    }
+
+    /// Until a request is whole and its decision begins: the server asks for the
+    /// time when the headers are there and when the body is.
+    async fn decision_begun(&self) {
+        self.clock_reads.acquire_many(2).await.unwrap().forget();
+    }
+
+    fn audit(&self) -> Vec<String> {
+        audit(&self.data)
+    }
+
+    /// Stops and waits for the end.
+    async fn stop(self) -> Data {
+        self.stop.notify_one();
+        self.running.await.unwrap().unwrap();
+        self.data
+    }
+}
+
+const PATH: &str = "/api/v1/users.resetTOTP";
+
+struct Answer {
+    /// Status and body.
+    text: String,
+    headers: HeaderMap,
+}
+
+impl Answer {
+    fn request_id(&self) -> &str {
+        let id = self.headers.get("x-request-id").unwrap();
+        id.to_str().unwrap()
+    }
+}
+
+/// What a client is told of a failure.
+fn undecided(status: u16, code: &str) -> String {
+    format!(
+        r#"{status} {{"success":false,"error":"The request could not be decided [{code}]","errorType":"{code}"}}"#
+    )
+}
+
+/// The request's id, caller, target, decision and reason of each record.
+fn audit(data: &Data) -> Vec<String> {
+    let db = data.connect();
+    let mut records = db
+        .prepare(
+            "SELECT concat_ws(' ', request_id, caller, ifnull(target, 'null'), decision,
+                              ifnull(reason, 'null'))
+             FROM audit ORDER BY id",
+        )
+        .unwrap();
+    let records = records.query_map([], |row| row.get(0)).unwrap();
+    records.map(Result::unwrap).collect()
+}
+
+/// The headers of a request of the administrator's with a body of that length.
+fn head(length: usize) -> String {
+    format!(
+        "POST {PATH} HTTP/1.1\r\nhost: acme\r\nx-user-id: admin\r\n\
+         x-auth-token: admin-token\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+/// What the server sends until it hangs up.
+async fn rest(mut client: TcpStream) -> String {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        client.read_to_string(&mut text).map(|_| text)
+    });
+    read.await.unwrap().unwrap()
+}
+
+/// The plugin that is shipped.
+fn built() -> Plugin {
+    Plugin::new(&plugin_bytes(), limits()).unwrap()
+}
