@@ -162,9 +162,8 @@ impl Call {
         };
         let window = u64::from(self.settings().await?.totp_window);
         let current = step_of(self.now);
-        let spent = current.saturating_sub(window)..=last.min(current + window);
-        Ok(spent
-            .into_iter()
+        let first = current.saturating_sub(window);
+        Ok((first..=last.min(current + window))
             .any(|step| factor.key.has_code(step, code.expose_secret())))
     }
 
