@@ -6,8 +6,10 @@ use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now,
 use host_harness::attempts::FREE_FAILURES;
 use host_harness::capabilities::Call;
 use host_harness::contract::chat::reset_totp::secrets::{Host, Proof, Target};
+use host_harness::password;
 use host_harness::store::{Receipt, Settings};
 use host_harness::totp::backup_code_hash;
+use secrecy::ExposeSecret;
 
 /// What the plugin does before it claims a proof.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -264,4 +266,66 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
         Some(host_harness::capabilities::Attempt::Locked)
     );
     assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// What a plugin makes of a password: whether it was right, and the reset.
+async fn by_password(data: &Data, caller: &str, carried: Option<&str>, digest: &str) -> String {
+    let mut call = data.call(caller, carried);
+    let checked = match call.check_password(digest.to_owned()).await.unwrap() {
+        Ok(right) => right.to_string(),
+        Err(refusal) => format!("{refusal:?}"),
+    };
+    let outcome = Lie {
+        attempt: Attempt::Omitted,
+        proof: Proof::Password,
+        target: Target::Caller,
+        ..Lie::default()
+    };
+    format!("{checked}, {}", outcome.tell(&mut call).await)
+}
+
+#[tokio::test]
+async fn a_password_proves_the_caller_who_sent_it() {
+    const REFUSED: &str = "Refusal::ProofRefused";
+    let right = password::digest(&"correct horse".into());
+    let right = right.expose_secret();
+    let wrong = password::digest(&"wrong horse".into());
+    let wrong = wrong.expose_secret();
+    let hash = password::hash(&right.into()).unwrap();
+    let data = Data::new().await;
+    data.edit(&format!(
+        "UPDATE user SET password_hash = '{}' WHERE (workspace, id) IN
+         (VALUES ('acme', 'bob'), ('acme', 'admin'), ('globex', 'bob'), ('globex', 'gina'))",
+        hash.expose_secret()
+    ));
+    let before = data.dump();
+    for (name, caller, carried, digest, checked) in [
+        ("a wrong one", "bob", Some(wrong), wrong, "false"),
+        ("the request carried none", "bob", None, right, "false"),
+        ("it carried another", "bob", Some(wrong), right, "false"),
+        ("the plugin has another", "bob", Some(right), wrong, "false"),
+        (
+            "the caller has TOTP",
+            "admin",
+            Some(right),
+            right,
+            "AttemptRefusal::Unavailable",
+        ),
+        (
+            "the caller has no password",
+            "fred",
+            Some(right),
+            right,
+            "AttemptRefusal::Unavailable",
+        ),
+    ] {
+        let outcome = by_password(&data, caller, carried, digest).await;
+        assert_eq!(outcome, format!("{checked}, {REFUSED}"), "{name}");
+    }
+    assert_eq!(
+        before.changes(&data.dump()),
+        "+ failed_attempt: workspace=acme user=bob count=4 locked_until=null\n"
+    );
+    let outcome = by_password(&data, "bob", Some(right), right).await;
+    assert_eq!(outcome, "true, Receipt::NothingEnrolled");
 }
