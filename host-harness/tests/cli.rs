@@ -2,8 +2,10 @@
 //! that it stops when told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use host_harness::clock::Clock;
+use host_harness::totp::{TotpKey, step_of};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -114,6 +116,82 @@ fn credentials_that_are_none_are_said() {
         .arg("--data")
         .arg(folder.path());
     refuses(command, &["credentials.json"]);
+}
+
+/// The compiler has written megabytes, and ended, before the first request.
+const COMPILER: &str =
+    "cranelift_codegen=off,cranelift_frontend=off,regalloc2=off,wasmtime_internal_cranelift=off";
+
+/// At the most talkative log level, in both forms, for a success, a refusal and
+/// a request that is not logged in.
+#[test]
+fn no_secret_reaches_the_log() {
+    for form in ["text", "json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = host_harness();
+        command
+            .env("RUST_LOG", format!("trace,{COMPILER}"))
+            .args(["demo", "--json", "--listen", "127.0.0.1:0", "--log", form])
+            .arg("--plugin")
+            .arg(plugin())
+            .arg("--data")
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+        let token = text("/users/admin/authToken");
+        let key = TotpKey::from_base32(&text("/users/admin/totpSecret")).unwrap();
+        let code = key.code(step_of(Clock::system().now()));
+        let send = |token: &str| post(&text("/url"), &text("/users/admin/userId"), token, &code);
+        assert!(send(&token).starts_with("HTTP/1.1 200"));
+        assert!(send(&token).starts_with("HTTP/1.1 400"));
+        assert!(send("a-wrong-token").starts_with("HTTP/1.1 401"));
+        let pid = child.id().to_string();
+        let told = Command::new("kill").arg(&pid).status().unwrap();
+        assert!(told.success() && child.wait().unwrap().success());
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert!(log.contains("answered") && log.contains("TRACE"), "{log}");
+        let mut secrets = vec![code, "a-wrong-token".to_owned()];
+        for user in shown.get("users").unwrap().as_object().unwrap().values() {
+            for name in ["password", "authToken", "totpSecret"] {
+                secrets.push(user.get(name).unwrap().as_str().unwrap().to_owned());
+            }
+        }
+        for secret in secrets {
+            // A timestamp's microseconds may equal a code.
+            let message = |line: &&str| {
+                line.split_once('Z')
+                    .map_or(*line, |(_, rest)| rest)
+                    .to_owned()
+            };
+            let found = log.lines().find(|line| message(line).contains(&secret));
+            assert_eq!(found, None, "{secret} is in the log");
+        }
+    }
+}
+
+/// The answer to a request to reset bob by the user and token given.
+fn post(url: &str, user: &str, token: &str, code: &str) -> String {
+    let address = url.strip_prefix("http://").unwrap();
+    let body = r#"{"username":"bob"}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /api/v1/users.resetTOTP HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         x-user-id: {user}\r\nx-auth-token: {token}\r\nx-2fa-code: {code}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// The first line on standard output is all of it, and the same workspace is
