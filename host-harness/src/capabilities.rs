@@ -32,8 +32,9 @@ pub struct Call {
     pub code: Option<SecretString>,
     /// What the host saw so far.
     pub observed: Observed,
-    /// The caller's password was compared in this call and is right.
-    password_proved: bool,
+    /// The hash of the caller's password, once the password was compared in this
+    /// call and is right.
+    proved_password: Option<SecretString>,
     /// The target of the reset that the store is at work on, and the work.
     reset: Option<(String, JoinHandle<store::Result<Outcome>>)>,
 }
@@ -89,7 +90,7 @@ impl Call {
             request_id,
             code,
             observed: Observed::default(),
-            password_proved: false,
+            proved_password: None,
             reset: None,
         }
     }

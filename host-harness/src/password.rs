@@ -34,8 +34,11 @@ pub async fn matches(digest: SecretString, hash: SecretString) -> bool {
     if !is_digest(digest.expose_secret()) {
         return false;
     }
-    let _turn = COMPARISONS.acquire().await;
-    let comparison = move || bcrypt::verify(digest.expose_secret(), hash.expose_secret());
+    let turn = COMPARISONS.acquire().await;
+    let comparison = move || {
+        let _turn = turn;
+        bcrypt::verify(digest.expose_secret(), hash.expose_secret())
+    };
     matches!(tokio::task::spawn_blocking(comparison).await, Ok(Ok(true)))
 }
 

@@ -190,8 +190,8 @@ pub enum Proof {
     },
     /// A backup code, as it was entered.
     BackupCode(SecretString),
-    /// The password, which was compared in this call.
-    Password,
+    /// The password whose hash this is: it was compared in this call.
+    Password(SecretString),
     /// None: the settings excuse this caller, or this token.
     None,
 }

@@ -69,8 +69,8 @@ impl Host for Call {
                 self.observed.attempt = Some(Attempt::Begun { spent_code: false });
                 let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
                 let right = carried == Some(digest.as_str())
-                    && password::matches(digest.into(), hash).await;
-                self.password_proved |= right;
+                    && password::matches(digest.into(), hash.clone()).await;
+                self.proved_password = right.then_some(hash);
                 Ok(Ok(right))
             }
             store::Attempt::Locked => {
@@ -181,7 +181,7 @@ impl Call {
                 .filter(|code| backup_code_hash(code.expose_secret()) == hash)
                 .map(store::Proof::BackupCode),
             Proof::None => Some(store::Proof::None),
-            Proof::Password => self.password_proved.then_some(store::Proof::Password),
+            Proof::Password => self.proved_password.clone().map(store::Proof::Password),
             Proof::EmailCode | Proof::Other(_) => None,
         }
     }

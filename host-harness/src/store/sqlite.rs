@@ -26,7 +26,8 @@ use tokio_rusqlite::rusqlite::{
 use tokio_rusqlite::{Connection, OpenFlags};
 
 /// The schema, one script a version; `user_version` counts those applied.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql")];
+const VERSION: u32 = 1;
 
 /// Connections that read, each with a thread of its own, so that no look-up
 /// waits for the disk while a reset is written. Two serve a small machine's
@@ -178,21 +179,23 @@ async fn write<T: Send + 'static>(
 /// this program can use.
 fn migrate(tx: &Transaction<'_>) -> SqlResult<Option<&'static str>> {
     let id: i32 = tx.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let applied: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: u32 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if id != APPLICATION_ID && tables > 0 {
+    let is_new = id == 0 && applied == 0 && tables == 0;
+    if id != APPLICATION_ID && !is_new {
         return Ok(Some("it is another program's database"));
     }
+    if applied > VERSION {
+        return Ok(Some("a newer program wrote it: use that one"));
+    }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    let applied: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let mut known = 0;
-    for (version, script) in (1_u32..).zip(MIGRATIONS) {
+    for (version, script) in (1..=VERSION).zip(MIGRATIONS) {
         if version > applied {
             tx.execute_batch(script)?;
-            tx.pragma_update(None, "user_version", version)?;
         }
-        known = version;
     }
-    Ok((applied > known).then_some("a newer program wrote it: use that one"))
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(None)
 }
 
 #[async_trait]

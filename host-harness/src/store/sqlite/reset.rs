@@ -48,10 +48,14 @@ pub(super) fn begin_password_attempt(
     if !count_failure(tx, workspace, user, now)? {
         return Ok(Attempt::Locked);
     }
-    let hash: String = tx
-        .prepare_cached("SELECT password_hash FROM user WHERE workspace = ?1 AND id = ?2")?
-        .query_row([workspace, user], |row| row.get(0))?;
+    let hash = password_hash(tx, workspace, user)?;
     Ok(Attempt::Begun(hash.into()))
+}
+
+/// The password's hash of an account that has a password.
+fn password_hash(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<String> {
+    tx.prepare_cached("SELECT password_hash FROM user WHERE workspace = ?1 AND id = ?2")?
+        .query_row([workspace, user], |row| row.get(0))
 }
 
 /// Counts a failed attempt; false, and nothing is counted, while locked.
@@ -160,8 +164,9 @@ fn spend(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<(), Refusal>> 
                 || (settings.missing_factor_allowed && !has_factor);
             Ok(excused.then_some(()).ok_or(Refusal::WrongProof))
         }
-        Proof::Password => {
-            let accepted = methods(tx, workspace, caller)?.password;
+        Proof::Password(hash) => {
+            let accepted = methods(tx, workspace, caller)?.password
+                && password_hash(tx, workspace, caller)? == hash.expose_secret();
             Ok(accepted.then_some(()).ok_or(Refusal::WrongProof))
         }
         Proof::TotpStep { step, code } => {
