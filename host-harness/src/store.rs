@@ -14,7 +14,7 @@ use secrecy::SecretString;
 /// The store could not do what was asked; nothing of it was done.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
-pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// What a store's function gives.
 pub type Result<T> = std::result::Result<T, StoreError>;

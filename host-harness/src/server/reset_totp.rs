@@ -6,7 +6,7 @@ use super::{App, RequestId, authenticate};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
-use crate::store::{AuditRecord, Decision, Refusal, StoreError};
+use crate::store::{AuditRecord, Decision, Receipt, Refusal, StoreError};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -93,11 +93,11 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
         request.two_factor_code.clone().map(SecretString::from),
     );
     let (outcome, observed) = app.plugin.reset_totp(call, &request).await;
-    log(&record, &outcome, &observed);
+    record.decision = decision(&outcome, &observed);
+    record.reason = reason(&outcome);
+    record.target = observed.target.clone();
+    log(&record, outcome.as_ref().err());
     if !observed.committed() {
-        record.decision = decision(&outcome, &observed);
-        record.reason = Some(reason(&outcome));
-        record.target = observed.target.clone();
         app.store.record(record).await?;
     }
     Ok(match outcome {
@@ -167,19 +167,22 @@ fn optional(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
 type Outcome = Result<handler::Response, Failure>;
 
 fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
-    match outcome {
-        Err(_) => Decision::Failed,
-        Ok(_) if observed.attempt == Some(Attempt::Locked) => Decision::Locked,
-        Ok(_) if observed.reset == Some(Err(Refusal::Replayed)) => Decision::Replayed,
-        Ok(_) if observed.attempt == Some(Attempt::Begun { spent_code: true }) => {
-            Decision::Replayed
-        }
-        Ok(_) => Decision::Refused,
+    match (observed.reset, outcome) {
+        (Some(Ok(Receipt::Removed)), _) => Decision::Reset,
+        (Some(Ok(Receipt::NothingEnrolled)), _) => Decision::NothingEnrolled,
+        (_, Err(_)) => Decision::Failed,
+        (Some(Err(Refusal::Replayed)), Ok(_)) => Decision::Replayed,
+        _ => match observed.attempt {
+            Some(Attempt::Locked) => Decision::Locked,
+            Some(Attempt::Begun { spent_code: true }) => Decision::Replayed,
+            Some(Attempt::Begun { spent_code: false }) | None => Decision::Refused,
+        },
     }
 }
 
-/// The failure's code, or the answer's error id where it is a known one.
-fn reason(outcome: &Outcome) -> String {
+/// The failure's code, or the answer's error id where it is a known one; none
+/// for a success.
+fn reason(outcome: &Outcome) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -187,30 +190,32 @@ fn reason(outcome: &Outcome) -> String {
     }
     let reason = match outcome {
         Err(failure) => failure.code(),
+        Ok(response) if response.status == StatusCode::OK => return None,
         Ok(response) => {
             let body = serde_json::from_str::<Body>(&response.body).ok();
             let known = |id: &&&str| body.as_ref().is_some_and(|body| body.error_type == **id);
             REASONS.iter().find(known).unwrap_or(&"other")
         }
     };
-    reason.to_owned()
+    Some(reason.to_owned())
 }
 
-fn log(record: &AuditRecord, outcome: &Outcome, observed: &Observed) {
+fn log(record: &AuditRecord, failure: Option<&Failure>) {
     let AuditRecord {
         workspace,
         request_id,
         caller,
         ..
     } = record;
-    let target = observed.target.as_deref().unwrap_or("none");
-    match outcome {
-        Err(failure) => {
-            tracing::error!(request_id, workspace, caller, target, %failure, code = failure.code());
+    let target = record.target.as_deref();
+    let decision = record.decision.name();
+    let reason = record.reason.as_deref();
+    match failure {
+        None => {
+            tracing::info!(request_id, workspace, caller, target, decision, reason);
         }
-        Ok(response) => {
-            let status = response.status;
-            tracing::info!(request_id, workspace, caller, target, status, "decided");
+        Some(failure) => {
+            tracing::error!(request_id, workspace, caller, target, decision, reason, %failure);
         }
     }
 }
