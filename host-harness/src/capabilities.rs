@@ -2,7 +2,7 @@
 //!
 //! A capability acts for the workspace and the caller that [`Call`] holds; the
 //! plugin cannot name others. Where the store fails, the capability traps with
-//! the [`StoreError`](crate::store::StoreError) and the call is over.
+//! the [`StoreError`] and the call is over.
 
 mod permissions;
 mod secrets;
