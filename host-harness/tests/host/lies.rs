@@ -329,3 +329,27 @@ async fn a_password_proves_the_caller_who_sent_it() {
     let outcome = by_password(&data, "bob", Some(right), right).await;
     assert_eq!(outcome, "true, Receipt::NothingEnrolled");
 }
+
+/// Between the comparison and the commit, as by an administrator who shuts out
+/// a thief.
+#[tokio::test]
+async fn a_password_that_was_changed_meanwhile_proves_nothing() {
+    let data = Data::new().await;
+    let set = |password: &str| {
+        let hash = password::hash(&password::digest(&password.into())).unwrap();
+        let hash = hash.expose_secret();
+        data.edit(&format!(
+            "UPDATE user SET password_hash = '{hash}' WHERE (workspace, id) = ('acme', 'bob')"
+        ));
+    };
+    set("correct horse");
+    let digest = password::digest(&"correct horse".into());
+    let mut call = data.call("bob", Some(digest.expose_secret()));
+    let checked = call.check_password(digest.expose_secret().to_owned()).await;
+    assert_eq!(checked.unwrap().ok(), Some(true));
+    set("battery staple");
+    let before = data.dump();
+    let outcome = call.reset(Proof::Password, Target::Caller).await.unwrap();
+    assert_eq!(format!("{outcome:?}"), "Err(Refusal::ProofRefused)");
+    assert_eq!(before.changes(&data.dump()), "");
+}
