@@ -11,6 +11,7 @@ use reqwest::header::HeaderMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -245,6 +246,7 @@ impl Server {
     fn send(&self, bytes: &str) -> TcpStream {
         let mut client = TcpStream::connect(self.address).unwrap();
         client.write_all(bytes.as_bytes()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
         client
     }
 
@@ -309,6 +311,9 @@ fn head(length: usize) -> String {
          x-auth-token: admin-token\r\ncontent-length: {length}\r\n\r\n"
     )
 }
+
+/// How long an answer may take: twice the longest that the server takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the server sends until it hangs up.
 async fn rest(mut client: TcpStream) -> String {
