@@ -36,7 +36,8 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
 /// What one call may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the start to the answer, the host's own work included.
+    /// From the start to the answer, the host's own work included, but for the
+    /// end of a reset that the store has begun: that is waited for.
     pub wall_time: Duration,
     /// In the plugin alone, but for up to 160 ms between host calls that may have
     /// been waiting for them.
@@ -99,17 +100,12 @@ impl Sandbox {
     /// Puts `store` under its sandbox's limits, from the instantiation on: a
     /// start function can loop, too.
     pub(crate) fn enforce(store: &mut Store<Self>) {
-        let mut billed_left = store.data().limits.cpu_time.as_millis() / EPOCH.as_millis();
-        let mut unbilled_left = UNBILLED_EPOCHS;
+        let mut budget = Budget::new(&store.data().limits);
         store.limiter(|sandbox| sandbox);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut context| {
-            let in_host = std::mem::take(&mut context.data_mut().host_called);
-            if in_host && unbilled_left > 0 {
-                unbilled_left -= 1;
-            } else if billed_left > 0 {
-                billed_left -= 1;
-            } else {
+            let host_called = std::mem::take(&mut context.data_mut().host_called);
+            if !budget.pays(host_called) {
                 return Ok(UpdateDeadline::Interrupt);
             }
             Ok(UpdateDeadline::YieldCustom(
@@ -117,6 +113,33 @@ impl Sandbox {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
+    }
+}
+
+/// The epochs that a call has left.
+struct Budget {
+    billed: u128,
+    unbilled: u32,
+}
+
+impl Budget {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            billed: limits.cpu_time.as_millis() / EPOCH.as_millis(),
+            unbilled: UNBILLED_EPOCHS,
+        }
+    }
+
+    /// Pays for an epoch; false where nothing is left to pay with.
+    fn pays(&mut self, host_called: bool) -> bool {
+        if host_called && self.unbilled > 0 {
+            self.unbilled -= 1;
+        } else if self.billed > 0 {
+            self.billed -= 1;
+        } else {
+            return false;
+        }
+        true
     }
 }
 
@@ -165,4 +188,48 @@ fn grow(used: &mut usize, limit: usize, by: usize) -> bool {
         *used = wanted;
     }
     granted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::{Caller, sqlite::Sqlite};
+    use std::sync::Arc;
+
+    #[test]
+    fn waiting_for_the_host_is_not_billed_up_to_a_bound() {
+        let mut budget = Budget::new(&Limits::default());
+        let waited = (0..UNBILLED_EPOCHS).filter(|_| budget.pays(true)).count();
+        assert_eq!(waited, 16);
+        let computed = (0..100).filter(|_| budget.pays(false)).count();
+        assert_eq!(computed, 5, "the processor time is whole after the waits");
+        assert!(
+            !budget.pays(true),
+            "calls to the host do not buy endless time"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_host_call_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open_or_create(&folder.path().join("store.sqlite")).await;
+        let caller = Caller {
+            id: "alice".to_owned(),
+            token_hash: String::new(),
+            bypass_token: false,
+        };
+        let call = Call::new(
+            Arc::new(store.unwrap()),
+            "acme".to_owned(),
+            caller,
+            Timestamp::from_millis(0),
+            "request-1".to_owned(),
+            None,
+        );
+        let mut sandbox = Sandbox::new(call, Limits::default());
+        assert!(!sandbox.host_called);
+        sandbox.lend();
+        assert!(sandbox.host_called);
+    }
 }
