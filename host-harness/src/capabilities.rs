@@ -11,7 +11,8 @@ mod users;
 mod wall_clock;
 
 use crate::clock::Timestamp;
-use crate::store::{self, Caller, Settings, Store, StoreError};
+use crate::settings::Settings;
+use crate::store::{self, Caller, Store, StoreError};
 use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -35,6 +36,9 @@ pub struct Call {
     /// The hash of the caller's password, once the password was compared in this
     /// call and is right.
     proved_password: Option<SecretString>,
+    /// The request's code was compared with the one that the caller was sent, and
+    /// is right.
+    proved_email_code: bool,
     /// The target of the reset that the store is at work on, and the work.
     reset: Option<(String, JoinHandle<store::Result<Outcome>>)>,
 }
@@ -56,7 +60,8 @@ pub struct Observed {
 /// How an attempt to prove the caller's second factor began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The caller's TOTP factor was handed out.
+    /// It was counted, and the caller's TOTP factor handed out or the code
+    /// compared.
     Begun {
         /// The code that the request carried was right once, and was used.
         spent_code: bool,
@@ -91,6 +96,7 @@ impl Call {
             code,
             observed: Observed::default(),
             proved_password: None,
+            proved_email_code: false,
             reset: None,
         }
     }

@@ -6,10 +6,11 @@ use anyhow::Context;
 use data_encoding::HEXLOWER;
 use host_harness::clock::Clock;
 use host_harness::password;
+use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Settings,
-    Store, TotpFactor,
+    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Store,
+    TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, step_of};
@@ -234,6 +235,7 @@ impl Login {
                 hash: token::hash(&SecretString::from(self.auth_token.as_str())),
                 expires: None,
                 bypass_two_factor: false,
+                name: None,
             }],
             totp: Some(TotpFactor {
                 key: self.totp_key()?,

@@ -9,7 +9,7 @@
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
-//! | [`attempts`], [`notice`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`settings`], [`attempts`], [`mail`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -43,11 +43,12 @@ pub mod attempts;
 pub mod capabilities;
 pub mod clock;
 pub mod contract;
-pub mod notice;
+pub mod mail;
 pub mod password;
 pub mod plugin;
 pub mod sandbox;
 pub mod server;
+pub mod settings;
 pub mod store;
 pub mod token;
 pub mod totp;

@@ -7,6 +7,7 @@
 pub mod sqlite;
 
 use crate::clock::Timestamp;
+use crate::settings::Settings;
 use crate::totp::TotpKey;
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -19,42 +20,12 @@ pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
 /// What a store's function gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A workspace's two-factor settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Second factors are used at all.
-    pub two_factor_enabled: bool,
-    /// TOTP is one of them.
-    pub totp_enabled: bool,
-    /// Time steps accepted before and after the current one, 0 to 10.
-    pub totp_window: u8,
-    /// A caller who has no other second factor proves the password instead.
-    pub password_fallback: bool,
-    /// A caller without any second factor may proceed.
-    pub missing_factor_allowed: bool,
-    /// A token that bypasses the second factor does so.
-    pub bypass_token_allowed: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            two_factor_enabled: true,
-            totp_enabled: true,
-            totp_window: 1,
-            password_fallback: true,
-            missing_factor_allowed: false,
-            bypass_token_allowed: false,
-        }
-    }
-}
-
 /// A workspace to create, with everything in it.
 #[derive(Debug)]
 pub struct NewWorkspace {
     /// Unique in the store.
     pub id: String,
-    /// Its two-factor settings.
+    /// Its settings.
     pub settings: Settings,
     /// Its roles.
     pub roles: Vec<NewRole>,
@@ -87,8 +58,10 @@ pub struct NewUser {
     pub deactivated: bool,
     /// Names of roles that the workspace has.
     pub roles: Vec<String>,
-    /// E-mail addresses.
+    /// E-mail addresses: no two accounts of a workspace have the same.
     pub emails: Vec<Email>,
+    /// The holder has opted in to codes by e-mail.
+    pub email_two_factor: bool,
     /// Login tokens.
     pub tokens: Vec<NewToken>,
     /// The TOTP factor, confirmed.
@@ -104,13 +77,16 @@ pub struct Email {
     pub verified: bool,
 }
 
-/// A login token to create.
+/// A login token to create: a session's or a personal access token.
 #[derive(Debug)]
 pub struct NewToken {
     /// As [`crate::token::hash`] writes it.
     pub hash: String,
     /// When the token ends; none for a personal access token.
     pub expires: Option<Timestamp>,
+    /// The name of a personal access token, unique in the account; none for a
+    /// session.
+    pub name: Option<String>,
     /// Issued to bypass the second factor.
     pub bypass_two_factor: bool,
 }
@@ -157,10 +133,42 @@ pub struct User {
     pub federated: bool,
 }
 
+/// An account, as its holder and operators see it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Id, username, where it belongs.
+    pub user: User,
+    /// Can neither log in nor use its tokens.
+    pub deactivated: bool,
+    /// Names of its roles, sorted.
+    pub roles: Vec<String>,
+    /// Its addresses, verified ones first.
+    pub emails: Vec<Email>,
+    /// The holder has opted in to codes by e-mail.
+    pub email_two_factor: bool,
+    /// It has a password.
+    pub has_password: bool,
+    /// How many backup codes are left; none where TOTP is not enrolled.
+    pub backup_codes: Option<u32>,
+    /// Failed attempts in a row at a second factor.
+    pub failures: u32,
+    /// Until when even a right code is refused.
+    pub locked_until: Option<Timestamp>,
+}
+
+/// What a log-in is checked against.
+#[derive(Debug)]
+pub struct Login {
+    /// The account's id.
+    pub user: String,
+    /// As in [`NewUser`]; none for an account without a password.
+    pub password_hash: Option<SecretString>,
+}
+
 /// How an attempt to prove a second factor began.
 #[derive(Debug)]
 pub enum Attempt<F> {
-    /// It is counted as failed until a reset succeeds. This is what the proof is
+    /// It is counted as failed until one succeeds. This is what the proof is
     /// checked against.
     Begun(F),
     /// Too many failures in a row; nothing was counted.
@@ -170,10 +178,13 @@ pub enum Attempt<F> {
 }
 
 /// The second factors that an account may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Methods {
     /// It has a TOTP factor, and the workspace allows TOTP.
     pub totp: bool,
+    /// The holder opted in to codes by e-mail and has a verified address, and
+    /// the workspace allows them.
+    pub email: bool,
     /// It has a password and no other factor, and the workspace accepts that.
     pub password: bool,
 }
@@ -190,6 +201,8 @@ pub enum Proof {
     },
     /// A backup code, as it was entered.
     BackupCode(SecretString),
+    /// The code that the account was sent.
+    EmailCode(SecretString),
     /// The password whose hash this is: it was compared in this call.
     Password(SecretString),
     /// None: the settings excuse this caller, or this token.
@@ -250,6 +263,152 @@ pub enum Refusal {
     WrongProof,
 }
 
+/// The state of the code that an account may be sent by e-mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailCode {
+    /// A new code is on its way.
+    Sent {
+        /// When it ends.
+        expires: Timestamp,
+    },
+    /// The one that was sent before is still valid.
+    Live {
+        /// When it ends.
+        expires: Timestamp,
+    },
+    /// Too many failures in a row, or at the code that was sent.
+    Locked,
+    /// The account does not have the factor, or may not use it.
+    Unavailable,
+}
+
+/// Something that an account does to itself.
+#[derive(Debug)]
+pub struct Change {
+    /// The account's workspace.
+    pub workspace: String,
+    /// The account's id.
+    pub user: String,
+    /// What proves that its holder asks.
+    pub authority: Authority,
+    /// What is done.
+    pub act: Act,
+    /// The code that was entered, and for which factor.
+    pub code: Option<Code>,
+    /// When the request was accepted.
+    pub now: Timestamp,
+    /// The request's id, for the audit record.
+    pub request_id: String,
+}
+
+/// What proves that an account's holder asks: it must hold at the commit, too.
+#[derive(Debug)]
+pub enum Authority {
+    /// The hash of the password, which was compared.
+    Password(SecretString),
+    /// The hash of a valid token.
+    Token(String),
+}
+
+/// What an account does to itself.
+#[derive(Debug)]
+pub enum Act {
+    /// Adds a session. Needs a code where the account has TOTP or e-mail codes.
+    LogIn(NewToken),
+    /// Makes this the pending key. Needs a second factor, the password where
+    /// there is no other, unless the settings excuse the account.
+    BeginEnrolment(TotpKey),
+    /// Makes the pending key the account's factor, with these backup codes, and
+    /// ends the account's other sessions. Needs a code of that key.
+    ConfirmTotp {
+        /// As [`crate::totp::backup_code_hash`] writes them.
+        backup_code_hashes: Vec<String>,
+    },
+    /// Removes the TOTP factor. Needs its code.
+    DisableTotp,
+    /// Replaces the backup codes. Needs a code of the TOTP factor.
+    ReplaceBackupCodes {
+        /// As [`crate::totp::backup_code_hash`] writes them.
+        backup_code_hashes: Vec<String>,
+    },
+}
+
+/// A code, as it was entered.
+#[derive(Debug)]
+pub enum Code {
+    /// A TOTP code or a backup code.
+    Totp(SecretString),
+    /// The code that the account was sent.
+    Email(SecretString),
+    /// The password whose hash this is: an attempt was begun and it was compared.
+    Password(SecretString),
+}
+
+/// Why a [`Change`] was refused. Nothing was changed, but for the count of
+/// failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The [`Authority`] does not hold (any more).
+    NotAuthenticated,
+    /// A second factor is needed and no code was given.
+    CodeRequired,
+    /// The code is wrong.
+    WrongCode,
+    /// The code is right but was used before.
+    Replayed,
+    /// Too many failures in a row: even a right code is refused for now.
+    Locked,
+    /// The account has no TOTP factor, or no pending key, to do this to.
+    NotEnrolled,
+    /// The account has a TOTP factor already.
+    AlreadyEnrolled,
+}
+
+impl Denial {
+    /// The error id by which clients and the audit trail know it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::NotAuthenticated => "not-authorized",
+            Self::CodeRequired => "totp-required",
+            Self::WrongCode | Self::Replayed => "totp-invalid",
+            Self::Locked => "totp-max-attempts",
+            Self::NotEnrolled => "error-2fa-not-enabled",
+            Self::AlreadyEnrolled => "error-2fa-already-enabled",
+        }
+    }
+}
+
+/// What a decision was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To remove an account's TOTP factor.
+    ResetTotp,
+    /// To log in.
+    LogIn,
+    /// To be shown a key for TOTP.
+    BeginEnrolment,
+    /// To enrol TOTP with the key that was shown.
+    ConfirmTotp,
+    /// To remove one's own TOTP factor by its code.
+    DisableTotp,
+    /// To replace one's own backup codes.
+    ReplaceBackupCodes,
+}
+
+impl Action {
+    /// The name in the audit trail.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResetTotp => "reset-totp",
+            Self::LogIn => "log-in",
+            Self::BeginEnrolment => "begin-enrolment",
+            Self::ConfirmTotp => "confirm-totp",
+            Self::DisableTotp => "disable-totp",
+            Self::ReplaceBackupCodes => "replace-backup-codes",
+        }
+    }
+}
+
 /// How a request was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -257,6 +416,8 @@ pub enum Decision {
     Reset,
     /// The reset was granted and there was nothing to remove.
     NothingEnrolled,
+    /// What was asked is done.
+    Done,
     /// The request was refused.
     Refused,
     /// It was refused because its proof was used before.
@@ -273,6 +434,7 @@ impl Decision {
         match self {
             Self::Reset => "reset",
             Self::NothingEnrolled => "nothing-enrolled",
+            Self::Done => "done",
             Self::Refused => "refused",
             Self::Replayed => "replayed",
             Self::Locked => "locked",
@@ -290,6 +452,8 @@ pub struct AuditRecord {
     pub workspace: String,
     /// The request's id, as the client and the log know it.
     pub request_id: String,
+    /// What was decided about.
+    pub action: Action,
     /// The caller's id.
     pub caller: String,
     /// The target's id, where the decision got that far.
@@ -325,6 +489,26 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Caller>>;
 
+    /// The account that holds the token with this hash at `now`, if it is
+    /// active.
+    async fn token_holder(
+        &self,
+        workspace: &str,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>>;
+
+    /// Ends the token with this hash.
+    async fn revoke_token(&self, workspace: &str, token_hash: &str) -> Result<()>;
+
+    /// What a log-in by this username, or by an address where it holds an `@`,
+    /// is checked against; none where no active account has it.
+    async fn find_login(&self, workspace: &str, name: &str) -> Result<Option<Login>>;
+
+    /// The account with this id.
+    async fn account(&self, workspace: &str, user: &str, now: Timestamp)
+    -> Result<Option<Account>>;
+
     /// The account that `selector` names.
     async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>>;
 
@@ -351,6 +535,30 @@ pub trait Store: Send + Sync {
         user: &str,
         now: Timestamp,
     ) -> Result<Attempt<SecretString>>;
+
+    /// Counts a failed attempt of `user`, and of the code that it was sent, and
+    /// then gives out that code's hash; none where no code is valid.
+    async fn begin_email_attempt(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Attempt<Option<String>>>;
+
+    /// Makes `code` the code of `user` and queues it for every verified address,
+    /// unless an earlier one is still valid.
+    async fn send_email_code(
+        &self,
+        workspace: &str,
+        user: &str,
+        code: SecretString,
+        now: Timestamp,
+    ) -> Result<EmailCode>;
+
+    /// Checks authority and code, spends the code, clears the failures, does
+    /// what is asked and writes the audit record. A refusal is counted where it
+    /// is for the code, and recorded.
+    async fn change(&self, change: Change) -> Result<std::result::Result<(), Denial>>;
 
     /// Commits a reset: checks permission, target and proof, spends the proof,
     /// removes the target's factor, revokes its tokens, queues the notices,

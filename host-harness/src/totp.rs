@@ -1,10 +1,12 @@
-//! What the host itself knows of TOTP (RFC 6238): enough to enrol a member and
-//! to check, at the commit, the step that a plugin claims.
+//! What the host itself knows of TOTP (RFC 6238), backup codes and codes by
+//! e-mail: enough to enrol a member, to log one in, and to check, at the commit,
+//! the proof that a plugin claims.
 
 use crate::clock::Timestamp;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
-use rand::Rng;
-use secrecy::{ExposeSecret, SecretSlice};
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use totp_lite::{Sha1, totp_custom};
@@ -55,6 +57,15 @@ impl TotpKey {
         totp_custom::<Sha1>(1, CODE_DIGITS, self.expose(), step)
     }
 
+    /// The latest time step, at most `window` from the one of `now`, whose code
+    /// is `code`. Takes the same time whichever step matches, or none.
+    pub fn matching_step(&self, code: &str, now: Timestamp, window: u32) -> Option<u64> {
+        let (current, window) = (step_of(now), u64::from(window));
+        (current.saturating_sub(window)..=current + window)
+            .filter(|step| self.has_code(*step, code))
+            .max()
+    }
+
     /// Whether `code` is the code of `step`, in constant time.
     pub fn has_code(&self, step: u64, code: &str) -> bool {
         self.code(step).as_bytes().ct_eq(code.as_bytes()).into()
@@ -64,6 +75,37 @@ impl TotpKey {
 /// The time step of `now`: T of RFC 6238 section 4.2.
 pub fn step_of(now: Timestamp) -> u64 {
     now.seconds() / STEP_SECONDS
+}
+
+/// Backup codes that an account gets.
+pub const BACKUP_CODES: usize = 12;
+
+/// Characters in a backup code.
+const BACKUP_CODE_LENGTH: usize = 8;
+
+/// What backup codes are made of: digits and letters that no font confuses.
+const BACKUP_CODE_ALPHABET: &[u8; 55] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// New random backup codes, [`BACKUP_CODES`] of them.
+pub fn generate_backup_codes() -> Vec<SecretString> {
+    let mut chance = rand::rng();
+    let mut code = || -> String {
+        (0..BACKUP_CODE_LENGTH)
+            .filter_map(|_| BACKUP_CODE_ALPHABET.choose(&mut chance))
+            .map(|&character| char::from(character))
+            .collect()
+    };
+    (0..BACKUP_CODES).map(|_| code().into()).collect()
+}
+
+/// A new random code to be sent by e-mail: six digits.
+pub fn email_code() -> SecretString {
+    format!("{:06}", rand::rng().random_range(0..1_000_000)).into()
+}
+
+/// The form in which a code that was sent by e-mail is stored.
+pub fn email_code_hash(code: &str) -> String {
+    backup_code_hash(code)
 }
 
 /// The form in which a backup code is stored: lower-case hexadecimal SHA-256.
@@ -84,6 +126,38 @@ mod tests {
         assert!(key.has_code(step_of(now), "081804"));
         assert!(!key.has_code(step_of(now), "081805"));
         assert!(!key.has_code(step_of(now) + 1, "081804"));
+    }
+
+    #[test]
+    fn a_code_is_found_in_the_window_and_nowhere_else() {
+        let key = TotpKey::new(b"12345678901234567890".to_vec());
+        let now = Timestamp::from_millis(1_111_111_109_000);
+        let step = step_of(now);
+        for (away, window, found) in [(0, 0, true), (1, 0, false), (1, 1, true), (2, 1, false)] {
+            for step in [step - away, step + away] {
+                let expected = found.then_some(step);
+                assert_eq!(key.matching_step(&key.code(step), now, window), expected);
+            }
+        }
+        let start = Timestamp::from_millis(0);
+        assert_eq!(key.matching_step(&key.code(0), start, 10), Some(0));
+    }
+
+    #[test]
+    fn generated_codes_have_their_length_and_alphabet() {
+        let codes = generate_backup_codes();
+        assert_eq!(codes.len(), 12);
+        for code in &codes {
+            let code = code.expose_secret().as_bytes();
+            assert_eq!(code.len(), 8);
+            assert!(code.iter().all(|c| BACKUP_CODE_ALPHABET.contains(c)));
+        }
+        let code = email_code();
+        let code = code.expose_secret();
+        assert!(
+            code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()),
+            "{code}"
+        );
     }
 
     #[test]

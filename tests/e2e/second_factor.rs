@@ -1,7 +1,7 @@
 //! The caller's second factor: right once, and for a while.
 
 use crate::support::{ADMIN, ALICE, Answer, BACKUP_CODES, BOB, DAVE, Request, Server};
-use host_harness::store::Settings;
+use host_harness::settings::Settings;
 use std::time::Duration;
 use tokio::task::JoinSet;
 

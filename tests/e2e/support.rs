@@ -5,10 +5,10 @@ use host_harness::clock::{Clock, Timestamp};
 use host_harness::password;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
+use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Settings, Store,
-    TotpFactor,
+    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Store, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, backup_code_hash, step_of};
@@ -88,7 +88,7 @@ impl Server {
             .await
             .unwrap();
         for workspace in [
-            workspace(WORKSPACE, settings),
+            workspace(WORKSPACE, settings.clone()),
             workspace(OTHER_WORKSPACE, settings),
         ] {
             assert!(store.create_workspace(workspace).await.unwrap());
@@ -202,6 +202,14 @@ impl Server {
                 (table, content)
             })
             .collect()
+    }
+
+    /// The mail that waits: recipient, subject and body of each.
+    pub(crate) fn outbox(&self) -> Vec<String> {
+        rows(
+            &self.store(),
+            "SELECT recipient, subject, body FROM outbox ORDER BY id",
+        )
     }
 
     /// The audit trail: caller, target, decision and reason of each record.
@@ -381,6 +389,7 @@ fn user(name: &str, role: &str) -> NewUser {
             hash: token::hash(&auth_token(name).into()),
             expires: Some(Timestamp::from_millis(START) + Duration::from_secs(90 * 24 * 3600)),
             bypass_two_factor: false,
+            name: None,
         }],
         totp: Some(TotpFactor {
             key: totp_key(name),

@@ -11,15 +11,16 @@ use crate::contract::chat::reset_totp::secrets::{
 };
 use crate::password;
 use crate::store::{self, StoreError};
-use crate::totp::{backup_code_hash, step_of};
+use crate::totp::{backup_code_hash, email_code, email_code_hash};
 use secrecy::ExposeSecret;
 
 impl Host for Call {
     async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
         let methods = self.store.methods(&self.workspace, &self.caller.id).await?;
         let totp = methods.totp.then_some(Method::Totp);
+        let email = methods.email.then_some(Method::Email);
         let password = methods.password.then_some(Method::Password);
-        Ok(totp.into_iter().chain(password).collect())
+        Ok([totp, email, password].into_iter().flatten().collect())
     }
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
@@ -46,14 +47,51 @@ impl Host for Call {
     }
 
     async fn send_email_code(&mut self) -> wasmtime::Result<Result<EmailCode, AttemptRefusal>> {
-        Ok(Err(AttemptRefusal::Unavailable))
+        let sent = self
+            .store
+            .send_email_code(&self.workspace, &self.caller.id, email_code(), self.now)
+            .await?;
+        let (sent_now, expires) = match sent {
+            store::EmailCode::Sent { expires } => (true, expires),
+            store::EmailCode::Live { expires } => (false, expires),
+            store::EmailCode::Locked => {
+                self.observed.attempt = Some(Attempt::Locked);
+                return Ok(Err(AttemptRefusal::Locked));
+            }
+            store::EmailCode::Unavailable => return Ok(Err(AttemptRefusal::Unavailable)),
+        };
+        let caller = store::Selector::Id(self.caller.id.clone());
+        let caller = self.store.find_user(&self.workspace, caller).await?;
+        Ok(Ok(EmailCode {
+            sent_now,
+            expires: expires.seconds(),
+            recipient: caller.map(|user| user.username).unwrap_or_default(),
+        }))
     }
 
     async fn check_email_code(
         &mut self,
-        _code: String,
+        code: String,
     ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
-        Ok(Err(AttemptRefusal::Unavailable))
+        let attempt = self
+            .store
+            .begin_email_attempt(&self.workspace, &self.caller.id, self.now)
+            .await?;
+        match attempt {
+            store::Attempt::Begun(hash) => {
+                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
+                let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
+                let right = carried == Some(code.as_str())
+                    && hash.is_some_and(|hash| hash == email_code_hash(&code));
+                self.proved_email_code = right;
+                Ok(Ok(right))
+            }
+            store::Attempt::Locked => {
+                self.observed.attempt = Some(Attempt::Locked);
+                Ok(Err(AttemptRefusal::Locked))
+            }
+            store::Attempt::Unavailable => Ok(Err(AttemptRefusal::Unavailable)),
+        }
     }
 
     async fn check_password(
@@ -160,11 +198,11 @@ impl Call {
         let (Some(last), Some(code)) = (factor.last_step, &self.code) else {
             return Ok(false);
         };
-        let window = u64::from(self.settings().await?.totp_window);
-        let current = step_of(self.now);
-        let first = current.saturating_sub(window);
-        Ok((first..=last.min(current + window))
-            .any(|step| factor.key.has_code(step, code.expose_secret())))
+        let window = self.settings().await?.totp_window;
+        let step = factor
+            .key
+            .matching_step(code.expose_secret(), self.now, window);
+        Ok(step.is_some_and(|step| step <= last))
     }
 
     /// The proof that the plugin claims, with the code that the request carried;
@@ -182,7 +220,10 @@ impl Call {
                 .map(store::Proof::BackupCode),
             Proof::None => Some(store::Proof::None),
             Proof::Password => self.proved_password.clone().map(store::Proof::Password),
-            Proof::EmailCode | Proof::Other(_) => None,
+            Proof::EmailCode => code()
+                .filter(|_| self.proved_email_code)
+                .map(store::Proof::EmailCode),
+            Proof::Other(_) => None,
         }
     }
 }

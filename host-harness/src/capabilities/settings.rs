@@ -9,7 +9,7 @@ impl Host for Call {
     }
 
     async fn totp_window(&mut self) -> wasmtime::Result<u8> {
-        Ok(self.settings().await?.totp_window)
+        Ok(u8::try_from(self.settings().await?.totp_window)?)
     }
 
     async fn missing_factor_allowed(&mut self) -> wasmtime::Result<bool> {

@@ -6,7 +6,7 @@ use super::{App, RequestId, authenticate};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
-use crate::store::{AuditRecord, Decision, Receipt, Refusal, StoreError};
+use crate::store::{Action, AuditRecord, Decision, Receipt, Refusal, StoreError};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -72,6 +72,7 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
         at: now,
         workspace: app.workspace.clone(),
         request_id: id,
+        action: Action::ResetTotp,
         caller: caller.id.clone(),
         target: None,
         decision: Decision::Refused,

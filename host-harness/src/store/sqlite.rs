@@ -4,15 +4,19 @@
 //! overwritten when the write-ahead log is merged into the file
 //! (`secure_delete`); a file that is made here can be read by its owner alone.
 
+mod change;
 mod create;
+mod look_up;
+mod outbox;
 mod reset;
+mod second_factor;
 
 use super::{
-    Attempt, AuditRecord, Caller, Methods, NewWorkspace, Receipt, Refusal, Reset, Result, Selector,
-    Settings, Store, StoreError, TotpFactor, User,
+    Account, Attempt, AuditRecord, Caller, Change, Denial, EmailCode, Login, Methods, NewWorkspace,
+    Receipt, Refusal, Reset, Result, Selector, Store, StoreError, TotpFactor, User,
 };
 use crate::clock::Timestamp;
-use crate::totp::TotpKey;
+use crate::settings::Settings;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use std::fs::OpenOptions;
@@ -20,14 +24,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio_rusqlite::rusqlite::{
-    self, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params,
-};
+use tokio_rusqlite::rusqlite::{self, ErrorCode, Transaction, TransactionBehavior, params};
 use tokio_rusqlite::{Connection, OpenFlags};
 
 /// The schema, one script a version; `user_version` counts those applied.
-const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql")];
-const VERSION: u32 = 1;
+const MIGRATIONS: [&str; VERSION as usize] = [
+    include_str!("sqlite/schema/1.sql"),
+    include_str!("sqlite/schema/2.sql"),
+];
+const VERSION: u32 = 2;
 
 /// Connections that read, each with a thread of its own, so that no look-up
 /// waits for the disk while a reset is written. Two serve a small machine's
@@ -202,7 +207,7 @@ fn migrate(tx: &Transaction<'_>) -> SqlResult<Option<&'static str>> {
 impl Store for Sqlite {
     async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool> {
         self.write(move |tx| {
-            if settings(tx, &workspace.id)?.is_some() {
+            if look_up::settings(tx, &workspace.id)?.is_some() {
                 return Ok(false);
             }
             create::create_workspace(tx, &workspace)?;
@@ -213,7 +218,7 @@ impl Store for Sqlite {
 
     async fn settings(&self, workspace: &str) -> Result<Option<Settings>> {
         let workspace = workspace.to_owned();
-        self.read(move |db| settings(db, &workspace)).await
+        self.read(move |db| look_up::settings(db, &workspace)).await
     }
 
     async fn authenticate(
@@ -224,26 +229,65 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Option<Caller>> {
         let (workspace, id, hash) = (workspace.to_owned(), user.to_owned(), token_hash.to_owned());
-        self.read(move |db| authenticate(db, &workspace, &id, &hash, now))
+        self.read(move |db| look_up::authenticate(db, &workspace, &id, &hash, now))
+            .await
+    }
+
+    async fn token_holder(
+        &self,
+        workspace: &str,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>> {
+        let (workspace, hash) = (workspace.to_owned(), token_hash.to_owned());
+        self.read(move |db| look_up::token_holder(db, &workspace, &hash, now))
+            .await
+    }
+
+    async fn revoke_token(&self, workspace: &str, token_hash: &str) -> Result<()> {
+        let (workspace, hash) = (workspace.to_owned(), token_hash.to_owned());
+        self.write(move |tx| {
+            tx.prepare_cached("DELETE FROM login_token WHERE workspace = ?1 AND hash = ?2")?
+                .execute([workspace, hash])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn find_login(&self, workspace: &str, name: &str) -> Result<Option<Login>> {
+        let (workspace, name) = (workspace.to_owned(), name.to_owned());
+        self.read(move |db| look_up::find_login(db, &workspace, &name))
+            .await
+    }
+
+    async fn account(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Option<Account>> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.read(move |db| look_up::account(db, &workspace, &user, now))
             .await
     }
 
     async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>> {
         let workspace = workspace.to_owned();
-        self.read(move |db| find_user(db, &workspace, &selector))
+        self.read(move |db| look_up::find_user(db, &workspace, &selector))
             .await
     }
 
     async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
         let permission = permission.to_owned();
-        self.read(move |db| has_permission(db, &workspace, &user, &permission))
+        self.read(move |db| look_up::has_permission(db, &workspace, &user, &permission))
             .await
     }
 
     async fn methods(&self, workspace: &str, user: &str) -> Result<Methods> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
-        self.read(move |db| methods(db, &workspace, &user)).await
+        self.read(move |db| look_up::methods(db, &workspace, &user))
+            .await
     }
 
     async fn begin_totp_attempt(
@@ -253,7 +297,7 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Attempt<TotpFactor>> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
-        self.write(move |tx| reset::begin_totp_attempt(tx, &workspace, &user, now))
+        self.write(move |tx| second_factor::begin_totp_attempt(tx, &workspace, &user, now))
             .await
     }
 
@@ -264,8 +308,35 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Attempt<SecretString>> {
         let (workspace, user) = (workspace.to_owned(), user.to_owned());
-        self.write(move |tx| reset::begin_password_attempt(tx, &workspace, &user, now))
+        self.write(move |tx| second_factor::begin_password_attempt(tx, &workspace, &user, now))
             .await
+    }
+
+    async fn begin_email_attempt(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Attempt<Option<String>>> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.write(move |tx| second_factor::begin_email_attempt(tx, &workspace, &user, now))
+            .await
+    }
+
+    async fn send_email_code(
+        &self,
+        workspace: &str,
+        user: &str,
+        code: SecretString,
+        now: Timestamp,
+    ) -> Result<EmailCode> {
+        let (workspace, user) = (workspace.to_owned(), user.to_owned());
+        self.write(move |tx| second_factor::send_email_code(tx, &workspace, &user, &code, now))
+            .await
+    }
+
+    async fn change(&self, change: Change) -> Result<std::result::Result<(), Denial>> {
+        self.write(move |tx| change::commit(tx, &change)).await
     }
 
     async fn reset(&self, order: Reset) -> Result<std::result::Result<Receipt, Refusal>> {
@@ -277,137 +348,16 @@ impl Store for Sqlite {
     }
 }
 
-fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<Option<Settings>> {
-    db.prepare_cached(
-        "SELECT two_factor_enabled, totp_enabled, totp_window, password_fallback,
-                missing_factor_allowed, bypass_token_allowed
-         FROM workspace WHERE id = ?1",
-    )?
-    .query_row([workspace], |row| {
-        Ok(Settings {
-            two_factor_enabled: row.get(0)?,
-            totp_enabled: row.get(1)?,
-            totp_window: row.get(2)?,
-            password_fallback: row.get(3)?,
-            missing_factor_allowed: row.get(4)?,
-            bypass_token_allowed: row.get(5)?,
-        })
-    })
-    .optional()
-}
-
-fn authenticate(
-    db: &rusqlite::Connection,
-    workspace: &str,
-    user: &str,
-    token_hash: &str,
-    now: Timestamp,
-) -> SqlResult<Option<Caller>> {
-    db.prepare_cached(
-        "SELECT bypass_two_factor FROM login_token
-         JOIN user ON user.workspace = login_token.workspace AND user.id = user
-         WHERE login_token.workspace = ?1 AND user = ?2 AND hash = ?3
-           AND (expires IS NULL OR expires > ?4) AND NOT deactivated",
-    )?
-    .query_row(params![workspace, user, token_hash, now.millis()], |row| {
-        Ok(Caller {
-            id: user.to_owned(),
-            token_hash: token_hash.to_owned(),
-            bypass_token: row.get(0)?,
-        })
-    })
-    .optional()
-}
-
-fn find_user(
-    db: &rusqlite::Connection,
-    workspace: &str,
-    selector: &Selector,
-) -> SqlResult<Option<User>> {
-    let (sql, key) = match selector {
-        Selector::Id(id) => (
-            "SELECT id, username, federated FROM user WHERE workspace = ?1 AND id = ?2",
-            id.clone(),
-        ),
-        Selector::Username(username) => (
-            "SELECT id, username, federated FROM user WHERE workspace = ?1 AND username_key = ?2",
-            username.to_lowercase(),
-        ),
-    };
-    let user = |row: &Row<'_>| {
-        Ok(User {
-            id: row.get(0)?,
-            username: row.get(1)?,
-            federated: row.get(2)?,
-        })
-    };
-    db.prepare_cached(sql)?
-        .query_row([workspace, &key], user)
-        .optional()
-}
-
-fn has_permission(
-    db: &rusqlite::Connection,
-    workspace: &str,
-    user: &str,
-    permission: &str,
-) -> SqlResult<bool> {
-    db.prepare_cached(
-        "SELECT 1 FROM user_role JOIN role_permission USING (workspace, role)
-         WHERE workspace = ?1 AND user = ?2 AND permission = ?3",
-    )?
-    .exists([workspace, user, permission])
-}
-
-fn methods(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<Methods> {
-    let methods = db
-        .prepare_cached(
-            "SELECT totp_enabled AND EXISTS (SELECT 1 FROM totp
-                                             WHERE workspace = ?1 AND user = ?2),
-                    password_fallback AND password_hash IS NOT NULL
-             FROM user JOIN workspace ON workspace.id = workspace
-             WHERE workspace = ?1 AND user.id = ?2",
-        )?
-        .query_row([workspace, user], |row| {
-            let totp = row.get(0)?;
-            let password: bool = row.get(1)?;
-            Ok(Methods {
-                totp,
-                password: password && !totp,
-            })
-        })
-        .optional()?;
-    Ok(methods.unwrap_or(Methods {
-        totp: false,
-        password: false,
-    }))
-}
-
-struct Totp {
-    key: TotpKey,
-    last_step: Option<u64>,
-}
-
-fn totp(db: &rusqlite::Connection, workspace: &str, user: &str) -> SqlResult<Option<Totp>> {
-    db.prepare_cached("SELECT key, last_step FROM totp WHERE workspace = ?1 AND user = ?2")?
-        .query_row([workspace, user], |row| {
-            Ok(Totp {
-                key: TotpKey::new(row.get(0)?),
-                last_step: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned),
-            })
-        })
-        .optional()
-}
-
 fn record(tx: &Transaction<'_>, entry: &AuditRecord) -> SqlResult<()> {
     tx.prepare_cached(
-        "INSERT INTO audit (workspace, at, request_id, caller, target, decision, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         entry.workspace,
         entry.at.millis(),
         entry.request_id,
+        entry.action.name(),
         entry.caller,
         entry.target,
         entry.decision.name(),

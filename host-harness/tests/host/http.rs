@@ -138,7 +138,9 @@ async fn a_body_that_is_held_back_is_not_waited_for() {
     let changes = before.changes(&server.data.dump());
     assert_eq!(changes.lines().count(), 1, "{changes}");
     assert!(
-        changes.ends_with(" caller=admin target=null decision=refused reason=invalid-params\n"),
+        changes.ends_with(
+            " caller=admin target=null decision=refused reason=invalid-params action=reset-totp\n"
+        ),
         "{changes}"
     );
 }

@@ -7,7 +7,8 @@ use host_harness::attempts::FREE_FAILURES;
 use host_harness::capabilities::Call;
 use host_harness::contract::chat::reset_totp::secrets::{Host, Proof, Target};
 use host_harness::password;
-use host_harness::store::{Receipt, Settings};
+use host_harness::settings::Settings;
+use host_harness::store::Receipt;
 use host_harness::totp::backup_code_hash;
 use secrecy::ExposeSecret;
 

@@ -2,8 +2,8 @@
 
 use crate::store::totp;
 use crate::support::{Data, step};
-use host_harness::store::Receipt;
 use host_harness::store::sqlite::Sqlite;
+use host_harness::store::{Receipt, Store};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +73,57 @@ async fn two_can_make_the_same_file_at_once() {
     }
 }
 
+/// A store of the first version keeps what it holds.
+#[tokio::test]
+async fn an_older_file_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../src/store/sqlite/schema/1.sql"))
+        .unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 0x746f7470;
+         PRAGMA user_version = 1;
+         INSERT INTO workspace VALUES ('acme', 1, 0, 2, 0, 1, 0);
+         INSERT INTO workspace VALUES ('globex', 0, 1, 1, 1, 0, 1);
+         INSERT INTO user VALUES ('acme', 'alice', 'Alice', 'alice', NULL, 0, 0);
+         INSERT INTO login_token VALUES ('acme', 'alice', 'hash', NULL, 1);
+         INSERT INTO totp VALUES ('acme', 'alice', x'00', 7);
+         INSERT INTO outbox VALUES (5, 'acme', 'alice@example.com', 'Hello', 'You', 1000);
+         INSERT INTO audit VALUES (1, 'acme', 1000, 'r', 'alice', NULL, 'refused', 'x');",
+    )
+    .unwrap();
+    drop(old);
+    let store = Sqlite::open(&path).await.unwrap();
+    let acme = store.settings("acme").await.unwrap().unwrap();
+    assert!(acme.two_factor_enabled && acme.missing_factor_allowed);
+    assert!(!acme.totp_enabled && !acme.password_fallback && !acme.bypass_token_allowed);
+    assert_eq!(acme.totp_window, 2);
+    let globex = store.settings("globex").await.unwrap().unwrap();
+    assert!(!globex.two_factor_enabled && globex.totp_enabled && globex.password_fallback);
+    assert!(!globex.missing_factor_allowed && globex.bypass_token_allowed);
+    assert_eq!(globex.totp_window, 1);
+    let now = host_harness::clock::Timestamp::from_millis(0);
+    let caller = store.authenticate("acme", "alice", "hash", now).await;
+    assert!(caller.unwrap().unwrap().bypass_token);
+    let db = Connection::open(&path).unwrap();
+    let mail: (String, i64, i64, i64) = db
+        .query_row(
+            "SELECT recipient, expires, next_try, length(message_id) FROM outbox WHERE id = 5",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .unwrap();
+    assert_eq!(
+        mail,
+        ("alice@example.com".to_owned(), 259_201_000, 1000, 32)
+    );
+    let action: String = db
+        .query_row("SELECT action FROM audit", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(action, "reset-totp");
+}
+
 #[tokio::test]
 async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
     let data = Data::new().await;
@@ -84,7 +135,7 @@ async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
     };
     assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
     assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
-    assert_eq!(pragma("user_version"), Value::Integer(1));
+    assert_eq!(pragma("user_version"), Value::Integer(2));
 }
 
 #[tokio::test]

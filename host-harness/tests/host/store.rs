@@ -6,11 +6,13 @@ use crate::support::{
 };
 use host_harness::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use host_harness::clock::Timestamp;
+use host_harness::settings::{SETTINGS, Settings};
 use host_harness::store::{
-    Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset, Selector,
-    Settings, Store, Target, TotpFactor, User,
+    Action, Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset,
+    Selector, Store, Target, TotpFactor, User,
 };
 use host_harness::totp::backup_code_hash;
+use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -36,19 +38,54 @@ async fn a_workspace_is_created_once() {
 
 #[tokio::test]
 async fn settings_are_kept_as_given() {
-    let settings = Settings {
-        two_factor_enabled: false,
-        totp_enabled: false,
-        totp_window: 10,
-        password_fallback: false,
-        missing_factor_allowed: true,
-        bypass_token_allowed: true,
-    };
-    let data = Data::with(settings).await;
-    assert_eq!(data.store.settings(ACME).await.unwrap(), Some(settings));
-    let default = data.store.settings(GLOBEX).await.unwrap();
-    assert_eq!(default, Some(Settings::default()));
-    assert_eq!(data.store.settings("Acme").await.unwrap(), None);
+    let mut settings = Settings::default();
+    for setting in &SETTINGS {
+        let value = match setting.value(&settings).expose_secret() {
+            "true" => "false",
+            "false" => "true",
+            "" if setting.name == "mail-from" => "chat@acme.example",
+            "" if setting.name == "mail-server" => "smtps://chat:secret@mail.acme.example",
+            "" => "https://acme.example",
+            _ => "7",
+        };
+        if let Err(error) = setting.set(&mut settings, value) {
+            assert_eq!(
+                error.to_string(),
+                "email-code-seconds: it is a whole number, 60 to 86400"
+            );
+            setting.set(&mut settings, "77").unwrap();
+        }
+    }
+    let data = Data::with(settings.clone()).await;
+    let kept = data.store.settings(ACME).await.unwrap().unwrap();
+    let default = data.store.settings(GLOBEX).await.unwrap().unwrap();
+    for setting in &SETTINGS {
+        assert!(setting.is_changed(&kept), "{}", setting.name);
+        let value = |settings| setting.value(settings).expose_secret().to_owned();
+        assert_eq!(value(&kept), value(&settings));
+        assert!(!setting.is_changed(&default), "{}", setting.name);
+    }
+    assert!(data.store.settings("Acme").await.unwrap().is_none());
+}
+
+/// A setting that another version wrote is not passed over in silence.
+#[tokio::test]
+async fn an_unknown_or_invalid_setting_is_the_stores_failure() {
+    for (name, value, problem) in [
+        ("totp-windows", "1", "there is no setting totp-windows"),
+        (
+            "totp-window",
+            "11",
+            "totp-window: it is a whole number, 0 to 10",
+        ),
+    ] {
+        let data = Data::new().await;
+        data.edit(&format!(
+            "INSERT INTO setting VALUES ('acme', '{name}', '{value}')"
+        ));
+        let error = data.store.settings(ACME).await.unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
 }
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).
@@ -203,7 +240,7 @@ async fn totp_counts_as_there_while_the_workspace_allows_it() {
     assert!(data.store.methods(ACME, "alice").await.unwrap().totp);
     assert!(!data.store.methods(ACME, "bob").await.unwrap().totp);
     assert!(data.store.methods(GLOBEX, "bob").await.unwrap().totp);
-    data.edit("UPDATE workspace SET totp_enabled = 0 WHERE id = 'acme'");
+    data.edit("INSERT INTO setting VALUES ('acme', 'totp-enabled', 'false')");
     assert!(!data.store.methods(ACME, "alice").await.unwrap().totp);
     assert!(data.store.methods(GLOBEX, "gina").await.unwrap().totp);
     let attempt = begin(&data, "alice", now()).await;
@@ -482,7 +519,7 @@ async fn a_clock_set_back_allows_no_reuse() {
 /// RFC 6238 section 5.2: one time step for network delay, by default.
 #[tokio::test]
 async fn a_step_is_accepted_within_the_window() {
-    for window in [0_u8, 1, 2, 10] {
+    for window in [0_u32, 1, 2, 10] {
         for away in -11_i64..=11 {
             let data = Data::with(Settings {
                 totp_window: window,
@@ -515,7 +552,7 @@ async fn a_step_lasts_from_its_first_to_its_last_millisecond() {
         (29_999, Ok(Receipt::Removed)),
         (30_000, Err(Refusal::WrongProof)),
     ] {
-        let data = Data::with(settings).await;
+        let data = Data::with(settings.clone()).await;
         let now = Timestamp::from_millis(now().millis() + millis);
         let outcome = reset(
             &data,
@@ -616,15 +653,15 @@ async fn a_hash_is_no_backup_code() {
 /// Each excuse is refused by default and has one switch.
 #[tokio::test]
 async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
-    let default = Settings::default();
+    let default = Settings::default;
     let cases = [
-        ("has TOTP", default, "admin", false, false),
-        ("has none", default, "bob", false, false),
+        ("has TOTP", default(), "admin", false, false),
+        ("has none", default(), "bob", false, false),
         (
             "two-factor is off",
             Settings {
                 two_factor_enabled: false,
-                ..default
+                ..default()
             },
             "admin",
             false,
@@ -634,7 +671,7 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             "has TOTP, and missing is allowed",
             Settings {
                 missing_factor_allowed: true,
-                ..default
+                ..default()
             },
             "admin",
             false,
@@ -644,18 +681,18 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             "has none, and missing is allowed",
             Settings {
                 missing_factor_allowed: true,
-                ..default
+                ..default()
             },
             "bob",
             false,
             true,
         ),
-        ("bypass token", default, "admin", true, false),
+        ("bypass token", default(), "admin", true, false),
         (
             "bypass token, and bypassing is allowed",
             Settings {
                 bypass_token_allowed: true,
-                ..default
+                ..default()
             },
             "admin",
             true,
@@ -665,7 +702,7 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             "ordinary token, and bypassing is allowed",
             Settings {
                 bypass_token_allowed: true,
-                ..default
+                ..default()
             },
             "admin",
             false,
@@ -703,7 +740,7 @@ async fn authority_over_others_that_was_taken_away_is_missed_at_the_commit() {
     for edit in [
         "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
         "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
-        "UPDATE workspace SET two_factor_enabled = 0 WHERE id = 'acme'",
+        "INSERT INTO setting VALUES ('acme', 'two-factor-enabled', 'false')",
         "UPDATE user SET federated = 1 WHERE workspace = 'acme' AND id = 'alice'",
     ] {
         let data = Data::new().await;
@@ -823,6 +860,7 @@ async fn a_record_is_kept_as_given() {
         at: now(),
         workspace: ACME.to_owned(),
         request_id: "request-1".to_owned(),
+        action: Action::ResetTotp,
         caller: "admin".to_owned(),
         target: None,
         decision: Decision::Refused,
@@ -832,7 +870,7 @@ async fn a_record_is_kept_as_given() {
     assert_eq!(
         before.changes(&data.dump()),
         "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller=admin \
-         target=null decision=refused reason=totp-invalid\n"
+         target=null decision=refused reason=totp-invalid action=reset-totp\n"
     );
 }
 
@@ -863,7 +901,7 @@ fn assert_changes(before: &Dump, after: &Dump, mut expected: Vec<String>) {
 fn audit(caller: &str, target: &str, decision: &str) -> String {
     format!(
         "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller={caller} \
-         target={target} decision={decision} reason=null"
+         target={target} decision={decision} reason=null action=reset-totp"
     )
 }
 
@@ -889,19 +927,20 @@ fn revoked(user: &str, token: &str, expires: &str) -> String {
     let hash = token_hash(token);
     format!(
         "- login_token: workspace=acme user={user} hash={hash} expires={expires} \
-         bypass_two_factor=0"
+         bypass_two_factor=0 name=null"
     )
 }
 
 fn notice(id: u32, address: &str) -> String {
     format!(
-        "+ outbox: id={id} workspace=acme recipient={address} \
+        "+ outbox: id={id} workspace=acme message_id=… recipient={address} \
          subject=Two Factor TOTP Reset Notification \
          body=Your two-factor authentication by TOTP was reset by Admin.acme at \
          2009-02-13T23:31:30Z.\\n\\n\
          You have been logged out everywhere. Log in again and enrol your\\n\
          authenticator app anew. If you did not ask for this, tell your\\n\
-         workspace\\'s administrator at once.\\n queued=1234567890000"
+         workspace\\'s administrator at once.\\n queued=1234567890000 \
+         expires=1234827090000 holds_code=0 tries=0 next_try=1234567890000 last_problem=null"
     )
 }
 

@@ -4,9 +4,10 @@
 use host_harness::capabilities::Call;
 use host_harness::clock::Timestamp;
 use host_harness::contract::exports::chat::reset_totp::handler::Request;
+use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    Caller, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Settings, Store,
+    Caller, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Store,
     TotpFactor,
 };
 use host_harness::token;
@@ -218,6 +219,7 @@ fn line(table: &str, columns: &[String], row: &Row<'_>) -> String {
             ValueRef::Null => "null".to_owned(),
             ValueRef::Integer(number) => number.to_string(),
             ValueRef::Real(number) => number.to_string(),
+            ValueRef::Text(_) if column == "message_id" => "…".to_owned(),
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
                 String::from_utf8_lossy(bytes).escape_debug().to_string()
             }
@@ -328,5 +330,6 @@ fn token(token: &str, expires: Option<Timestamp>) -> NewToken {
         hash: token_hash(token),
         expires,
         bypass_two_factor: false,
+        name: None,
     }
 }

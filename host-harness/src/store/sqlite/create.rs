@@ -2,26 +2,19 @@
 
 use super::SqlResult;
 use crate::clock::Timestamp;
-use crate::store::{NewUser, NewWorkspace, TotpFactor};
-use secrecy::ExposeSecret;
+use crate::settings::SETTINGS;
+use crate::store::{NewToken, NewUser, NewWorkspace, TotpFactor};
+use secrecy::{ExposeSecret, SecretString};
 use tokio_rusqlite::rusqlite::{Transaction, params};
 
 pub(super) fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -> SqlResult<()> {
-    let settings = &workspace.settings;
-    tx.execute(
-        "INSERT INTO workspace (id, two_factor_enabled, totp_enabled, totp_window,
-                                password_fallback, missing_factor_allowed, bypass_token_allowed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            workspace.id,
-            settings.two_factor_enabled,
-            settings.totp_enabled,
-            settings.totp_window,
-            settings.password_fallback,
-            settings.missing_factor_allowed,
-            settings.bypass_token_allowed
-        ],
-    )?;
+    tx.execute("INSERT INTO workspace (id) VALUES (?1)", [&workspace.id])?;
+    for setting in &SETTINGS {
+        if setting.is_changed(&workspace.settings) {
+            let value = setting.value(&workspace.settings);
+            write_setting(tx, &workspace.id, setting.name, &value)?;
+        }
+    }
     for role in &workspace.roles {
         for permission in &role.permissions {
             tx.execute(
@@ -36,11 +29,24 @@ pub(super) fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -
         .try_for_each(|user| create_user(tx, &workspace.id, user))
 }
 
+fn write_setting(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    name: &str,
+    value: &SecretString,
+) -> SqlResult<()> {
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO setting (workspace, name, value) VALUES (?1, ?2, ?3)",
+    )?
+    .execute([workspace, name, value.expose_secret()])?;
+    Ok(())
+}
+
 fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResult<()> {
     tx.execute(
         "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
-                           deactivated)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                           deactivated, email_two_factor)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             workspace,
             user.id,
@@ -48,7 +54,8 @@ fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResu
             user.username.to_lowercase(),
             user.password_hash.as_ref().map(ExposeSecret::expose_secret),
             user.federated,
-            user.deactivated
+            user.deactivated,
+            user.email_two_factor
         ],
     )?;
     for role in &user.roles {
@@ -64,17 +71,7 @@ fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResu
         )?;
     }
     for token in &user.tokens {
-        tx.execute(
-            "INSERT INTO login_token (workspace, user, hash, expires, bypass_two_factor)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                workspace,
-                user.id,
-                token.hash,
-                token.expires.map(Timestamp::millis),
-                token.bypass_two_factor
-            ],
-        )?;
+        insert_token(tx, workspace, &user.id, token)?;
     }
     match &user.totp {
         Some(factor) => enrol(tx, workspace, &user.id, factor),
@@ -82,7 +79,12 @@ fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResu
     }
 }
 
-fn enrol(tx: &Transaction<'_>, workspace: &str, user: &str, factor: &TotpFactor) -> SqlResult<()> {
+pub(super) fn enrol(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    factor: &TotpFactor,
+) -> SqlResult<()> {
     tx.execute(
         "INSERT INTO totp (workspace, user, key, last_step) VALUES (?1, ?2, ?3, ?4)",
         params![
@@ -92,11 +94,40 @@ fn enrol(tx: &Transaction<'_>, workspace: &str, user: &str, factor: &TotpFactor)
             factor.last_step.map(u64::cast_signed)
         ],
     )?;
-    for hash in &factor.backup_code_hashes {
-        tx.execute(
-            "INSERT INTO backup_code (workspace, user, hash) VALUES (?1, ?2, ?3)",
-            params![workspace, user, hash],
-        )?;
+    insert_backup_codes(tx, workspace, user, &factor.backup_code_hashes)
+}
+
+pub(super) fn insert_backup_codes(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    hashes: &[String],
+) -> SqlResult<()> {
+    let mut insert =
+        tx.prepare_cached("INSERT INTO backup_code (workspace, user, hash) VALUES (?1, ?2, ?3)")?;
+    for hash in hashes {
+        insert.execute([workspace, user, hash])?;
     }
+    Ok(())
+}
+
+pub(super) fn insert_token(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    token: &NewToken,
+) -> SqlResult<()> {
+    tx.prepare_cached(
+        "INSERT INTO login_token (workspace, user, hash, expires, bypass_two_factor, name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        workspace,
+        user,
+        token.hash,
+        token.expires.map(Timestamp::millis),
+        token.bypass_two_factor,
+        token.name
+    ])?;
     Ok(())
 }
