@@ -118,11 +118,7 @@ async fn without_a_login_nothing_is_answered_and_nothing_is_counted() {
     ] {
         refuses(call, &server, NOT_LOGGED_IN).await;
     }
-    let failures: i64 = server
-        .store()
-        .query_row("SELECT count(*) FROM failed_attempt", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(failures, 0);
+    assert_eq!(server.failures(), 0);
     assert!(server.audit().is_empty());
 }
 
@@ -314,6 +310,26 @@ async fn the_window_is_the_workspaces() {
             .code(earlier)
             .json(r#"{"userId":"aliceId"}"#);
         assert_eq!(call.send().await.status, status);
+    }
+}
+
+/// The words of every test check them, too; an id is of one answer alone.
+#[tokio::test]
+async fn every_answer_has_its_headers() {
+    let server = Server::start().await;
+    let mut ids = std::collections::HashSet::new();
+    for request in [
+        server.reset(ALICE),
+        server.reset(ALICE),
+        server.request(Method::POST, RESET_TOTP),
+        server.request(Method::GET, RESET_TOTP),
+        server.request(Method::GET, "/nowhere"),
+    ] {
+        let answer = request.send().await;
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert!(ids.insert(id));
     }
 }
 

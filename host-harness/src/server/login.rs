@@ -1,7 +1,8 @@
 //! `POST /api/v1/login`, `GET /api/v1/me` and `POST /api/v1/logout`.
 
-use super::answer::{self, Answer, LoginRefused, NotLoggedIn, Refused, Success};
+use super::answer::{self, Answer, LoginRefused, Refused, Success};
 use super::body;
+use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, SecondFactor};
 use super::{App, RequestId};
 use crate::password::{self, Busy, Lane};
@@ -175,12 +176,11 @@ struct Message {
     path = "/api/v1/login",
     tag = "Log-in",
     request_body = Credentials,
-    params(super::openapi::SecondFactorHeaders),
+    params(SecondFactorHeaders),
     responses(
         (status = 200, description = "Logged in", body = LoggedIn),
-        (status = 400, description = "The body is not understood", body = Refused),
+        Refusals,
         (status = 401, description = "Refused, or a code is needed", body = LoginRefused),
-        (status = 429, description = "Too many calls", body = Refused),
         (status = 503, description = "Too many log-ins wait", body = Refused),
     ),
 )]
@@ -295,8 +295,7 @@ async fn me_of(app: &App, user: &str) -> Result<Me, Answer> {
     security(("userId" = [], "authToken" = [])),
     responses(
         (status = 200, description = "The caller's account", body = Success<Me>),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn me(
@@ -316,8 +315,7 @@ pub(super) async fn me(
     security(("userId" = [], "authToken" = [])),
     responses(
         (status = 200, description = "Logged out", body = LoggedOut),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn log_out(

@@ -3,6 +3,7 @@
 //! It is generated from the types that serve the routes; the plugin's answers
 //! have the shapes of the host's own.
 
+use super::answer::{NotLoggedIn, Refused};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
@@ -10,7 +11,7 @@ use axum::response::Response;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::ServerBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-use utoipa::{IntoParams, Modify, OpenApi};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// Where the document is.
@@ -35,6 +36,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
     ),
+    components(schemas(NotLoggedIn, Refused)),
     modifiers(&Logins),
 )]
 pub(super) struct Api;
@@ -65,6 +67,30 @@ pub(super) struct SecondFactorHeaders {
     /// `totp` or `email`, where the caller has both.
     #[param(rename = "x-2fa-method", nullable = false)]
     method: Option<String>,
+}
+
+/// How every route that needs a login may refuse.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers that are made elsewhere")]
+pub(super) enum Refusals {
+    /// Refused: `errorType` says why
+    #[response(status = 400)]
+    Refused(Refused),
+    /// Not logged in
+    #[response(status = 401)]
+    NotLoggedIn(NotLoggedIn),
+    /// The body did not arrive in time
+    #[response(status = 408)]
+    Late(Refused),
+    /// The body is too long
+    #[response(status = 413)]
+    TooLong(Refused),
+    /// Too many calls from the client's address
+    #[response(status = 429)]
+    TooManyCalls(Refused),
+    /// The host failed
+    #[response(status = 500)]
+    Failed(Refused),
 }
 
 /// The document and the page, as routes.

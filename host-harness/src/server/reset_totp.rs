@@ -1,8 +1,9 @@
 //! `POST /api/v1/users.resetTOTP`: authenticates, asks the plugin, records the
 //! decision, answers.
 
-use super::answer::{self, Answer, Done, INVALID_PARAMS, NotLoggedIn, Refused, Success};
+use super::answer::{self, Answer, Done, INVALID_PARAMS, Refused, Success};
 use super::body;
+use super::openapi::{Refusals, SecondFactorHeaders};
 use super::{App, RequestId};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
@@ -44,16 +45,11 @@ const REASONS: [&str; 8] = [
     path = "/api/v1/users.resetTOTP",
     tag = "Reset",
     security(("userId" = [], "authToken" = [])),
-    params(super::openapi::SecondFactorHeaders),
+    params(SecondFactorHeaders),
     request_body = ResetTotp,
     responses(
         (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
-        (status = 400, description = "Refused", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 408, description = "The body did not arrive in time", body = Refused),
-        (status = 413, description = "The body is too long", body = Refused),
-        (status = 429, description = "Too many calls", body = Refused),
-        (status = 500, description = "The host failed", body = Refused),
+        Refusals,
         (status = 502, description = "The plugin failed", body = Refused),
         (status = 504, description = "The call took too long", body = Refused),
     ),

@@ -1,7 +1,8 @@
 //! `users.totp.*`: a member enrols TOTP, and gives it up.
 
-use super::answer::{self, Answer, Details, Done, NotLoggedIn, Refused, Success};
+use super::answer::{self, Answer, Details, Done, Success};
 use super::body;
+use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, SecondFactor};
 use super::{App, RequestId};
 use crate::store::{
@@ -52,12 +53,10 @@ pub(super) struct Remaining {
     path = "/api/v1/users.totp.enable",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
-    params(super::openapi::SecondFactorHeaders),
+    params(SecondFactorHeaders),
     responses(
         (status = 200, description = "The new key", body = Success<Enrolment>),
-        (status = 400, description = "Refused", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn enable(
@@ -134,9 +133,7 @@ pub(super) async fn enable(
     request_body = EnteredCode,
     responses(
         (status = 200, description = "Enrolled", body = Success<BackupCodes>),
-        (status = 400, description = "Refused", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn validate(
@@ -164,9 +161,7 @@ pub(super) async fn validate(
     request_body = EnteredCode,
     responses(
         (status = 200, description = "Removed", body = Success<Done>),
-        (status = 400, description = "Refused", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn disable(
@@ -190,9 +185,7 @@ pub(super) async fn disable(
     request_body = EnteredCode,
     responses(
         (status = 200, description = "The new ones", body = Success<BackupCodes>),
-        (status = 400, description = "Refused", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn regenerate_codes(
@@ -217,9 +210,7 @@ pub(super) async fn regenerate_codes(
     security(("userId" = [], "authToken" = [])),
     responses(
         (status = 200, description = "The number", body = Success<Remaining>),
-        (status = 400, description = "TOTP is not enrolled", body = Refused),
-        (status = 401, description = "Not logged in", body = NotLoggedIn),
-        (status = 429, description = "Too many calls", body = Refused),
+        Refusals,
     ),
 )]
 pub(super) async fn codes_remaining(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -18,14 +19,15 @@ struct Tally {
     skipped: u64,
 }
 
-/// Builds the plugin, runs the tests with `args` for `cargo test`, and prints their number as the
+/// Builds the plugin, installs the clients that call the server in the tests, runs the tests with `args` for `cargo test`, and prints their number as the
 /// last line of stdout.
 ///
 /// # Errors
 ///
-/// The plugin or a test does not compile, a test fails, or no test ran.
+/// The plugin or a test does not compile, npm is missing, a test fails, or no test ran.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!("{}", component::build()?);
+    install_clients()?;
     step("tests: compiling and running …");
     let mut tests = cargo::cargo("test");
     tests.args(["--workspace", "--no-fail-fast"]).args(args);
@@ -33,6 +35,24 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     step("tests: finished");
     writeln!(io::stdout(), "{tally}")?;
     tally.verdict(status)
+}
+
+/// Installs what `tests/clients` runs, where its lock file is newer than what is there.
+fn install_clients() -> Result<()> {
+    let folder = cargo::workspace().join("tests/clients");
+    let written = |file: &str| fs::metadata(folder.join(file))?.modified();
+    let lock = written("package-lock.json")?;
+    if written("node_modules/.package-lock.json").is_ok_and(|installed| installed >= lock) {
+        return Ok(());
+    }
+    step("tests: installing the JavaScript clients …");
+    let mut npm = cargo::command("npm");
+    npm.current_dir(&folder).arg("ci");
+    cargo::run(
+        &mut npm,
+        "the clients cannot be installed; npm's reason is above",
+    )
+    .context("the tests run Rocket.Chat's client by Node.js 20.19 or newer, with npm")
 }
 
 fn run_and_count(tests: &mut Command) -> Result<(ExitStatus, Tally)> {
