@@ -51,6 +51,8 @@ async fn the_targets_tokens_stop_working_at_once_and_the_callers_stay() {
     assert_eq!(server.post(ALICE).send().await.status, 400);
     assert_eq!(server.reset(ALICE).send().await.status, 200);
     assert_eq!(server.post(ALICE).send().await.status, 401);
+    let another = server.another().await;
+    assert_eq!(another.post(ALICE).send().await.status, 401);
     assert_eq!(server.post(ADMIN).send().await.status, 400);
     assert_eq!(server.post(BOB).send().await.status, 400);
 }

@@ -149,7 +149,12 @@ impl Server {
         }
     }
 
-    /// Another host process's worth of server on the same store.
+    /// Another host process's worth of server beside this one on the same store.
+    pub(crate) async fn another(&self) -> Self {
+        Self::serve(self.folder.clone(), self.now.clone()).await
+    }
+
+    /// Another such server in place of this one.
     pub(crate) async fn restart(mut self) -> Self {
         let (stop, running) = self.running.take().unwrap();
         stop.send(()).unwrap();

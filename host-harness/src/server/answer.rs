@@ -4,16 +4,18 @@
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
 use crate::store::StoreError;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Number, Value};
+use std::time::Duration;
 use utoipa::ToSchema;
 
-/// A status and a JSON text.
+/// A status, a JSON text, and when to try again.
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: String,
+    status: StatusCode,
+    body: String,
+    retry_after: Option<Duration>,
 }
 
 /// What was asked is done; the other members say what came of it.
@@ -109,7 +111,11 @@ impl Answer {
             reason = "the bodies above hold only strings, numbers, booleans and lists"
         )]
         let body = serde_json::to_string(body).expect("it is JSON");
-        Self { status, body }
+        Self {
+            status,
+            body,
+            retry_after: None,
+        }
     }
 
     /// What was asked is done.
@@ -123,6 +129,7 @@ impl Answer {
         Self {
             status: StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY),
             body: response.body,
+            retry_after: None,
         }
     }
 
@@ -195,20 +202,26 @@ impl Answer {
         Self::failure(StatusCode::METHOD_NOT_ALLOWED, error, None, None)
     }
 
-    /// The client calls too often and must wait that long.
+    /// The client calls too often and must wait that many seconds.
     pub(super) fn too_many_requests(seconds: u64) -> Self {
         let error = format!(
             "Error, too many requests. Please slow down. You must wait {seconds} seconds before \
              trying this endpoint again. [error-too-many-requests]"
         );
-        Self::failure(StatusCode::TOO_MANY_REQUESTS, error, None, None)
+        Self {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..Self::failure(StatusCode::TOO_MANY_REQUESTS, error, None, None)
+        }
     }
 
     /// More log-ins wait than the host takes.
     pub(super) fn busy() -> Self {
         let error = "Too many log-ins wait [host-busy]".to_owned();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::failure(status, error, Some("host-busy"), None)
+        Self {
+            retry_after: Some(BUSY_PAUSE),
+            ..Self::failure(status, error, Some("host-busy"), None)
+        }
     }
 
     /// The plugin or the host failed: no word of theirs reaches the client.
@@ -248,6 +261,9 @@ impl Answer {
     }
 }
 
+/// When a log-in is worth another try: those that wait take a few seconds.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
+
 /// The error id of a request that cannot be understood.
 pub(super) const INVALID_PARAMS: &str = "invalid-params";
 
@@ -257,7 +273,11 @@ const HOST_STORE: &str = "host-store";
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
-        (self.status, [(header::CONTENT_TYPE, json)], self.body).into_response()
+        let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        if let Some(pause) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, pause.as_secs().into());
+        }
+        (self.status, headers, self.body).into_response()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::store::Caller;
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::collections::HashMap;
@@ -146,13 +146,7 @@ pub(super) async fn limit(
         next.run(request).await
     } else {
         let millis = call.window_ends.millis() - now.millis();
-        let seconds = millis.unsigned_abs().div_ceil(1000);
-        let mut response = Answer::too_many_requests(seconds).into_response();
-        let retry_after = HeaderValue::from(seconds);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, retry_after);
-        response
+        Answer::too_many_requests(millis.unsigned_abs().div_ceil(1000)).into_response()
     };
     call.write(response.headers_mut());
     response

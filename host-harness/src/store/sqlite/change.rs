@@ -64,6 +64,7 @@ fn attempt(tx: &Transaction<'_>, change: &Change) -> SqlResult<Result<(), Denial
             {
                 return Ok(Err(denial));
             }
+            forget_ended_sessions(tx, workspace, user, change.now)?;
             insert_token(tx, workspace, user, token)?;
         }
         Act::BeginEnrolment(key) => {
@@ -231,6 +232,20 @@ fn pending_key(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<O
     tx.prepare_cached("SELECT key FROM pending_totp WHERE workspace = ?1 AND user = ?2")?
         .query_row([workspace, user], |row| row.get(0).map(TotpKey::new))
         .optional()
+}
+
+/// So that an account's tokens do not become more for ever.
+fn forget_ended_sessions(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    now: Timestamp,
+) -> SqlResult<()> {
+    tx.prepare_cached(
+        "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND expires <= ?3",
+    )?
+    .execute(params![workspace, user, now.millis()])?;
+    Ok(())
 }
 
 /// Ends the account's sessions but for the one of this token; personal access
