@@ -5,6 +5,7 @@ mod demo;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_harness::clock::Clock;
+use host_harness::delivery::deliver;
 use host_harness::plugin::Plugin;
 use host_harness::server::{App, serve};
 use host_harness::store::Store;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// The workspace that every request is for.
@@ -118,8 +120,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     tracing::info!(url = url(&listener)?, "listening");
-    serve(listener, app(store, plugin), stop).await?;
-    Ok(())
+    run(listener, app(store, plugin), stop).await
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
@@ -138,8 +139,30 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     } else {
         demo::guide(&url, &credentials)?;
     }
-    serve(listener, app(store, plugin), stop).await?;
-    Ok(())
+    run(listener, app(store, plugin), stop).await
+}
+
+/// Serves `app` and delivers the store's mail until `stop` is ready.
+async fn run(
+    listener: TcpListener,
+    app: App,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let stopping = CancellationToken::new();
+    let delivery = tokio::spawn(deliver(
+        app.store.clone(),
+        app.clock.clone(),
+        stopping.clone().cancelled_owned(),
+    ));
+    let stopped = stopping.clone();
+    let served = serve(listener, app, async move {
+        stop.await;
+        stopped.cancel();
+    })
+    .await;
+    stopping.cancel();
+    delivery.await?;
+    Ok(served?)
 }
 
 fn app(store: Sqlite, plugin: Plugin) -> App {
