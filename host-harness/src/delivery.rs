@@ -18,7 +18,7 @@ use crate::mail_server::{Connection, MailServer, NotSent};
 use crate::settings::Settings;
 use crate::store::outbox::{Claim, LEASE, NextTry};
 use crate::store::{self, Store};
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::{Address, address::AddressError};
 use secrecy::ExposeSecret;
@@ -266,6 +266,7 @@ fn message(claim: &Claim, from: &Mailbox, to: &Address) -> Result<Message, lettr
             from.email.domain()
         )))
         .raw_header(HeaderValue::new(is_automatic, "auto-generated".to_owned()))
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .body(claim.body.expose_secret().to_owned())
 }

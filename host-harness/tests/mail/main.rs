@@ -1,0 +1,8 @@
+//! Mail, from the outbox to a real SMTP server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod delivery;
+mod operator;
+mod processes;
+mod support;
+mod trouble;
