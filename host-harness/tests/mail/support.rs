@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio_rusqlite::rusqlite::Connection;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The workspace of most tests, and another one.
 pub(crate) const ACME: &str = "default";
@@ -34,6 +34,13 @@ pub(crate) const FROM: &str = "Acme chat <chat@acme.example>";
 
 /// When tests with a clock of their own begin.
 pub(crate) const START: i64 = 1_234_567_890_000;
+
+/// The program, to be called.
+pub(crate) fn host_harness() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));
+    command.stdin(Stdio::null());
+    command
+}
 
 /// A store in a file of its own, and the time.
 ///
