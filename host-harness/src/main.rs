@@ -1,6 +1,9 @@
-//! The command line: `serve` and `demo`.
+//! The command line: `serve`, `demo` and what operators need.
 
 mod demo;
+mod operator {
+    pub(crate) mod outbox;
+}
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +68,11 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// See to the mail that waits to be sent.
+    ///
+    /// Example: host-harness outbox list --store demo/store.sqlite
+    #[command(subcommand)]
+    Outbox(operator::outbox::Command),
 }
 
 #[derive(Args)]
@@ -91,6 +99,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve { store, common } => serve_store(&store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
+        Command::Outbox(command) => operator::outbox::run(command).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

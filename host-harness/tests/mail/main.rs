@@ -1,5 +1,10 @@
 //! Mail, from the outbox to a real SMTP server.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail"
+)]
 
 mod delivery;
 mod operator;

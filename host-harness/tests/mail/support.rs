@@ -189,6 +189,20 @@ impl Data {
         lines.collect()
     }
 
+    /// The audit trail: workspace, action, caller, decision and reason of each
+    /// record.
+    pub(crate) fn audit(&self) -> Vec<String> {
+        let db = Connection::open(self.path()).unwrap();
+        let mut query = db
+            .prepare(
+                "SELECT concat_ws(' ', workspace, action, caller, decision, reason)
+                 FROM audit ORDER BY id",
+            )
+            .unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
     /// Whether a file of the store holds these bytes.
     pub(crate) fn files_hold(&self, bytes: &[u8]) -> bool {
         self.edit("PRAGMA wal_checkpoint(TRUNCATE)");
