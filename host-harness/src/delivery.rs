@@ -9,7 +9,7 @@
 //! |---|---|
 //! | accepted | the mail is removed |
 //! | 4xx, no connection, no TLS, wrong password, sender refused | tried again, after [`FIRST_PAUSE`] doubling to [`LAST_PAUSE`] |
-//! | recipient or message refused with 5xx | a dead letter at once; removed where it holds a code |
+//! | recipient or message refused with 5xx, but not by a policy (5.7.x) for recipients | a dead letter at once; removed where it holds a code |
 //! | a setting is missing | tried again after [`MISSING_SETTING_PAUSE`] |
 //! | its time is over | a dead letter; removed where it holds a code |
 
@@ -208,7 +208,12 @@ async fn deliver_one(store: Arc<dyn Store>, clock: Clock, claim: Claim) {
             let next = failure.next_try(tries, clock.now());
             let problem = failure.for_operators();
             note(mail, || store.mail_failed(&claim, &problem, next)).await;
-            tracing::warn!(mail, workspace, tries, is_final = next == NextTry::Never, problem = %failure, "not sent");
+            let is_final = next == NextTry::Never;
+            if tries > 1 && matches!(failure, Failure::Missing(_)) {
+                tracing::debug!(mail, workspace, tries, problem = %failure, "still not sent");
+            } else {
+                tracing::warn!(mail, workspace, tries, is_final, problem = %failure, "not sent");
+            }
         }
     }
 }

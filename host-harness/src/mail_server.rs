@@ -276,12 +276,16 @@ enum Cause {
 impl NotSent {
     /// The server will not have this recipient or this message, however often
     /// it is asked (RFC 5321 section 4.2.1). What it says of the connection, the
-    /// login or the sender is about settings, and those change.
+    /// login, the sender or its policy, such as that it relays nothing for
+    /// strangers, is about settings, and those change.
     pub fn is_final(&self) -> bool {
-        let about_mail = matches!(self.step, Step::Recipient | Step::Message);
-        match &self.cause {
-            Cause::Smtp(error) => about_mail && error.is_permanent(),
-            Cause::AddressNotSupported | Cause::NoCertificates => false,
+        let Cause::Smtp(error) = &self.cause else {
+            return false;
+        };
+        match self.step {
+            Step::Connect | Step::Encrypt | Step::LogIn | Step::Sender => false,
+            Step::Recipient => error.is_permanent() && !is_policy(error),
+            Step::Message => error.is_permanent(),
         }
     }
 
@@ -290,12 +294,22 @@ impl NotSent {
     pub fn words(&self) -> Option<String> {
         match &self.cause {
             Cause::Smtp(error) if matches!(self.step, Step::Sender | Step::Recipient) => {
-                error.status()?;
-                std::error::Error::source(error).map(ToString::to_string)
+                said(error)
             }
             _ => None,
         }
     }
+}
+
+/// A status of the class 5.7 (RFC 3463 section 3.8).
+fn is_policy(error: &Error) -> bool {
+    said(error).is_some_and(|words| words.starts_with("5.7."))
+}
+
+/// What the server said after the status.
+fn said(error: &Error) -> Option<String> {
+    error.status()?;
+    std::error::Error::source(error).map(ToString::to_string)
 }
 
 impl fmt::Display for NotSent {

@@ -4,7 +4,8 @@
  * Input: one JSON argument,
  * `{"tls":"none"|"starttls"|"implicit","key":PEM file,"cert":PEM file,"user":…,"password":…}`. `key` and `cert` go with
  * TLS. `user` and `password` make authentication a duty; where there is TLS, it is refused in the clear. A recipient
- * whose local part starts with `defer` is answered 451 (with `defer-once` only the first time), with `reject` 550.
+ * whose local part starts with `defer` is answered 451 (with `defer-once` only the first time), with `reject` 550,
+ * with `relay` 554.
  *
  * Output: the line `{"port":N}` once it listens; then, before a message is answered, the line
  * `{"from":…,"to":[…],"secure":bool,"user":string|null,"data":"the whole message as received"}`.
@@ -43,6 +44,7 @@ const server = new SMTPServer({
       if (address.startsWith('defer-once')) deferred.add(address);
       return done(refusal(451, 'Try again later'));
     }
+    if (address.startsWith('relay')) return done(refusal(554, '5.7.1 Relay access denied'));
     if (address.startsWith('reject')) return done(refusal(550, 'No such mailbox'));
     done();
   },

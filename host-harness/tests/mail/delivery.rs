@@ -5,8 +5,7 @@ use host_harness::delivery::deliver;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Once at each verified address (see `docs/security.md`, notices), and nothing
-/// is left in the store.
+/// And nothing is left in the store.
 #[tokio::test]
 async fn a_notice_arrives_once_at_each_verified_address() {
     let server = SmtpServer::start();

@@ -122,6 +122,22 @@ async fn a_recipient_is_deferred_or_refused_for_itself_alone() {
     );
 }
 
+/// RFC 3463 section 3.8: what a server says to strangers is about the settings.
+#[tokio::test]
+async fn a_recipient_refused_by_policy_is_tried_again() {
+    let server = SmtpServer::start();
+    let data = Data::new(&server.url(), &["relay@example.com"]).await;
+    data.queue_notice(ACME).await;
+    data.deliver_due().await;
+    assert_eq!(
+        data.outbox().await,
+        [
+            "relay@example.com waiting in 10 tries=1 naming the recipient: the server answered \
+          554: 5.7.1 Relay access denied"
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_code_whose_recipient_is_refused_is_removed() {
     let server = SmtpServer::start();
