@@ -25,6 +25,13 @@ impl Timestamp {
     pub fn seconds(self) -> u64 {
         self.0.unsigned_abs() / 1000
     }
+
+    /// As JavaScript writes dates in JSON: RFC 3339 in UTC, with three digits of
+    /// a second.
+    pub fn to_javascript(self) -> String {
+        let (seconds, millis) = (self.to_string(), self.0 % 1000);
+        format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
+    }
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -82,6 +89,7 @@ mod tests {
     fn a_moment_is_written_in_utc() {
         let moment = Timestamp::from_millis(1_234_567_890_999);
         assert_eq!(moment.to_string(), "2009-02-13T23:31:30Z");
+        assert_eq!(moment.to_javascript(), "2009-02-13T23:31:30.999Z");
         assert_eq!(moment.seconds(), 1_234_567_890);
     }
 

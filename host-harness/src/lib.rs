@@ -33,6 +33,7 @@
 //!     plugin: Arc::new(Plugin::load(Path::new("target/reset_totp.wasm"))?),
 //!     clock: Clock::system(),
 //!     workspace: "default".to_owned(),
+//!     trusted_proxies: Vec::new(),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! server::serve(listener, app, std::future::pending()).await?;

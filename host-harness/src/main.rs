@@ -13,6 +13,7 @@ use host_harness::plugin::Plugin;
 use host_harness::server::{App, serve};
 use host_harness::store::Store;
 use host_harness::store::sqlite::Sqlite;
+use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -83,6 +84,10 @@ struct Common {
     /// The address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
+    /// The network of a proxy in front that is believed when its X-Forwarded-For
+    /// tells for whom it speaks, such as 10.0.0.0/8; may be given again.
+    #[arg(long, value_name = "NETWORK")]
+    trusted_proxy: Vec<IpNet>,
     /// The form of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
@@ -129,7 +134,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     tracing::info!(url = url(&listener)?, "listening");
-    run(listener, app(store, plugin), stop).await
+    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
@@ -148,7 +153,7 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     } else {
         demo::guide(&url, &credentials)?;
     }
-    run(listener, app(store, plugin), stop).await
+    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
 }
 
 /// Serves `app` and delivers the store's mail until `stop` is ready.
@@ -174,12 +179,13 @@ async fn run(
     Ok(served?)
 }
 
-fn app(store: Sqlite, plugin: Plugin) -> App {
+fn app(store: Sqlite, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
     App {
         store: Arc::new(store),
         plugin: Arc::new(plugin),
         clock: Clock::system(),
         workspace: WORKSPACE.to_owned(),
+        trusted_proxies: trusted_proxies.to_vec(),
     }
 }
 

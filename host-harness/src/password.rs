@@ -8,9 +8,49 @@ use tokio::sync::Semaphore;
 /// bcrypt's cost, as Rocket.Chat sets it: 2^10 rounds, tens of milliseconds.
 const COST: u32 = 10;
 
-/// Passwords that are compared at once: one core of a small machine stays free
-/// for everything else.
-static COMPARISONS: Semaphore = Semaphore::const_new(1);
+/// What a password is compared for. Each purpose has a core's worth of turns of
+/// its own, so that log-ins do not starve resets.
+#[derive(Clone, Copy, Debug)]
+pub enum Lane {
+    /// To log in: anybody can ask for it.
+    LogIn,
+    /// As a second factor of somebody who is logged in.
+    SecondFactor,
+}
+
+/// Passwords that are compared at once in a lane: a small machine has two cores.
+const COMPARISONS: usize = 1;
+
+/// Passwords that wait for their turn in a lane: a few seconds' worth.
+const WAITING: usize = 64;
+
+/// More passwords wait to be compared than the host takes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords wait to be compared")]
+pub struct Busy;
+
+struct Queue {
+    waiting: Semaphore,
+    turns: Semaphore,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self {
+            waiting: Semaphore::const_new(COMPARISONS + WAITING),
+            turns: Semaphore::const_new(COMPARISONS),
+        }
+    }
+
+    fn of(lane: Lane) -> &'static Self {
+        static LOG_INS: Queue = Queue::new();
+        static SECOND_FACTORS: Queue = Queue::new();
+        match lane {
+            Lane::LogIn => &LOG_INS,
+            Lane::SecondFactor => &SECOND_FACTORS,
+        }
+    }
+}
 
 /// What clients send for `password`: its SHA-256 in lower-case hexadecimal.
 pub fn digest(password: &SecretString) -> SecretString {
@@ -30,16 +70,25 @@ pub fn hash(digest: &SecretString) -> Result<SecretString, bcrypt::BcryptError> 
 
 /// Whether `hash` is that of the password with this digest. Waits for its turn;
 /// false for anything that is not a digest.
-pub async fn matches(digest: SecretString, hash: SecretString) -> bool {
+///
+/// # Errors
+///
+/// [`Busy`] when too many wait already.
+pub async fn matches(lane: Lane, digest: SecretString, hash: SecretString) -> Result<bool, Busy> {
     if !is_digest(digest.expose_secret()) {
-        return false;
+        return Ok(false);
     }
-    let turn = COMPARISONS.acquire().await;
+    let queue = Queue::of(lane);
+    let place = queue.waiting.try_acquire().map_err(|_| Busy)?;
+    let turn = queue.turns.acquire().await;
     let comparison = move || {
-        let _turn = turn;
+        let _held = (place, turn);
         bcrypt::verify(digest.expose_secret(), hash.expose_secret())
     };
-    matches!(tokio::task::spawn_blocking(comparison).await, Ok(Ok(true)))
+    Ok(matches!(
+        tokio::task::spawn_blocking(comparison).await,
+        Ok(Ok(true))
+    ))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -49,18 +98,39 @@ fn is_digest(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::task::JoinSet;
+
+    async fn compared(digest: SecretString, hash: &SecretString) -> bool {
+        matches(Lane::SecondFactor, digest, hash.clone()).await == Ok(true)
+    }
 
     #[tokio::test]
     async fn a_password_matches_its_own_hash_alone() {
         let digest_of = |password: &str| digest(&password.into());
         let stored = hash(&digest_of("correct horse")).unwrap();
-        assert!(matches(digest_of("correct horse"), stored.clone()).await);
-        assert!(!matches(digest_of("Correct horse"), stored.clone()).await);
+        assert!(compared(digest_of("correct horse"), &stored).await);
+        assert!(!compared(digest_of("Correct horse"), &stored).await);
         let upper = digest_of("correct horse").expose_secret().to_uppercase();
         for refused in ["correct horse", "", upper.as_str()] {
-            assert!(!matches(refused.into(), stored.clone()).await);
+            assert!(!compared(refused.into(), &stored).await);
         }
         let longer = format!("{} ", digest_of("correct horse").expose_secret());
-        assert!(!matches(longer.into(), stored).await);
+        assert!(!compared(longer.into(), &stored).await);
+    }
+
+    #[tokio::test]
+    async fn the_crowd_that_waits_to_log_in_is_bounded_and_holds_up_nobody_else() {
+        let digest = digest(&"correct horse".into());
+        let stored = hash(&digest).unwrap();
+        let log_in = || matches(Lane::LogIn, digest.clone(), stored.clone());
+        let mut waiting: JoinSet<_> = (0..COMPARISONS + WAITING).map(|_| log_in()).collect();
+        while Queue::of(Lane::LogIn).waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(log_in().await, Err(Busy));
+        assert!(compared(digest.clone(), &stored).await);
+        assert!(waiting.len() > 1, "log-ins were still waiting");
+        waiting.abort_all();
+        while waiting.join_next().await.is_some() {}
     }
 }

@@ -1,26 +1,42 @@
 //! The HTTP server: routes, authentication, answers.
 
 mod answer;
+mod body;
+mod client_address;
+mod cors;
+mod login;
+mod openapi;
+mod rate_limit;
 mod reset_totp;
+mod second_factor;
+mod totp;
 
 use crate::clock::{Clock, Timestamp};
 use crate::plugin::Plugin;
+use crate::settings::Settings;
 use crate::store::{Caller, Store, StoreError};
 use crate::token;
 use answer::Answer;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::Response;
-use axum::routing::post;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use axum::{Extension, Router};
+use ipnet::IpNet;
+use rate_limit::RateLimit;
 use secrecy::SecretString;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use utoipa::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 /// How long requests in flight may take to finish after the stop signal: longer
 /// than a request takes that reads its body slowly and then waits for the store.
@@ -39,6 +55,16 @@ pub struct App {
     pub clock: Clock,
     /// The workspace that every request is for.
     pub workspace: String,
+    /// Proxies that are believed when they tell for whom they speak.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl App {
+    /// The settings of the workspace.
+    async fn settings(&self) -> Result<Settings, StoreError> {
+        let settings = self.store.settings(&self.workspace).await?;
+        settings.ok_or_else(|| StoreError("the workspace is gone".into()))
+    }
 }
 
 /// Serves `app` on `listener` until `stop` is ready, then finishes the requests
@@ -55,6 +81,7 @@ pub async fn serve(
     let decisions = TaskTracker::new();
     let (stopping, stopped) = oneshot::channel();
     let router = router(app, decisions.clone());
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
         tracing::info!("stopping");
@@ -79,14 +106,35 @@ pub async fn serve(
 }
 
 fn router(app: App, decisions: TaskTracker) -> Router {
-    Router::new()
-        .route("/api/v1/users.resetTOTP", post(reset_totp::handle))
+    let app = Arc::new(app);
+    let limited = from_fn_with_state(app.clone(), rate_limit::limit);
+    let logged_in = from_fn_with_state(app.clone(), require_login);
+    let member = |route: MethodRouter<Arc<App>>| {
+        route
+            .route_layer(limited.clone())
+            .route_layer(logged_in.clone())
+    };
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Api::openapi())
+        .routes(routes!(reset_totp::handle).map(member))
+        .routes(routes!(login::log_in).map(|route| route.route_layer(limited.clone())))
+        .routes(routes!(login::me).map(member))
+        .routes(routes!(login::log_out).map(member))
+        .routes(routes!(totp::enable).map(member))
+        .routes(routes!(totp::validate).map(member))
+        .routes(routes!(totp::disable).map(member))
+        .routes(routes!(totp::regenerate_codes).map(member))
+        .routes(routes!(totp::codes_remaining).map(member))
+        .split_for_parts();
+    router
+        .merge(openapi::routes(document))
         .fallback(async || Answer::not_found())
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
-        .layer(DefaultBodyLimit::max(reset_totp::MAX_BODY))
-        .layer(axum::middleware::from_fn(finish))
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), cors::allow))
+        .layer(from_fn(finish))
         .layer(Extension(decisions))
-        .with_state(Arc::new(app))
+        .layer(Extension(Arc::new(RateLimit::default())))
+        .with_state(app)
 }
 
 /// The id of a request, on its answer and in every log line and audit record.
@@ -101,23 +149,25 @@ impl RequestId {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives the request its id, the answer the headers that every answer has, and
-/// the log its line.
+/// Gives the request its id, its log lines that id, the answer the headers that
+/// every answer has, and the log its line.
 async fn finish(mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = RequestId::generate();
+    let span = tracing::error_span!("request", request_id = id.0);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
-    tracing::info!(
-        request_id = id.0,
-        %method,
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        micros = start.elapsed().as_micros(),
-        "answered"
-    );
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.in_scope(|| {
+        tracing::info!(
+            %method,
+            route = route.as_ref().map_or("none", MatchedPath::as_str),
+            status = response.status().as_u16(),
+            micros = start.elapsed().as_micros(),
+            "answered"
+        );
+    });
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
@@ -128,6 +178,19 @@ async fn finish(mut request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Passes a request on if its caller is logged in, as a [`Caller`].
+async fn require_login(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let answer = match authenticate(&app, request.headers(), app.clock.now()).await {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+            return next.run(request).await;
+        }
+        Ok(None) => Answer::not_logged_in(),
+        Err(error) => Answer::store_failed(&error),
+    };
+    answer.into_response()
 }
 
 /// The account that the headers `X-User-Id` and `X-Auth-Token` prove; each must

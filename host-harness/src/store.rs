@@ -343,8 +343,9 @@ pub enum Code {
     Totp(SecretString),
     /// The code that the account was sent.
     Email(SecretString),
-    /// The password whose hash this is: an attempt was begun and it was compared.
-    Password(SecretString),
+    /// The password whose hash this is: an attempt was begun and it was compared;
+    /// none where it is wrong.
+    Password(Option<SecretString>),
 }
 
 /// Why a [`Change`] was refused. Nothing was changed, but for the count of
@@ -365,6 +366,8 @@ pub enum Denial {
     NotEnrolled,
     /// The account has a TOTP factor already.
     AlreadyEnrolled,
+    /// The workspace does not use TOTP.
+    NotEnabled,
 }
 
 impl Denial {
@@ -376,6 +379,7 @@ impl Denial {
             Self::WrongCode | Self::Replayed => "totp-invalid",
             Self::Locked => "totp-max-attempts",
             Self::NotEnrolled => "error-2fa-not-enabled",
+            Self::NotEnabled => "error-two-factor-not-enabled",
             Self::AlreadyEnrolled => "error-2fa-already-enabled",
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::clock::Timestamp;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -16,6 +17,9 @@ pub const STEP_SECONDS: u64 = 30;
 
 /// Digits in a code: what authenticator apps show (RFC 4226 section 5.3).
 const CODE_DIGITS: u32 = 6;
+
+/// By whom an authenticator app says that a key was issued.
+const ISSUER: &str = "Rocket.Chat";
 
 /// Bytes in a new key: the length that RFC 4226 section 4 recommends.
 const KEY_BYTES: usize = 20;
@@ -45,6 +49,14 @@ impl TotpKey {
     /// The key as authenticator apps take it: base32 (RFC 4648) without padding.
     pub fn to_base32(&self) -> String {
         BASE32_NOPAD.encode(self.expose())
+    }
+
+    /// The key of `username` as the address that a QR code brings to an
+    /// authenticator app.
+    pub fn to_url(&self, username: &str) -> String {
+        let label = utf8_percent_encode(username, NON_ALPHANUMERIC);
+        let secret = self.to_base32();
+        format!("otpauth://totp/{ISSUER}:{label}?secret={secret}&issuer={ISSUER}")
     }
 
     /// The key that [`TotpKey::to_base32`] wrote; none where `text` is not one.
@@ -157,6 +169,15 @@ mod tests {
         assert!(
             code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()),
             "{code}"
+        );
+    }
+
+    #[test]
+    fn an_address_holds_the_key_and_whose_it_is() {
+        let key = TotpKey::new(b"12345678901234567890".to_vec());
+        assert_eq!(
+            key.to_url("a b&c"),
+            "otpauth://totp/Rocket.Chat:a%20b%26c?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Rocket.Chat"
         );
     }
 

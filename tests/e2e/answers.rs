@@ -177,6 +177,7 @@ async fn a_user_that_does_not_exist_is_invalid() {
 async fn a_missing_code_is_asked_for_whoever_calls() {
     let server = Server::start().await;
     for caller in [ADMIN, MODERATOR, ALICE] {
+        server.advance(std::time::Duration::from_secs(60));
         for body in [r#"{"userId":"bobId"}"#, r#"{"userId":"nobodyId"}"#, "{}"] {
             refuses(server.post(caller).json(body), &server, TOTP_REQUIRED).await;
             let empty = server.post(caller).code("").json(body);

@@ -104,6 +104,7 @@ impl Server {
             plugin: PLUGIN.clone(),
             clock: Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
             workspace: WORKSPACE.to_owned(),
+            trusted_proxies: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -363,7 +364,10 @@ fn workspace(id: &str, settings: Settings) -> NewWorkspace {
         roles: vec![
             NewRole {
                 name: "admin".to_owned(),
-                permissions: vec![EDIT_OTHER_USER_TOTP.to_owned()],
+                permissions: vec![
+                    EDIT_OTHER_USER_TOTP.to_owned(),
+                    "api-bypass-rate-limit".to_owned(),
+                ],
             },
             NewRole {
                 name: "moderator".to_owned(),

@@ -9,7 +9,7 @@ use super::{Attempt, Call};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
-use crate::password;
+use crate::password::{self, Lane};
 use crate::store::{self, StoreError};
 use crate::totp::{backup_code_hash, email_code, email_code_hash};
 use secrecy::ExposeSecret;
@@ -107,7 +107,7 @@ impl Host for Call {
                 self.observed.attempt = Some(Attempt::Begun { spent_code: false });
                 let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
                 let right = carried == Some(digest.as_str())
-                    && password::matches(digest.into(), hash.clone()).await;
+                    && password::matches(Lane::SecondFactor, digest.into(), hash.clone()).await?;
                 self.proved_password = right.then_some(hash);
                 Ok(Ok(right))
             }

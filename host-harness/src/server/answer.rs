@@ -1,10 +1,14 @@
-//! The answers that the host itself gives; the plugin writes the others.
+//! The answers that the host itself gives; the plugin writes others of the same
+//! shapes.
 
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
+use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Number, Value};
+use utoipa::ToSchema;
 
 /// A status and a JSON text.
 pub(super) struct Answer {
@@ -12,17 +16,106 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// What was asked is done; the other members say what came of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Success<T> {
+    #[serde(flatten)]
+    pub(super) result: T,
+    /// True.
+    success: bool,
+}
+
+/// What was asked is done, and there is nothing to say about it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {}
+
+/// The request was refused, or could not be decided.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Refused {
+    /// False.
+    success: bool,
+    /// What is wrong, for people.
+    #[schema(example = "TOTP Required [totp-required]")]
+    error: String,
+    /// What is wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "totp-required", nullable = false)]
+    error_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    details: Option<Details>,
+}
+
+/// What a client needs in order to ask for a second factor.
+#[derive(Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Details {
+    /// The function that refused, where that is not the second factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "resetTOTP", nullable = false)]
+    pub(super) function: Option<&'static str>,
+    /// `totp`, `email` or `password`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "totp", nullable = false)]
+    pub(super) method: Option<&'static str>,
+    /// A code was sent just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) code_generated: Option<bool>,
+    /// When the code ends that was sent earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    pub(super) code_expires: Option<String>,
+    /// To whom the code was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) email_or_username: Option<String>,
+    /// The methods that the caller may choose from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) available_methods: Option<Vec<&'static str>>,
+}
+
+/// The request carries no valid login.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotLoggedIn {
+    /// `error`
+    status: &'static str,
+    /// What is wrong, for people.
+    message: &'static str,
+}
+
+/// The log-in was refused.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoginRefused {
+    /// `error`
+    status: &'static str,
+    /// 403 where name, password or token are wrong; otherwise an error id.
+    #[schema(value_type = Value, example = "totp-required")]
+    error: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    details: Option<Details>,
+    /// What is wrong, for people.
+    #[schema(example = "TOTP Required")]
+    message: &'static str,
+}
+
 impl Answer {
-    fn new(status: StatusCode, body: &Value) -> Self {
-        Self {
-            status,
-            body: body.to_string(),
-        }
+    pub(super) fn new(status: StatusCode, body: &impl Serialize) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the bodies above hold only strings, numbers, booleans and lists"
+        )]
+        let body = serde_json::to_string(body).expect("it is JSON");
+        Self { status, body }
     }
 
-    /// The reset is done.
-    pub(super) fn success() -> Self {
-        Self::new(StatusCode::OK, &json!({"success": true}))
+    /// What was asked is done.
+    pub(super) fn success(result: impl Serialize) -> Self {
+        let success = true;
+        Self::new(StatusCode::OK, &Success { result, success })
     }
 
     /// The plugin's own, which the host has checked.
@@ -35,34 +128,87 @@ impl Answer {
 
     /// The request carries no valid login.
     pub(super) fn not_logged_in() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            &json!({"status": "error", "message": "You must be logged in to do this."}),
-        )
+        let body = NotLoggedIn {
+            status: "error",
+            message: "You must be logged in to do this.",
+        };
+        Self::new(StatusCode::UNAUTHORIZED, &body)
+    }
+
+    /// The name, the password or the token is wrong: `message` says which.
+    pub(super) fn wrong_login(message: &'static str) -> Self {
+        let error = Value::Number(Number::from(403));
+        Self::login_refused(error, message, None)
+    }
+
+    /// The log-in was refused for the error `id`.
+    pub(super) fn login_refused_by(
+        id: &'static str,
+        message: &'static str,
+        details: Details,
+    ) -> Self {
+        Self::login_refused(Value::from(id), message, Some(details))
+    }
+
+    fn login_refused(error: Value, message: &'static str, details: Option<Details>) -> Self {
+        let body = LoginRefused {
+            status: "error",
+            error,
+            details,
+            message,
+        };
+        Self::new(StatusCode::UNAUTHORIZED, &body)
+    }
+
+    /// The request is refused for the error `id`, which `message` says in words.
+    pub(super) fn refused(id: &'static str, message: &str, details: Option<Details>) -> Self {
+        let error = format!("{message} [{id}]");
+        Self::failure(StatusCode::BAD_REQUEST, error, Some(id), details)
     }
 
     /// The request cannot be understood: `problem` says what is wrong, and where.
     pub(super) fn invalid_params(status: StatusCode, problem: &str) -> Self {
-        Self::new(
-            status,
-            &json!({"success": false, "errorType": INVALID_PARAMS, "error": problem}),
-        )
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct InvalidParams<'a> {
+            success: bool,
+            error_type: &'static str,
+            error: &'a str,
+        }
+        let body = InvalidParams {
+            success: false,
+            error_type: INVALID_PARAMS,
+            error: problem,
+        };
+        Self::new(status, &body)
     }
 
     /// There is no such route.
     pub(super) fn not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            &json!({"success": false, "error": "Resource not found"}),
-        )
+        let error = "Resource not found".to_owned();
+        Self::failure(StatusCode::NOT_FOUND, error, None, None)
     }
 
     /// The route takes another method.
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &json!({"success": false, "error": "Method not allowed"}),
-        )
+        let error = "Method not allowed".to_owned();
+        Self::failure(StatusCode::METHOD_NOT_ALLOWED, error, None, None)
+    }
+
+    /// The client calls too often and must wait that long.
+    pub(super) fn too_many_requests(seconds: u64) -> Self {
+        let error = format!(
+            "Error, too many requests. Please slow down. You must wait {seconds} seconds before \
+             trying this endpoint again. [error-too-many-requests]"
+        );
+        Self::failure(StatusCode::TOO_MANY_REQUESTS, error, None, None)
+    }
+
+    /// More log-ins wait than the host takes.
+    pub(super) fn busy() -> Self {
+        let error = "Too many log-ins wait [host-busy]".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::failure(status, error, Some("host-busy"), None)
     }
 
     /// The plugin or the host failed: no word of theirs reaches the client.
@@ -72,24 +218,54 @@ impl Answer {
             Failure::Store(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
         };
-        let code = failure.code();
-        Self::new(
-            status,
-            &json!({
-                "success": false,
-                "error": format!("The request could not be decided [{code}]"),
-                "errorType": code,
-            }),
-        )
+        Self::undecided(status, failure.code())
+    }
+
+    /// The store failed: its words go to the log.
+    pub(super) fn store_failed(error: &StoreError) -> Self {
+        tracing::error!(%error, code = HOST_STORE);
+        Self::undecided(StatusCode::INTERNAL_SERVER_ERROR, HOST_STORE)
+    }
+
+    fn undecided(status: StatusCode, code: &'static str) -> Self {
+        let error = format!("The request could not be decided [{code}]");
+        Self::failure(status, error, Some(code), None)
+    }
+
+    fn failure(
+        status: StatusCode,
+        error: String,
+        error_type: Option<&'static str>,
+        details: Option<Details>,
+    ) -> Self {
+        let body = Refused {
+            success: false,
+            error,
+            error_type,
+            details,
+        };
+        Self::new(status, &body)
     }
 }
 
 /// The error id of a request that cannot be understood.
 pub(super) const INVALID_PARAMS: &str = "invalid-params";
 
+/// The code of a store's failure.
+const HOST_STORE: &str = "host-store";
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
         (self.status, [(header::CONTENT_TYPE, json)], self.body).into_response()
+    }
+}
+
+/// A handler's answer where the store may fail.
+pub(super) type Result = std::result::Result<Answer, Answer>;
+
+impl From<StoreError> for Answer {
+    fn from(error: StoreError) -> Self {
+        Self::store_failed(&error)
     }
 }

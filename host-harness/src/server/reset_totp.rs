@@ -1,34 +1,22 @@
 //! `POST /api/v1/users.resetTOTP`: authenticates, asks the plugin, records the
 //! decision, answers.
 
-use super::answer::{Answer, INVALID_PARAMS};
-use super::{App, RequestId, authenticate};
+use super::answer::{self, Answer, Done, INVALID_PARAMS, NotLoggedIn, Refused, Success};
+use super::body;
+use super::{App, RequestId};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::plugin::Failure;
-use crate::store::{Action, AuditRecord, Decision, Receipt, Refusal, StoreError};
+use crate::store::{Action, AuditRecord, Caller, Decision, Receipt, Refusal};
 use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-
-/// Largest body that is read, in bytes: three names fit a hundred times over.
-pub(super) const MAX_BODY: usize = 64 * 1024;
-
-/// Longest time in which the body arrives: a code that was right when the headers
-/// came must not be kept alive by a body that is held back.
-const MAX_BODY_TIME: Duration = Duration::from_secs(5);
-
-/// Longest `x-2fa-code`, `x-2fa-method` or `content-type`, in bytes: a password
-/// digest has 64.
-const MAX_HEADER: usize = 256;
+use tracing::Instrument;
+use utoipa::ToSchema;
 
 /// The error ids that the audit trail takes from a plugin's answer. Any other
 /// could be a plugin's way to carry out what it must not.
@@ -43,29 +31,67 @@ const REASONS: [&str; 8] = [
     "error-user-param-not-provided",
 ];
 
-/// Decides in a task of its own: a client that goes away cannot keep a decision
-/// from being recorded, and the server stops after the last one.
+/// Reset a user's TOTP
+///
+/// Removes the user's TOTP, ends all their sessions and tells them by e-mail.
+/// Needs the permission `edit-other-user-totp` and the caller's second factor.
+/// An empty body, or `{}`, means the caller's own TOTP.
+//
+// It is decided in a task of its own: a client that goes away cannot keep a
+// decision from being recorded, and the server stops after the last one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.resetTOTP",
+    tag = "Reset",
+    security(("userId" = [], "authToken" = [])),
+    params(super::openapi::SecondFactorHeaders),
+    request_body = ResetTotp,
+    responses(
+        (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
+        (status = 400, description = "Refused", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 408, description = "The body did not arrive in time", body = Refused),
+        (status = 413, description = "The body is too long", body = Refused),
+        (status = 429, description = "Too many calls", body = Refused),
+        (status = 500, description = "The host failed", body = Refused),
+        (status = 502, description = "The plugin failed", body = Refused),
+        (status = 504, description = "The call took too long", body = Refused),
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     Extension(RequestId(id)): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
     Extension(decisions): Extension<TaskTracker>,
     request: Request,
-) -> Response {
-    let decision = decisions.spawn(answer(app, id.clone(), request)).await;
-    let failure = match decision {
-        Ok(Ok(answer)) => return answer.into_response(),
-        Ok(Err(error)) => Failure::Store(error),
-        Err(_panic) => Failure::Panic,
-    };
-    tracing::error!(request_id = id, %failure, code = failure.code());
-    Answer::failed(&failure).into_response()
+) -> answer::Result {
+    let answer = answer(app, id, caller, request).in_current_span();
+    match decisions.spawn(answer).await {
+        Ok(answer) => answer,
+        Err(_panic) => {
+            let failure = Failure::Panic;
+            tracing::error!(%failure, code = failure.code());
+            Err(Answer::failed(&failure))
+        }
+    }
 }
 
-async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, StoreError> {
-    let authenticated = app.clock.now();
-    let Some(caller) = authenticate(&app, request.headers(), authenticated).await? else {
-        return Ok(Answer::not_logged_in());
-    };
+/// Whose TOTP is reset. Members whose value is blank are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the plugin reads")]
+pub(super) struct ResetTotp {
+    /// The user's id.
+    #[schema(rename = "userId", nullable = false)]
+    user_id: Option<String>,
+    /// The user's name.
+    #[schema(nullable = false)]
+    username: Option<String>,
+    /// The user's name, too.
+    #[schema(nullable = false)]
+    user: Option<String>,
+}
+
+async fn answer(app: Arc<App>, id: String, caller: Caller, request: Request) -> answer::Result {
     let request = read(request).await;
     let now = app.clock.now();
     let mut record = AuditRecord {
@@ -102,7 +128,7 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
         app.store.record(record).await?;
     }
     Ok(match outcome {
-        Err(_) if observed.committed() => Answer::success(),
+        Err(_) if observed.committed() => Answer::success(Done {}),
         Err(failure) => Answer::failed(&failure),
         Ok(response) => Answer::of_plugin(response),
     })
@@ -111,58 +137,19 @@ async fn answer(app: Arc<App>, id: String, request: Request) -> Result<Answer, S
 /// What the plugin may see of the request. A query is refused: who writes the
 /// member there and sends no body does not mean themselves.
 async fn read(request: Request) -> Result<handler::Request, Answer> {
-    let invalid = |problem: &str| Answer::invalid_params(StatusCode::BAD_REQUEST, problem);
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
-        return Err(invalid("the query is not empty: the body names the member"));
+        let problem = "the query is not empty: the body names the member";
+        return Err(body::invalid(problem));
     }
+    let names = ["content-type", "x-2fa-code", "x-2fa-method"];
     let [content_type, two_factor_code, two_factor_method] =
-        headers(request.headers()).map_err(|problem| invalid(&problem))?;
-    let body = match timeout(MAX_BODY_TIME, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let problem = format!("the body is longer than {MAX_BODY} bytes");
-            return Err(Answer::invalid_params(rejection.status(), &problem));
-        }
-        Ok(Err(_)) => return Err(invalid("the body ended early")),
-        Err(_elapsed) => {
-            let problem = "the body did not arrive in time";
-            return Err(Answer::invalid_params(StatusCode::REQUEST_TIMEOUT, problem));
-        }
-    };
+        body::headers(request.headers(), names)?;
     Ok(handler::Request {
         content_type,
         two_factor_code,
         two_factor_method,
-        body: body.into(),
+        body: body::read(request).await?.into(),
     })
-}
-
-fn headers(headers: &HeaderMap) -> Result<[Option<String>; 3], String> {
-    Ok([
-        optional(headers, "content-type")?,
-        optional(headers, "x-2fa-code")?,
-        optional(headers, "x-2fa-method")?,
-    ])
-}
-
-/// The text of a header that is there at most once.
-fn optional(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(format!("the header {name} is repeated"));
-    }
-    if value.len() > MAX_HEADER {
-        return Err(format!(
-            "the header {name} is longer than {MAX_HEADER} bytes"
-        ));
-    }
-    match std::str::from_utf8(value.as_bytes()) {
-        Ok(text) => Ok(Some(text.to_owned())),
-        Err(_) => Err(format!("the header {name} is not UTF-8")),
-    }
 }
 
 type Outcome = Result<handler::Response, Failure>;
@@ -203,20 +190,17 @@ fn reason(outcome: &Outcome) -> Option<String> {
 
 fn log(record: &AuditRecord, failure: Option<&Failure>) {
     let AuditRecord {
-        workspace,
-        request_id,
-        caller,
-        ..
+        workspace, caller, ..
     } = record;
     let target = record.target.as_deref();
     let decision = record.decision.name();
     let reason = record.reason.as_deref();
     match failure {
         None => {
-            tracing::info!(request_id, workspace, caller, target, decision, reason);
+            tracing::info!(workspace, caller, target, decision, reason);
         }
         Some(failure) => {
-            tracing::error!(request_id, workspace, caller, target, decision, reason, %failure);
+            tracing::error!(workspace, caller, target, decision, reason, %failure);
         }
     }
 }

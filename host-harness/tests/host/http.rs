@@ -206,6 +206,7 @@ impl Server {
                 now()
             }),
             workspace: ACME.to_owned(),
+            trusted_proxies: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -67,13 +67,15 @@ fn attempt(tx: &Transaction<'_>, change: &Change) -> SqlResult<Result<(), Denial
             insert_token(tx, workspace, user, token)?;
         }
         Act::BeginEnrolment(key) => {
+            if !settings.two_factor_enabled || !settings.totp_enabled {
+                return Ok(Err(Denial::NotEnabled));
+            }
             if totp(tx, workspace, user)?.is_some() {
                 return Ok(Err(Denial::AlreadyEnrolled));
             }
             let methods = methods(tx, workspace, user)?;
             let has_factor = methods.totp || methods.email || methods.password;
-            let excused =
-                !settings.two_factor_enabled || (settings.missing_factor_allowed && !has_factor);
+            let excused = settings.missing_factor_allowed && !has_factor;
             if !excused && let Err(denial) = prove(tx, change, &settings)? {
                 return Ok(Err(denial));
             }
@@ -166,7 +168,10 @@ fn prove(
         }
         Some(Code::Password(hash)) if methods.password => {
             let stored = password_hash(tx, workspace, user)?;
-            let right = stored.is_some_and(|stored| stored.expose_secret() == hash.expose_secret());
+            let right = stored.is_some_and(|stored| {
+                hash.as_ref()
+                    .is_some_and(|hash| stored.expose_secret() == hash.expose_secret())
+            });
             right.then_some(()).ok_or(Denial::WrongCode)
         }
         _ => return Ok(Err(Denial::CodeRequired)),

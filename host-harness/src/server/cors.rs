@@ -1,0 +1,80 @@
+//! Which web pages may call (the CORS protocol of the Fetch standard).
+//!
+//! By hand, since the answer depends on the workspace, and what is no preflight
+//! must still be refused as any other method.
+
+use super::rate_limit;
+use super::{App, REQUEST_ID};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+/// Methods of all routes.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+
+/// What Rocket.Chat's clients send, the second factor included.
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Origin, X-Requested-With, Content-Type, Accept, X-User-Id, X-Auth-Token, x-2fa-code, x-2fa-method",
+);
+
+/// How long a browser may remember a preflight's answer, in seconds: a page that
+/// is no longer allowed is noticed within ten minutes.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// What a page may read of an answer, besides its body.
+const RESPONSE_HEADERS: [HeaderName; 5] = [
+    REQUEST_ID,
+    rate_limit::LIMIT,
+    rate_limit::REMAINING,
+    rate_limit::RESET,
+    header::RETRY_AFTER,
+];
+
+/// Answers preflights of allowed origins, and lets their pages read the answers.
+pub(super) async fn allow(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(origin) = allowed_origin(&app, request.headers()).await else {
+        return next.run(request).await;
+    };
+    let is_preflight = request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight {
+        preflight()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    for name in RESPONSE_HEADERS {
+        headers.append(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from(name),
+        );
+    }
+    response
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
+        (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// The request's origin, if the workspace allows it; none where the store cannot
+/// tell.
+async fn allowed_origin(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    let settings = app.settings().await.ok()?;
+    settings
+        .cors_origins
+        .split_ascii_whitespace()
+        .any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes())
+        .then(|| origin.clone())
+}

@@ -1,0 +1,337 @@
+//! `POST /api/v1/login`, `GET /api/v1/me` and `POST /api/v1/logout`.
+
+use super::answer::{self, Answer, LoginRefused, NotLoggedIn, Refused, Success};
+use super::body;
+use super::second_factor::{self, SecondFactor};
+use super::{App, RequestId};
+use crate::password::{self, Busy, Lane};
+use crate::store::{Account, Act, Authority, Caller, Change, Denial, Login, NewToken};
+use crate::token;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, LazyLock};
+use utoipa::ToSchema;
+
+/// Who logs in: by one of `user`, `username` and `email`, and the password; or by
+/// `resume`. Other members are passed over.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Credentials {
+    /// A username, or an address where it holds an `@`.
+    #[schema(nullable = false)]
+    user: Option<String>,
+    /// A username.
+    #[schema(nullable = false)]
+    username: Option<String>,
+    /// An e-mail address.
+    #[schema(nullable = false)]
+    email: Option<String>,
+    /// The password or its digest.
+    #[schema(nullable = false)]
+    password: Option<Password>,
+    /// The second factor's code; it may come as header `x-2fa-code`, too.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// A token of an earlier log-in.
+    #[schema(nullable = false)]
+    resume: Option<String>,
+}
+
+/// A password.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Password {
+    /// As the holder types it.
+    Plain(String),
+    /// So that it is not sent.
+    Digest {
+        /// Its SHA-256 in lower-case hexadecimal.
+        digest: String,
+        /// `sha-256`
+        algorithm: Algorithm,
+    },
+}
+
+/// How a password was digested.
+#[derive(Deserialize, ToSchema)]
+pub(super) enum Algorithm {
+    #[serde(rename = "sha-256")]
+    Sha256,
+}
+
+impl Password {
+    fn digest(self) -> SecretString {
+        match self {
+            Self::Plain(password) => password::digest(&password.into()),
+            Self::Digest {
+                digest,
+                algorithm: Algorithm::Sha256,
+            } => digest.into(),
+        }
+    }
+}
+
+/// The caller is logged in.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoggedIn {
+    /// `success`
+    status: &'static str,
+    data: Session,
+}
+
+/// What later requests carry, and who the caller is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    /// For the header `X-User-Id`.
+    user_id: String,
+    /// For the header `X-Auth-Token`.
+    auth_token: String,
+    me: Me,
+}
+
+/// An account, as its holder sees it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Me {
+    #[serde(rename = "_id")]
+    id: String,
+    username: String,
+    emails: Vec<Email>,
+    /// The account can log in.
+    active: bool,
+    roles: Vec<String>,
+    services: Services,
+}
+
+/// An address of the account.
+#[derive(Serialize, ToSchema)]
+struct Email {
+    address: String,
+    verified: bool,
+}
+
+/// How the account proves itself.
+#[derive(Serialize, ToSchema)]
+struct Services {
+    /// There only where TOTP is enrolled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    totp: Option<Enabled>,
+    /// There only where the holder opted in to codes by e-mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    email2fa: Option<Enabled>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Enabled {
+    /// True.
+    enabled: bool,
+}
+
+impl Me {
+    fn of(account: Account) -> Self {
+        let enabled = |is: bool| is.then_some(Enabled { enabled: true });
+        Self {
+            id: account.user.id,
+            username: account.user.username,
+            emails: account
+                .emails
+                .into_iter()
+                .map(|crate::store::Email { address, verified }| Email { address, verified })
+                .collect(),
+            active: !account.deactivated,
+            roles: account.roles,
+            services: Services {
+                totp: enabled(account.backup_codes.is_some()),
+                email2fa: enabled(account.email_two_factor),
+            },
+        }
+    }
+}
+
+/// The caller is logged out.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoggedOut {
+    /// `success`
+    status: &'static str,
+    data: Message,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Message {
+    message: &'static str,
+}
+
+/// Log in
+///
+/// By name, password and, where the account has TOTP or e-mail codes, a code; or
+/// by the token of an earlier log-in.
+#[utoipa::path(
+    post,
+    path = "/api/v1/login",
+    tag = "Log-in",
+    request_body = Credentials,
+    params(super::openapi::SecondFactorHeaders),
+    responses(
+        (status = 200, description = "Logged in", body = LoggedIn),
+        (status = 400, description = "The body is not understood", body = Refused),
+        (status = 401, description = "Refused, or a code is needed", body = LoginRefused),
+        (status = 429, description = "Too many calls", body = Refused),
+        (status = 503, description = "Too many log-ins wait", body = Refused),
+    ),
+)]
+pub(super) async fn log_in(
+    State(app): State<Arc<App>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> answer::Result {
+    let headers = request.headers().clone();
+    let credentials: Credentials = body::parse(request).await?;
+    let now = app.clock.now();
+    let names = [credentials.user, credentials.username, credentials.email];
+    let mut names = names.into_iter().flatten();
+    let (name, password) = match (names.next(), credentials.password, credentials.resume) {
+        (Some(name), Some(password), None) if names.next().is_none() => (name, password),
+        (None, None, Some(token)) => return resume(&app, token).await,
+        _ => {
+            let problem = "it takes one of user, username and email, and password; or resume";
+            return Err(body::invalid(problem));
+        }
+    };
+    let Some((user, password_hash)) = check(&app, &name, password).await? else {
+        return Err(Answer::wrong_login("Incorrect password"));
+    };
+    let factor = SecondFactor::choose(&app, &user, &headers, credentials.code, false).await?;
+    let token = token::generate();
+    let change = Change {
+        workspace: app.workspace.clone(),
+        user: user.clone(),
+        authority: Authority::Password(password_hash),
+        act: Act::LogIn(NewToken {
+            hash: token::hash(&token),
+            expires: Some(now + app.settings().await?.login_lifetime()),
+            bypass_two_factor: false,
+            name: None,
+        }),
+        code: factor.code(&app, now).await?.unwrap_or(None),
+        now,
+        request_id,
+    };
+    match app.store.change(change).await? {
+        Ok(()) => logged_in(&app, user, &token).await,
+        Err(Denial::NotAuthenticated) => Err(Answer::wrong_login("Incorrect password")),
+        Err(denial) => {
+            let (denial, details) = factor.details(&app, denial, now).await?;
+            let message = second_factor::message(denial);
+            Err(Answer::login_refused_by(denial.id(), message, details))
+        }
+    }
+}
+
+/// The account that `name` names and its password's hash, if `password` is right.
+/// Takes as long where there is no such account.
+async fn check(
+    app: &App,
+    name: &str,
+    password: Password,
+) -> Result<Option<(String, SecretString)>, Answer> {
+    static NOBODYS: LazyLock<Option<SecretString>> =
+        LazyLock::new(|| password::hash(&password::digest(&token::generate())).ok());
+    let login = app.store.find_login(&app.workspace, name).await?;
+    let (user, hash) = match login {
+        Some(Login {
+            user,
+            password_hash: Some(hash),
+        }) => (Some(user), hash),
+        _ => (None, NOBODYS.clone().unwrap_or_default()),
+    };
+    match password::matches(Lane::LogIn, password.digest(), hash.clone()).await {
+        Ok(right) => Ok(user.filter(|_| right).map(|user| (user, hash))),
+        Err(Busy) => Err(Answer::busy()),
+    }
+}
+
+async fn resume(app: &App, token: String) -> answer::Result {
+    let token = SecretString::from(token);
+    let holder = app
+        .store
+        .token_holder(&app.workspace, &token::hash(&token), app.clock.now())
+        .await?;
+    match holder {
+        Some(user) => logged_in(app, user, &token).await,
+        None => Err(Answer::wrong_login(
+            "You've been logged out by the server. Please log in again.",
+        )),
+    }
+}
+
+async fn logged_in(app: &App, user: String, token: &SecretString) -> answer::Result {
+    let body = LoggedIn {
+        status: "success",
+        data: Session {
+            me: me_of(app, &user).await?,
+            user_id: user,
+            auth_token: token.expose_secret().to_owned(),
+        },
+    };
+    Ok(Answer::new(StatusCode::OK, &body))
+}
+
+async fn me_of(app: &App, user: &str) -> Result<Me, Answer> {
+    let now = app.clock.now();
+    let account = app.store.account(&app.workspace, user, now).await?;
+    account.map(Me::of).ok_or_else(Answer::not_logged_in)
+}
+
+/// Who am I
+#[utoipa::path(
+    get,
+    path = "/api/v1/me",
+    tag = "Log-in",
+    security(("userId" = [], "authToken" = [])),
+    responses(
+        (status = 200, description = "The caller's account", body = Success<Me>),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn me(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> answer::Result {
+    Ok(Answer::success(me_of(&app, &caller.id).await?))
+}
+
+/// Log out
+///
+/// Ends the token that the request carries.
+#[utoipa::path(
+    post,
+    path = "/api/v1/logout",
+    tag = "Log-in",
+    security(("userId" = [], "authToken" = [])),
+    responses(
+        (status = 200, description = "Logged out", body = LoggedOut),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn log_out(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> answer::Result {
+    app.store
+        .revoke_token(&app.workspace, &caller.token_hash)
+        .await?;
+    let body = LoggedOut {
+        status: "success",
+        data: Message {
+            message: "You've been logged out!",
+        },
+    };
+    Ok(Answer::new(StatusCode::OK, &body))
+}

@@ -1,0 +1,80 @@
+//! What every route takes and answers, as OpenAPI 3.1, and a page to browse it.
+//!
+//! It is generated from the types that serve the routes; the plugin's answers
+//! have the shapes of the host's own.
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::ServerBuilder;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// Where the document is.
+const DOCUMENT: &str = "/api/openapi.json";
+
+/// Where the page is.
+const PAGE: &str = "/api/docs";
+
+/// The page runs no script, and reads nothing, that is not the server's own.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+);
+
+/// The document, before the routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "reset-totp host",
+        description = "The part of a chat server around `users.resetTOTP`: whoever has lost the \
+                       phone with the second factor is helped by an administrator, and nobody else \
+                       is. Every answer carries `X-Request-Id`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact(),
+    ),
+    modifiers(&Logins),
+)]
+pub(super) struct Api;
+
+/// The two headers that prove a login.
+struct Logins;
+
+impl Modify for Logins {
+    fn modify(&self, document: &mut Document) {
+        document.servers = Some(vec![ServerBuilder::new().url("/").build()]);
+        let components = document.components.get_or_insert_default();
+        for (name, header) in [("userId", "X-User-Id"), ("authToken", "X-Auth-Token")] {
+            let key = ApiKey::Header(ApiKeyValue::new(header));
+            components.add_security_scheme(name, SecurityScheme::ApiKey(key));
+        }
+    }
+}
+
+/// How a request carries a second factor.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes what the handlers read by name")]
+pub(super) struct SecondFactorHeaders {
+    /// Six digits of the authenticator app or of an e-mail, eight characters of a
+    /// backup code, or the password's SHA-256 in lower-case hexadecimal.
+    #[param(rename = "x-2fa-code", nullable = false)]
+    code: Option<String>,
+    /// `totp` or `email`, where the caller has both.
+    #[param(rename = "x-2fa-method", nullable = false)]
+    method: Option<String>,
+}
+
+/// The document and the page, as routes.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Document) -> Router<S> {
+    let page = SwaggerUi::new(PAGE)
+        .config(Config::default().validator_url("none"))
+        .url(DOCUMENT, document);
+    Router::from(page).layer(map_response(async |mut response: Response| {
+        let policy = (header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        response.headers_mut().extend([policy]);
+        response
+    }))
+}

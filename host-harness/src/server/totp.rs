@@ -1,0 +1,294 @@
+//! `users.totp.*`: a member enrols TOTP, and gives it up.
+
+use super::answer::{self, Answer, Details, Done, NotLoggedIn, Refused, Success};
+use super::body;
+use super::second_factor::{self, SecondFactor};
+use super::{App, RequestId};
+use crate::store::{
+    Act, Action, AuditRecord, Authority, Caller, Change, Code, Decision, Denial, Selector,
+};
+use crate::totp::{self, TotpKey, backup_code_hash};
+use axum::Extension;
+use axum::extract::{Request, State};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A code of the authenticator app, or a backup code.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnteredCode {
+    code: String,
+}
+
+/// What an authenticator app needs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Enrolment {
+    /// The key in base32 (RFC 4648), without padding.
+    secret: String,
+    /// The same as an `otpauth` address, to be shown as a QR code.
+    url: String,
+}
+
+/// What lets the holder in without the authenticator app, each once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BackupCodes {
+    codes: Vec<String>,
+}
+
+/// How many backup codes are left.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Remaining {
+    remaining: u32,
+}
+
+/// Begin to enrol TOTP
+///
+/// Shows a new key, which counts once `users.totp.validate` proves it. Needs the
+/// caller's second factor: a code by e-mail, or the password where there is none.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.totp.enable",
+    tag = "TOTP",
+    security(("userId" = [], "authToken" = [])),
+    params(super::openapi::SecondFactorHeaders),
+    responses(
+        (status = 200, description = "The new key", body = Success<Enrolment>),
+        (status = 400, description = "Refused", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn enable(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> answer::Result {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    let headers = request.headers().clone();
+    let Nothing {} = body::parse(request).await?;
+    let now = app.clock.now();
+    let factor = SecondFactor::choose(&app, &caller.id, &headers, None, true).await?;
+    let key = TotpKey::generate();
+    let outcome = match factor.code(&app, now).await? {
+        Ok(code) => {
+            let change = Change {
+                workspace: app.workspace.clone(),
+                user: caller.id.clone(),
+                authority: Authority::Token(caller.token_hash),
+                act: Act::BeginEnrolment(key.clone()),
+                code,
+                now,
+                request_id,
+            };
+            app.store.change(change).await?
+        }
+        Err(denial) => {
+            let record = AuditRecord {
+                at: now,
+                workspace: app.workspace.clone(),
+                request_id,
+                action: Action::BeginEnrolment,
+                caller: caller.id.clone(),
+                target: Some(caller.id.clone()),
+                decision: Decision::Locked,
+                reason: Some(denial.id().to_owned()),
+            };
+            app.store.record(record).await?;
+            Err(denial)
+        }
+    };
+    match outcome {
+        Ok(()) => {
+            let user = Selector::Id(caller.id);
+            let user = app.store.find_user(&app.workspace, user).await?;
+            let username = user.map(|user| user.username).unwrap_or_default();
+            Ok(Answer::success(Enrolment {
+                secret: key.to_base32(),
+                url: key.to_url(&username),
+            }))
+        }
+        Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
+        Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled)) => Err(refused(denial)),
+        Err(denial) => {
+            let (denial, details) = factor.details(&app, denial, now).await?;
+            let message = second_factor::message(denial);
+            Err(Answer::refused(denial.id(), message, Some(details)))
+        }
+    }
+}
+
+/// Finish enrolling TOTP
+///
+/// Proves the key that was shown, makes it the caller's second factor, and ends
+/// the caller's other sessions.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.totp.validate",
+    tag = "TOTP",
+    security(("userId" = [], "authToken" = [])),
+    request_body = EnteredCode,
+    responses(
+        (status = 200, description = "Enrolled", body = Success<BackupCodes>),
+        (status = 400, description = "Refused", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn validate(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> answer::Result {
+    let codes = totp::generate_backup_codes();
+    let act = Act::ConfirmTotp {
+        backup_code_hashes: hashes(&codes),
+    };
+    change(&app, caller, request_id, act, request).await?;
+    Ok(Answer::success(shown(&codes)))
+}
+
+/// Give up TOTP
+///
+/// Removes the caller's own TOTP, proved by a code of it.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.totp.disable",
+    tag = "TOTP",
+    security(("userId" = [], "authToken" = [])),
+    request_body = EnteredCode,
+    responses(
+        (status = 200, description = "Removed", body = Success<Done>),
+        (status = 400, description = "Refused", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn disable(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> answer::Result {
+    change(&app, caller, request_id, Act::DisableTotp, request).await?;
+    Ok(Answer::success(Done {}))
+}
+
+/// Replace the backup codes
+///
+/// Proved by a code of the caller's TOTP, or one of the old backup codes.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.totp.regenerateCodes",
+    tag = "TOTP",
+    security(("userId" = [], "authToken" = [])),
+    request_body = EnteredCode,
+    responses(
+        (status = 200, description = "The new ones", body = Success<BackupCodes>),
+        (status = 400, description = "Refused", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn regenerate_codes(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> answer::Result {
+    let codes = totp::generate_backup_codes();
+    let act = Act::ReplaceBackupCodes {
+        backup_code_hashes: hashes(&codes),
+    };
+    change(&app, caller, request_id, act, request).await?;
+    Ok(Answer::success(shown(&codes)))
+}
+
+/// Count the backup codes that are left
+#[utoipa::path(
+    get,
+    path = "/api/v1/users.totp.codesRemaining",
+    tag = "TOTP",
+    security(("userId" = [], "authToken" = [])),
+    responses(
+        (status = 200, description = "The number", body = Success<Remaining>),
+        (status = 400, description = "TOTP is not enrolled", body = Refused),
+        (status = 401, description = "Not logged in", body = NotLoggedIn),
+        (status = 429, description = "Too many calls", body = Refused),
+    ),
+)]
+pub(super) async fn codes_remaining(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> answer::Result {
+    let now = app.clock.now();
+    let account = app.store.account(&app.workspace, &caller.id, now).await?;
+    let account = account.ok_or_else(Answer::not_logged_in)?;
+    match account.backup_codes {
+        Some(remaining) => Ok(Answer::success(Remaining { remaining })),
+        None => Err(refused(Denial::NotEnrolled)),
+    }
+}
+
+/// Does to the caller's account what the code in the body proves. The error
+/// answers the request.
+async fn change(
+    app: &App,
+    caller: Caller,
+    request_id: String,
+    act: Act,
+    request: Request,
+) -> Result<(), Answer> {
+    let EnteredCode { code } = body::parse(request).await?;
+    let change = Change {
+        workspace: app.workspace.clone(),
+        user: caller.id,
+        authority: Authority::Token(caller.token_hash),
+        act,
+        code: Some(Code::Totp(code.into())),
+        now: app.clock.now(),
+        request_id,
+    };
+    match app.store.change(change).await? {
+        Ok(()) => Ok(()),
+        Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
+        Err(denial) => Err(refused(denial)),
+    }
+}
+
+/// A wrong code has an error id of its own: clients that meet `totp-invalid` ask
+/// for the second factor of the request and send it again.
+fn refused(denial: Denial) -> Answer {
+    let message = second_factor::message(denial);
+    match denial {
+        Denial::WrongCode | Denial::Replayed | Denial::CodeRequired => {
+            Answer::refused("invalid-totp", "Invalid TOTP code", None)
+        }
+        Denial::Locked => {
+            let details = Details {
+                method: Some("totp"),
+                code_generated: Some(false),
+                ..Details::default()
+            };
+            Answer::refused(denial.id(), message, Some(details))
+        }
+        _ => Answer::refused(denial.id(), message, None),
+    }
+}
+
+fn hashes(codes: &[SecretString]) -> Vec<String> {
+    let hash = |code: &SecretString| backup_code_hash(code.expose_secret());
+    codes.iter().map(hash).collect()
+}
+
+fn shown(codes: &[SecretString]) -> BackupCodes {
+    let text = |code: &SecretString| code.expose_secret().to_owned();
+    BackupCodes {
+        codes: codes.iter().map(text).collect(),
+    }
+}
