@@ -8,8 +8,9 @@
 //! | [`server`] | HTTP: routes, authentication, answers |
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
+//! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
-//! | [`settings`], [`attempts`], [`mail`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -44,7 +45,9 @@ pub mod attempts;
 pub mod capabilities;
 pub mod clock;
 pub mod contract;
+pub mod delivery;
 pub mod mail;
+pub mod mail_server;
 pub mod password;
 pub mod plugin;
 pub mod sandbox;

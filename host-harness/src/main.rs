@@ -1,10 +1,14 @@
-//! The command line: `serve` and `demo`.
+//! The command line: `serve`, `demo` and what operators need.
 
 mod demo;
+mod operator {
+    pub(crate) mod outbox;
+}
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_harness::clock::Clock;
+use host_harness::delivery::deliver;
 use host_harness::plugin::Plugin;
 use host_harness::server::{App, serve};
 use host_harness::store::Store;
@@ -18,6 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// The workspace that every request is for.
@@ -64,6 +69,11 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// See to the mail that waits to be sent.
+    ///
+    /// Example: host-harness outbox list --store demo/store.sqlite
+    #[command(subcommand)]
+    Outbox(operator::outbox::Command),
 }
 
 #[derive(Args)]
@@ -94,6 +104,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve { store, common } => serve_store(&store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
+        Command::Outbox(command) => operator::outbox::run(command).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,8 +134,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     tracing::info!(url = url(&listener)?, "listening");
-    serve(listener, app(store, plugin, &common.trusted_proxy), stop).await?;
-    Ok(())
+    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
@@ -143,8 +153,30 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     } else {
         demo::guide(&url, &credentials)?;
     }
-    serve(listener, app(store, plugin, &common.trusted_proxy), stop).await?;
-    Ok(())
+    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
+}
+
+/// Serves `app` and delivers the store's mail until `stop` is ready.
+async fn run(
+    listener: TcpListener,
+    app: App,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let stopping = CancellationToken::new();
+    let delivery = tokio::spawn(deliver(
+        app.store.clone(),
+        app.clock.clone(),
+        stopping.clone().cancelled_owned(),
+    ));
+    let stopped = stopping.clone();
+    let served = serve(listener, app, async move {
+        stop.await;
+        stopped.cancel();
+    })
+    .await;
+    stopping.cancel();
+    delivery.await?;
+    Ok(served?)
 }
 
 fn app(store: Sqlite, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {

@@ -1,8 +1,8 @@
 //! A workspace's settings: each has a name that operators know, a default and a
 //! range.
 
+use crate::mail_server::MailServer;
 use lettre::message::Mailbox;
-use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -273,15 +273,16 @@ fn origins(text: &str) -> Result<(), String> {
 
 /// The reason never quotes the value: it may hold a password.
 fn mail_server(text: &str) -> Result<(), String> {
-    AsyncSmtpTransport::<Tokio1Executor>::from_url(text)
+    MailServer::parse(text)
         .map(drop)
-        .map_err(|_| "it is not a mail server's URL such as smtps://USER:PASSWORD@HOST".to_owned())
+        .map_err(|error| error.to_string())
 }
 
 fn mailbox(text: &str) -> Result<(), String> {
-    text.parse::<Mailbox>()
-        .map(drop)
-        .map_err(|_| "it is not an address such as Acme chat <chat@acme.example>".to_owned())
+    match text.parse::<Mailbox>() {
+        Ok(_) if !text.contains(char::is_control) => Ok(()),
+        _ => Err("it is not an address such as Acme chat <chat@acme.example>".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -335,6 +336,16 @@ mod tests {
                 "mail-from",
                 "chat",
                 "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-from",
+                "Acme\r\nBcc: eve@evil.example <chat@acme.example>",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-server",
+                "smtp://user:hunter2@mail.example",
+                "mail-server: it would send the password unencrypted: use smtps:// or ?tls=required",
             ),
             (
                 "mail-server",

@@ -4,7 +4,10 @@
 //! Each function is one transaction. Every account, id, token and permission
 //! belongs to one workspace and is unknown in all others.
 
+pub mod outbox;
 pub mod sqlite;
+
+pub use outbox::Outbox;
 
 use crate::clock::Timestamp;
 use crate::settings::Settings;
@@ -397,6 +400,10 @@ pub enum Action {
     DisableTotp,
     /// To replace one's own backup codes.
     ReplaceBackupCodes,
+    /// To try a mail again.
+    RetryMail,
+    /// To remove a mail.
+    RemoveMail,
 }
 
 impl Action {
@@ -409,6 +416,8 @@ impl Action {
             Self::ConfirmTotp => "confirm-totp",
             Self::DisableTotp => "disable-totp",
             Self::ReplaceBackupCodes => "replace-backup-codes",
+            Self::RetryMail => "retry-mail",
+            Self::RemoveMail => "remove-mail",
         }
     }
 }
@@ -475,7 +484,7 @@ pub struct AuditRecord {
 /// Every function fails with [`StoreError`] when the store cannot be read or
 /// written; nothing of what was asked is done then.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Outbox + Send + Sync {
     /// Creates a workspace with everything in it. False, and nothing is done,
     /// where the store has a workspace of that id.
     async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool>;

@@ -4,7 +4,8 @@
  * Input: one JSON argument,
  * `{"tls":"none"|"starttls"|"implicit","key":PEM file,"cert":PEM file,"user":…,"password":…}`. `key` and `cert` go with
  * TLS. `user` and `password` make authentication a duty; where there is TLS, it is refused in the clear. A recipient
- * whose local part starts with `defer` is answered 451, with `reject` 550.
+ * whose local part starts with `defer` is answered 451 (with `defer-once` only the first time), with `reject` 550,
+ * with `relay` 554.
  *
  * Output: the line `{"port":N}` once it listens; then, before a message is answered, the line
  * `{"from":…,"to":[…],"secure":bool,"user":string|null,"data":"the whole message as received"}`.
@@ -22,6 +23,9 @@ assert.ok(['none', 'starttls', 'implicit'].includes(tls), 'tls is none, starttls
 const print = (value, done) => process.stdout.write(`${JSON.stringify(value)}\n`, done);
 const refusal = (responseCode, message) => Object.assign(new Error(message), { responseCode });
 
+const deferred = new Set();
+const isDeferred = (address) => address.startsWith('defer') && !deferred.has(address);
+
 const server = new SMTPServer({
   ...(tls !== 'none' && { key: readFileSync(key), cert: readFileSync(cert) }),
   secure: tls === 'implicit',
@@ -36,7 +40,11 @@ const server = new SMTPServer({
   },
 
   onRcptTo({ address }, _session, done) {
-    if (address.startsWith('defer')) return done(refusal(451, 'Try again later'));
+    if (isDeferred(address)) {
+      if (address.startsWith('defer-once')) deferred.add(address);
+      return done(refusal(451, 'Try again later'));
+    }
+    if (address.startsWith('relay')) return done(refusal(554, '5.7.1 Relay access denied'));
     if (address.startsWith('reject')) return done(refusal(550, 'No such mailbox'));
     done();
   },

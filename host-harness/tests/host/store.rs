@@ -940,7 +940,7 @@ fn notice(id: u32, address: &str) -> String {
          You have been logged out everywhere. Log in again and enrol your\\n\
          authenticator app anew. If you did not ask for this, tell your\\n\
          workspace\\'s administrator at once.\\n queued=1234567890000 \
-         expires=1234827090000 holds_code=0 tries=0 next_try=1234567890000 last_problem=null"
+         expires=1234827090000 holds_code=0 tries=0 claimed=0 next_try=1234567890000 last_problem=null"
     )
 }
 

@@ -70,6 +70,9 @@ CREATE TABLE outbox (
     -- the body holds a code: of no use, and removed, once it has expired
     holds_code   INTEGER NOT NULL,
     tries        INTEGER NOT NULL DEFAULT 0,
+    -- somebody is sending it, and has until next_try
+    claimed      INTEGER NOT NULL DEFAULT 0,
+    -- the largest integer for a dead letter
     next_try     INTEGER NOT NULL,
     last_problem TEXT
 ) STRICT;

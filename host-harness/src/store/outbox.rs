@@ -1,0 +1,153 @@
+//! Mail that waits to be sent: what delivers it, and what operators see of it.
+
+use super::Result;
+use crate::clock::Timestamp;
+use async_trait::async_trait;
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// How long whoever claims a mail has to say what became of it: longer than a
+/// delivery may take ([`crate::delivery::DELIVERY_LIMIT`]) and than the store
+/// takes to note its outcome. Then another may claim it, and a process that
+/// ended in between has sent it once or not at all: the mail arrives at least
+/// once.
+pub const LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// A mail that is being sent.
+#[derive(Debug)]
+pub struct Claim {
+    /// Unique in the store.
+    pub id: i64,
+    /// Whose settings say how it is sent.
+    pub workspace: String,
+    /// The left part of the `Message-ID`, the same at every try.
+    pub message_id: String,
+    /// One address.
+    pub recipient: String,
+    /// One line of text.
+    pub subject: String,
+    /// Plain text.
+    pub body: SecretString,
+    /// The body holds a code.
+    pub holds_code: bool,
+    /// When it was written.
+    pub queued: Timestamp,
+    /// How often it was tried, this time included. It tells this claim of the
+    /// mail from every other.
+    pub tries: u32,
+}
+
+/// When a mail that was not sent is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextTry {
+    /// At this moment, or when it expires if that is earlier.
+    At(Timestamp),
+    /// Never: it is a dead letter, or is removed where it holds a code.
+    Never,
+}
+
+/// A mail whose time is over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Unique in the store.
+    pub id: i64,
+    /// Where it was queued.
+    pub workspace: String,
+    /// It held a code and is gone; others are dead letters now.
+    pub removed: bool,
+}
+
+/// What becomes of a mail in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailState {
+    /// It is tried at this moment.
+    Waiting(Timestamp),
+    /// Somebody is sending it, until this moment at the latest.
+    BeingSent(Timestamp),
+    /// It is kept and not tried.
+    DeadLetter,
+}
+
+impl MailState {
+    /// The name that operators read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting(_) => "waiting",
+            Self::BeingSent(_) => "being sent",
+            Self::DeadLetter => "dead letter",
+        }
+    }
+}
+
+/// A mail in the outbox, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Unique in the store.
+    pub id: i64,
+    /// When it was written.
+    pub queued: Timestamp,
+    /// When it is, or was, given up.
+    pub expires: Timestamp,
+    /// What becomes of it.
+    pub state: MailState,
+    /// How often it was tried.
+    pub tries: u32,
+    /// One address.
+    pub recipient: String,
+    /// One line of text.
+    pub subject: String,
+    /// Plain text; none where it holds a code.
+    pub body: Option<String>,
+    /// Why the last try that ended was in vain.
+    pub last_problem: Option<String>,
+}
+
+/// How an operator's request to try a mail again ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It is due at once; a dead letter has the workspace's whole time again.
+    Due,
+    /// Somebody is sending it: nothing was changed.
+    BeingSent,
+    /// The workspace has no such mail.
+    Unknown,
+}
+
+/// The mail that waits to be sent.
+///
+/// # Errors
+///
+/// As [`super::Store`].
+#[async_trait]
+pub trait Outbox {
+    /// When the next mail of any workspace is due to be claimed, or expires.
+    async fn next_mail_due(&self) -> Result<Option<Timestamp>>;
+
+    /// Claims the mail that has been due longest, for [`LEASE`], and counts the
+    /// try; not one of the workspaces `but`, and none that has expired.
+    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>>;
+
+    /// Removes a mail that was sent.
+    async fn mail_sent(&self, claim: &Claim) -> Result<()>;
+
+    /// Notes why a mail was not sent and when it is tried again. Nothing is done
+    /// where somebody else has claimed it meanwhile.
+    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()>;
+
+    /// Makes dead letters of mails that are due and have expired; removes those
+    /// that hold a code.
+    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>>;
+
+    /// The workspace's mails, oldest first.
+    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Vec<Mail>>;
+
+    /// The workspace's mail with this id.
+    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Option<Mail>>;
+
+    /// Makes a mail due at once, for an operator, and writes the audit record.
+    async fn retry_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Retry>;
+
+    /// Removes a mail, for an operator, and writes the audit record; one that is
+    /// being sent may still arrive. False where the workspace has no such mail.
+    async fn remove_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<bool>;
+}
