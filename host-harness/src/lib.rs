@@ -8,7 +8,7 @@
 //! | [`server`] | HTTP: routes, authentication, answers |
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
-//! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
+//! | [`store`] | the chat server's data, [`store::directory`] for operators; [`store::sqlite`] keeps it in a file |
 //! | [`settings`], [`attempts`], [`mail`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!

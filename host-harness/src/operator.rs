@@ -70,7 +70,13 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Where, and how to answer")]
 pub(crate) struct File {
     /// The SQLite file that holds the workspaces. Required.
-    #[arg(long, global = true, env = "HOST_HARNESS_STORE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_HARNESS_STORE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     store: Option<PathBuf>,
     /// Print one line of JSON.
     #[arg(long, global = true)]
@@ -92,6 +98,7 @@ pub(crate) struct Place {
 struct Desk {
     store: Sqlite,
     workspace: String,
+    /// When the command began.
     now: Timestamp,
 }
 
@@ -150,11 +157,11 @@ impl Desk {
         })
     }
 
-    /// For one change.
+    /// One change, now: it may have taken time to enter a password.
     fn operation(&self) -> Operation {
         Operation {
             workspace: self.workspace.clone(),
-            now: self.now,
+            now: Clock::system().now(),
             request_id: HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>()),
         }
     }

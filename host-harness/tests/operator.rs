@@ -878,7 +878,7 @@ fn a_secret_setting_is_kept_and_never_shown() {
     assert!(store.rows("SELECT name FROM setting").is_empty());
 }
 
-/// security.md 3: an operator can unlock, "and that is recorded".
+/// OWASP ASVS 5.0 V16.3.3: an operator who unlocks an account is in the trail, too.
 #[test]
 fn every_change_is_recorded() {
     let store = Store::new();

@@ -9,8 +9,7 @@ use host_harness::server::{self, App};
 use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Store,
-    TotpFactor,
+    Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, backup_code_hash, step_of};

@@ -8,6 +8,10 @@ use host_harness::store::Directory;
 use host_harness::store::directory::{Role, RoleChange, UserChange};
 use serde_json::{Value, json};
 
+/// Members of a role that are named to people: a role such as `user` has
+/// everybody.
+const NAMED_MEMBERS: usize = 8;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the roles, what they grant and who has them.
@@ -68,13 +72,7 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
 
 async fn list(desk: &Desk) -> anyhow::Result<Report> {
     let roles = desk.store.roles(&desk.workspace).await??;
-    let row = |role: &Role| {
-        [
-            role.name.clone(),
-            listed(&role.permissions),
-            listed(&role.members),
-        ]
-    };
+    let row = |role: &Role| [role.name.clone(), listed(&role.permissions), members(role)];
     Ok(Report {
         text: headed(
             ["ROLE", "PERMISSIONS", "MEMBERS"],
@@ -105,6 +103,38 @@ async fn change_membership(desk: &Desk, user: &str, change: UserChange) -> anyho
     }))
 }
 
+fn members(role: &Role) -> String {
+    let named: Vec<_> = role.members.iter().take(NAMED_MEMBERS).collect();
+    let others = role.members.len() - named.len();
+    let named = listed(&named);
+    if others == 0 {
+        return named;
+    }
+    format!("{named} and {others} more")
+}
+
 fn described(role: &Role) -> Value {
     json!({"name": role.name, "permissions": role.permissions, "members": role.members})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_of_a_large_role_are_counted() {
+        for (count, expected) in [
+            (0, "-"),
+            (2, "0, 1"),
+            (8, "0, 1, 2, 3, 4, 5, 6, 7"),
+            (10, "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
+        ] {
+            let role = Role {
+                name: "user".to_owned(),
+                permissions: Vec::new(),
+                members: (0..count).map(|number| number.to_string()).collect(),
+            };
+            assert_eq!(members(&role), expected);
+        }
+    }
 }

@@ -30,6 +30,7 @@ pub(crate) enum Command {
         user: String,
     },
     /// Revoke a user's token, or all.
+    #[command(override_usage = "host-harness token revoke [OPTIONS] <USER> <NAME|--all>")]
     Revoke {
         /// A username or an id.
         user: String,

@@ -178,8 +178,9 @@ impl Operation {
     }
 }
 
-/// What an operator does to an account. What is so already is done again, and
-/// recorded.
+/// What an operator does to an account. To activate the active, to unlock the
+/// unlocked, to give a role that is held or to take one that is not is no
+/// problem: it changes nothing and is recorded.
 #[derive(Debug)]
 pub enum UserChange {
     /// Sets the password whose hash this is, and ends the sessions: who knew
