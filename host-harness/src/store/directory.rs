@@ -294,6 +294,9 @@ pub enum Problem {
     /// The account has TOTP already.
     #[error("{0} has TOTP already: an administrator resets it first, by users.resetTOTP")]
     AlreadyEnrolled(String),
+    /// The workspace does not use TOTP.
+    #[error("the workspace does not use TOTP: set two-factor-enabled and totp-enabled to true")]
+    NotEnabled,
     /// The account has no TOTP.
     #[error("{0} has no TOTP; `host-harness user enrol-totp {0}` enrols it")]
     NotEnrolled(String),

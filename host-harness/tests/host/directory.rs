@@ -229,6 +229,24 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
     );
 }
 
+/// The settings are those of the account's workspace.
+#[tokio::test]
+async fn no_totp_is_enrolled_where_the_workspace_does_not_use_it() {
+    for name in ["two-factor-enabled", "totp-enabled"] {
+        for (workspace, refused) in [(ACME, true), (GLOBEX, false)] {
+            let data = Data::new().await;
+            data.edit(&format!(
+                "INSERT INTO setting VALUES ('{workspace}', '{name}', 'false')"
+            ));
+            let enrol = UserChange::EnrolTotp(factor());
+            let outcome = data.store.change_user(operation(ACME), "bob", enrol).await;
+            let outcome = outcome.unwrap();
+            assert_eq!(matches!(outcome, Err(Problem::NotEnabled)), refused);
+            assert_eq!(outcome.is_err(), refused, "{name} of {workspace}");
+        }
+    }
+}
+
 /// No audit, no change (OWASP ASVS 5.0 V16.3.3).
 #[tokio::test]
 async fn a_change_that_cannot_be_recorded_does_not_happen() {

@@ -358,6 +358,10 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
             return Ok(end_sessions(tx, workspace, id)?);
         }
         UserChange::EnrolTotp(factor) => {
+            let settings = look_up::settings(tx, workspace)?.unwrap_or_default();
+            if !settings.two_factor_enabled || !settings.totp_enabled {
+                return Err(Problem::NotEnabled.into());
+            }
             if user.federated {
                 return Err(Problem::Federated(user.username.clone()).into());
             }
