@@ -1,16 +1,15 @@
 //! A workspace to try the plugin on: an administrator, a moderator and two
 //! members, all with TOTP enrolled.
 
-use crate::WORKSPACE;
+use crate::{WORKSPACE, show};
 use anyhow::Context;
-use data_encoding::HEXLOWER;
 use host_harness::clock::Clock;
 use host_harness::password;
 use host_harness::settings::Settings;
+use host_harness::store::directory::{default_roles, new_user_id};
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Store,
-    TotpFactor,
+    Directory, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Store, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, step_of};
@@ -28,9 +27,6 @@ const USERS: [(&str, &str); 4] = [
     ("alice", "user"),
     ("bob", "user"),
 ];
-
-/// Bytes of chance in a user's id: another demonstration has other users.
-const USER_ID_BYTES: usize = 8;
 
 /// Everything that a person needs to play the demonstration's users, by
 /// username. Written to a file that only the owner can read, so that the same
@@ -154,13 +150,6 @@ fn current_step() -> u64 {
     step_of(Clock::system().now())
 }
 
-/// Writes to standard output at once.
-pub(crate) fn show(text: &str) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}")?;
-    Ok(output.flush()?)
-}
-
 impl Credentials {
     fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read(path) {
@@ -180,7 +169,7 @@ impl Credentials {
 
     fn generate() -> Self {
         let login = |username: &str| Login {
-            user_id: HEXLOWER.encode(&rand::random::<[u8; USER_ID_BYTES]>()),
+            user_id: new_user_id(),
             username: username.to_owned(),
             password: secret(),
             auth_token: secret(),
@@ -196,20 +185,18 @@ impl Credentials {
 
     /// The workspace in which these credentials are valid.
     fn workspace(&self) -> anyhow::Result<NewWorkspace> {
-        let role = |name: &str, permissions: &[&str]| NewRole {
-            name: name.to_owned(),
-            permissions: permissions.iter().map(ToString::to_string).collect(),
-        };
+        let mut roles = default_roles();
+        roles.push(NewRole {
+            name: "moderator".to_owned(),
+            permissions: vec!["view-full-other-user-info".to_owned()],
+        });
         let users = USERS
             .iter()
             .map(|(name, role)| self.login(name)?.account(role));
         Ok(NewWorkspace {
             id: WORKSPACE.to_owned(),
             settings: Settings::default(),
-            roles: vec![
-                role("admin", &[EDIT_OTHER_USER_TOTP]),
-                role("moderator", &["view-full-other-user-info"]),
-            ],
+            roles,
             users: users.collect::<anyhow::Result<_>>()?,
         })
     }

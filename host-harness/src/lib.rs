@@ -9,7 +9,7 @@
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
-//! | [`store`] | the chat server's data; [`store::sqlite`] keeps it in a file |
+//! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!

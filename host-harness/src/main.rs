@@ -1,9 +1,7 @@
-//! The command line: `serve`, `demo` and what operators need.
+//! The command line: `serve`, `demo` and the operator's commands.
 
 mod demo;
-mod operator {
-    pub(crate) mod outbox;
-}
+mod operator;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,6 +14,7 @@ use host_harness::store::sqlite::Sqlite;
 use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,16 +24,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// The workspace that every request is for.
+/// The workspace that every request is for, and every command unless it names
+/// another.
 const WORKSPACE: &str = "default";
 
 /// A small plugin-capable chat server that loads the reset-totp plugin and
 /// serves POST /api/v1/users.resetTOTP.
 ///
+/// From nothing to a workspace with an administrator:
+///
+///   export HOST_HARNESS_STORE=chat.sqlite
+///   host-harness workspace create
+///   host-harness user add ada --role admin --password
+///   host-harness user enrol-totp ada
+///   host-harness serve
+///
 /// Logs go to standard error; RUST_LOG chooses how much (default: info).
 /// SIGTERM or SIGINT stops it after the requests in flight.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, verbatim_doc_comment)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,10 +52,13 @@ struct Cli {
 enum Command {
     /// Serve the workspace in an existing store.
     ///
-    /// Example: host-harness serve --store demo/store.sqlite
+    /// `host-harness workspace create` makes one, and `host-harness demo` one to
+    /// play with.
+    ///
+    /// Example: host-harness serve --store chat.sqlite
     Serve {
         /// The SQLite file that holds the workspace.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, env = "HOST_HARNESS_STORE", value_name = "FILE")]
         store: PathBuf,
         #[command(flatten)]
         common: Common,
@@ -69,11 +80,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// See to the mail that waits to be sent.
-    ///
-    /// Example: host-harness outbox list --store demo/store.sqlite
-    #[command(subcommand)]
-    Outbox(operator::outbox::Command),
+    #[command(flatten)]
+    Operator(operator::Command),
 }
 
 #[derive(Args)]
@@ -104,7 +112,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve { store, common } => serve_store(&store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
-        Command::Outbox(command) => operator::outbox::run(command).await,
+        Command::Operator(command) => operator::run(command).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,16 +126,11 @@ async fn main() -> ExitCode {
 async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     start_log(common.log);
     let plugin = load(&common.plugin)?;
-    let store = Sqlite::open(path).await.with_context(|| {
-        format!(
-            "cannot open the store {}; `host-harness demo --data DIR` makes one, DIR/store.sqlite",
-            path.display()
-        )
-    })?;
+    let store = open(path).await?;
     let known = store.settings(WORKSPACE).await?;
     known.with_context(|| {
         format!(
-            "the store {} has no workspace; `host-harness demo --data DIR` makes one with",
+            "the store {} has no workspace {WORKSPACE}; `host-harness workspace create` makes it",
             path.display()
         )
     })?;
@@ -149,7 +152,7 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     let listener = listen(common.listen).await?;
     let url = url(&listener)?;
     if json {
-        demo::show(&json!({"url": url, "users": credentials}).to_string())?;
+        show(&json!({"url": url, "users": credentials}).to_string())?;
     } else {
         demo::guide(&url, &credentials)?;
     }
@@ -177,6 +180,22 @@ async fn run(
     stopping.cancel();
     delivery.await?;
     Ok(served?)
+}
+
+async fn open(path: &Path) -> anyhow::Result<Sqlite> {
+    Sqlite::open(path).await.with_context(|| {
+        format!(
+            "cannot open the store {}; `host-harness workspace create` makes one",
+            path.display()
+        )
+    })
+}
+
+/// Writes to standard output at once.
+fn show(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}")?;
+    Ok(output.flush()?)
 }
 
 fn app(store: Sqlite, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {

@@ -4,9 +4,11 @@
 //! Each function is one transaction. Every account, id, token and permission
 //! belongs to one workspace and is unknown in all others.
 
+pub mod directory;
 pub mod outbox;
 pub mod sqlite;
 
+pub use directory::{Directory, NewRole, NewToken, NewUser, NewWorkspace};
 pub use outbox::Outbox;
 
 use crate::clock::Timestamp;
@@ -23,54 +25,6 @@ pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
 /// What a store's function gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// A workspace to create, with everything in it.
-#[derive(Debug)]
-pub struct NewWorkspace {
-    /// Unique in the store.
-    pub id: String,
-    /// Its settings.
-    pub settings: Settings,
-    /// Its roles.
-    pub roles: Vec<NewRole>,
-    /// Its accounts.
-    pub users: Vec<NewUser>,
-}
-
-/// A role and the permissions that it grants.
-#[derive(Debug)]
-pub struct NewRole {
-    /// Unique in the workspace.
-    pub name: String,
-    /// For example `edit-other-user-totp`.
-    pub permissions: Vec<String>,
-}
-
-/// An account to create.
-#[derive(Debug, Default)]
-pub struct NewUser {
-    /// Unique in the workspace.
-    pub id: String,
-    /// Unique in the workspace without regard to case.
-    pub username: String,
-    /// bcrypt of the password's lower-case hexadecimal SHA-256; none for an
-    /// account that cannot log in with one.
-    pub password_hash: Option<SecretString>,
-    /// Belongs to another server of a federation.
-    pub federated: bool,
-    /// Can neither log in nor use its tokens.
-    pub deactivated: bool,
-    /// Names of roles that the workspace has.
-    pub roles: Vec<String>,
-    /// E-mail addresses: no two accounts of a workspace have the same.
-    pub emails: Vec<Email>,
-    /// The holder has opted in to codes by e-mail.
-    pub email_two_factor: bool,
-    /// Login tokens.
-    pub tokens: Vec<NewToken>,
-    /// The TOTP factor, confirmed.
-    pub totp: Option<TotpFactor>,
-}
-
 /// An e-mail address of an account.
 #[derive(Clone, Debug)]
 pub struct Email {
@@ -78,20 +32,6 @@ pub struct Email {
     pub address: String,
     /// The account's holder has shown that mail arrives there.
     pub verified: bool,
-}
-
-/// A login token to create: a session's or a personal access token.
-#[derive(Debug)]
-pub struct NewToken {
-    /// As [`crate::token::hash`] writes it.
-    pub hash: String,
-    /// When the token ends; none for a personal access token.
-    pub expires: Option<Timestamp>,
-    /// The name of a personal access token, unique in the account; none for a
-    /// session.
-    pub name: Option<String>,
-    /// Issued to bypass the second factor.
-    pub bypass_two_factor: bool,
 }
 
 /// An account's TOTP secret and backup codes.
@@ -224,6 +164,9 @@ pub enum Target {
 
 /// The permission to remove another member's TOTP factor.
 pub const EDIT_OTHER_USER_TOTP: &str = "edit-other-user-totp";
+
+/// The permission to call as often as one likes.
+pub const BYPASS_RATE_LIMIT: &str = "api-bypass-rate-limit";
 
 /// A reset to commit.
 #[derive(Debug)]
@@ -398,8 +341,34 @@ pub enum Action {
     ConfirmTotp,
     /// To remove one's own TOTP factor by its code.
     DisableTotp,
-    /// To replace one's own backup codes.
+    /// To replace an account's backup codes.
     ReplaceBackupCodes,
+    /// To add an account.
+    AddUser,
+    /// To set an account's password.
+    SetPassword,
+    /// To enrol TOTP for an account.
+    EnrolTotp,
+    /// To forget an account's failures.
+    Unlock,
+    /// To let an account log in again.
+    Activate,
+    /// To keep an account from logging in.
+    Deactivate,
+    /// To make an account a member of a role.
+    GiveRole,
+    /// To end that.
+    TakeRole,
+    /// To create a personal access token.
+    CreateToken,
+    /// To revoke an account's tokens.
+    RevokeTokens,
+    /// To add a permission to a role.
+    AllowPermission,
+    /// To remove one.
+    DenyPermission,
+    /// To change a setting.
+    ChangeSetting,
     /// To try a mail again.
     RetryMail,
     /// To remove a mail.
@@ -416,6 +385,19 @@ impl Action {
             Self::ConfirmTotp => "confirm-totp",
             Self::DisableTotp => "disable-totp",
             Self::ReplaceBackupCodes => "replace-backup-codes",
+            Self::AddUser => "add-user",
+            Self::SetPassword => "set-password",
+            Self::EnrolTotp => "enrol-totp",
+            Self::Unlock => "unlock",
+            Self::Activate => "activate",
+            Self::Deactivate => "deactivate",
+            Self::GiveRole => "give-role",
+            Self::TakeRole => "take-role",
+            Self::CreateToken => "create-token",
+            Self::RevokeTokens => "revoke-tokens",
+            Self::AllowPermission => "allow-permission",
+            Self::DenyPermission => "deny-permission",
+            Self::ChangeSetting => "change-setting",
             Self::RetryMail => "retry-mail",
             Self::RemoveMail => "remove-mail",
         }
@@ -467,13 +449,14 @@ pub struct AuditRecord {
     pub request_id: String,
     /// What was decided about.
     pub action: Action,
-    /// The caller's id.
+    /// The caller's id, or [`directory::OPERATOR`].
     pub caller: String,
     /// The target's id, where the decision got that far.
     pub target: Option<String>,
     /// What was decided.
     pub decision: Decision,
-    /// Why: the answer's error id or the failure's code.
+    /// Why: the answer's error id or the failure's code. For what an operator
+    /// did: the role, permission, token or setting that it is about.
     pub reason: Option<String>,
 }
 
@@ -484,11 +467,7 @@ pub struct AuditRecord {
 /// Every function fails with [`StoreError`] when the store cannot be read or
 /// written; nothing of what was asked is done then.
 #[async_trait]
-pub trait Store: Outbox + Send + Sync {
-    /// Creates a workspace with everything in it. False, and nothing is done,
-    /// where the store has a workspace of that id.
-    async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool>;
-
+pub trait Store: Directory + Outbox + Send + Sync {
     /// The settings of a workspace; none where there is no such workspace.
     async fn settings(&self, workspace: &str) -> Result<Option<Settings>>;
 

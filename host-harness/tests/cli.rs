@@ -98,7 +98,11 @@ fn an_unreadable_store_is_said() {
             .arg(path);
         refuses(
             command,
-            &[path.to_str().unwrap(), problem, "host-harness demo --data"],
+            &[
+                path.to_str().unwrap(),
+                problem,
+                "host-harness workspace create",
+            ],
         );
     }
     assert!(!missing.exists());

@@ -9,7 +9,7 @@ use host_harness::server::{self, App};
 use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Store, TotpFactor,
+    Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, backup_code_hash, step_of};
@@ -553,6 +553,10 @@ fn workspace(id: &str, settings: Settings) -> NewWorkspace {
             NewRole {
                 name: "moderator".to_owned(),
                 permissions: vec!["edit-other-user-password".to_owned()],
+            },
+            NewRole {
+                name: "user".to_owned(),
+                permissions: Vec::new(),
             },
         ],
         users,

@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::{App, client_address};
 use crate::clock::Timestamp;
-use crate::store::Caller;
+use crate::store::{BYPASS_RATE_LIMIT, Caller};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName};
@@ -13,9 +13,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// The permission that lifts the limit.
-const BYPASS_RATE_LIMIT: &str = "api-bypass-rate-limit";
 
 /// Windows that are remembered at once, about 100 bytes each. Whoever commands
 /// more addresses than that gains nothing by making the server forget them.

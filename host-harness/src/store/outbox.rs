@@ -1,6 +1,7 @@
 //! Mail that waits to be sent: what delivers it, and what operators see of it.
 
 use super::Result;
+use super::directory::Operation;
 use crate::clock::Timestamp;
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -145,9 +146,9 @@ pub trait Outbox {
     async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Option<Mail>>;
 
     /// Makes a mail due at once, for an operator, and writes the audit record.
-    async fn retry_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Retry>;
+    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Retry>;
 
     /// Removes a mail, for an operator, and writes the audit record; one that is
     /// being sent may still arrive. False where the workspace has no such mail.
-    async fn remove_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<bool>;
+    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<bool>;
 }

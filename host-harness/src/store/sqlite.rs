@@ -6,14 +6,15 @@
 
 mod change;
 mod create;
+mod directory;
 mod look_up;
 mod outbox;
 mod reset;
 mod second_factor;
 
 use super::{
-    Account, Attempt, AuditRecord, Caller, Change, Denial, EmailCode, Login, Methods, NewWorkspace,
-    Receipt, Refusal, Reset, Result, Selector, Store, StoreError, TotpFactor, User,
+    Account, Attempt, AuditRecord, Caller, Change, Denial, EmailCode, Login, Methods, Receipt,
+    Refusal, Reset, Result, Selector, Store, StoreError, TotpFactor, User,
 };
 use crate::clock::Timestamp;
 use crate::settings::Settings;
@@ -122,6 +123,11 @@ impl Sqlite {
 
 fn fault(error: tokio_rusqlite::Error) -> StoreError {
     match error {
+        tokio_rusqlite::Error::Error(error)
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) =>
+        {
+            StoreError("another program kept it busy for too long; try again".into())
+        }
         tokio_rusqlite::Error::Error(error) => StoreError(error.into()),
         other => StoreError(other.into()),
     }
@@ -205,17 +211,6 @@ fn migrate(tx: &Transaction<'_>) -> SqlResult<Option<&'static str>> {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool> {
-        self.write(move |tx| {
-            if look_up::settings(tx, &workspace.id)?.is_some() {
-                return Ok(false);
-            }
-            create::create_workspace(tx, &workspace)?;
-            Ok(true)
-        })
-        .await
-    }
-
     async fn settings(&self, workspace: &str) -> Result<Option<Settings>> {
         let workspace = workspace.to_owned();
         self.read(move |db| look_up::settings(db, &workspace)).await

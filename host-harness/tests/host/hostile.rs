@@ -439,7 +439,10 @@ async fn a_reset_that_could_not_begin_is_not_committed_later() {
     let before = data.dump();
     let (answer, observed) = run(&plugin, data.call("alice", None)).await;
     let failure = answer.unwrap_err().to_string();
-    assert_eq!(failure, "the store failed: database is locked");
+    assert_eq!(
+        failure,
+        "the store failed: another program kept it busy for too long; try again"
+    );
     assert_eq!(observed.reset, None);
     lock.execute_batch("ROLLBACK").unwrap();
     // A later write waits for all before it.

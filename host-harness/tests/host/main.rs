@@ -7,6 +7,7 @@
 
 mod component;
 mod contract;
+mod directory;
 mod guest;
 mod hostile;
 mod http;

@@ -2,6 +2,7 @@
 
 use crate::store::totp;
 use crate::support::{Data, step};
+use host_harness::store::directory::{Directory, Role};
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{Receipt, Store};
 use std::os::unix::fs::PermissionsExt;
@@ -87,6 +88,8 @@ async fn an_older_file_is_brought_up_to_date() {
          INSERT INTO workspace VALUES ('acme', 1, 0, 2, 0, 1, 0);
          INSERT INTO workspace VALUES ('globex', 0, 1, 1, 1, 0, 1);
          INSERT INTO user VALUES ('acme', 'alice', 'Alice', 'alice', NULL, 0, 0);
+         INSERT INTO role_permission VALUES ('acme', 'admin', 'edit-other-user-totp');
+         INSERT INTO user_role VALUES ('acme', 'alice', 'user');
          INSERT INTO login_token VALUES ('acme', 'alice', 'hash', NULL, 1);
          INSERT INTO totp VALUES ('acme', 'alice', x'00', 7);
          INSERT INTO outbox VALUES (5, 'acme', 'alice@example.com', 'Hello', 'You', 1000);
@@ -106,6 +109,19 @@ async fn an_older_file_is_brought_up_to_date() {
     let now = host_harness::clock::Timestamp::from_millis(0);
     let caller = store.authenticate("acme", "alice", "hash", now).await;
     assert!(caller.unwrap().unwrap().bypass_token);
+    let roles = store.roles("acme").await.unwrap().unwrap();
+    let role = |name: &str, permissions: &[&str], members: &[&str]| Role {
+        name: name.to_owned(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+        members: members.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(
+        roles,
+        [
+            role("admin", &["edit-other-user-totp"], &[]),
+            role("user", &[], &["Alice"]),
+        ]
+    );
     let db = Connection::open(&path).unwrap();
     let mail: (String, i64, i64, i64) = db
         .query_row(

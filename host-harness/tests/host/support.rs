@@ -7,8 +7,8 @@ use host_harness::contract::exports::chat::reset_totp::handler::Request;
 use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
-    Caller, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, Store,
-    TotpFactor,
+    Caller, Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace,
+    Store, TotpFactor,
 };
 use host_harness::token;
 use host_harness::totp::{TotpKey, backup_code_hash, step_of};
@@ -236,6 +236,7 @@ fn acme(settings: Settings) -> NewWorkspace {
         roles: vec![
             role("admin", EDIT_OTHER_USER_TOTP),
             role("moderator", "view-full-other-user-info"),
+            role("user", "view-history"),
         ],
         users: vec![
             user(ACME, "admin", "admin"),
@@ -277,6 +278,7 @@ fn globex() -> NewWorkspace {
         roles: vec![
             role("admin", EDIT_OTHER_USER_TOTP),
             role("moderator", EDIT_OTHER_USER_TOTP),
+            role("user", "view-history"),
         ],
         users: vec![
             user(GLOBEX, "admin", "admin"),

@@ -16,11 +16,9 @@ pub(super) fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -
         }
     }
     for role in &workspace.roles {
+        insert_role(tx, &workspace.id, &role.name)?;
         for permission in &role.permissions {
-            tx.execute(
-                "INSERT INTO role_permission (workspace, role, permission) VALUES (?1, ?2, ?3)",
-                params![workspace.id, role.name, permission],
-            )?;
+            insert_permission(tx, &workspace.id, &role.name, permission)?;
         }
     }
     workspace
@@ -29,7 +27,28 @@ pub(super) fn create_workspace(tx: &Transaction<'_>, workspace: &NewWorkspace) -
         .try_for_each(|user| create_user(tx, &workspace.id, user))
 }
 
-fn write_setting(
+/// A role that is there already stays as it is.
+pub(super) fn insert_role(tx: &Transaction<'_>, workspace: &str, name: &str) -> SqlResult<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO role (workspace, name) VALUES (?1, ?2)")?
+        .execute([workspace, name])?;
+    Ok(())
+}
+
+/// A permission that the role grants already stays.
+pub(super) fn insert_permission(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    role: &str,
+    permission: &str,
+) -> SqlResult<()> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO role_permission (workspace, role, permission) VALUES (?1, ?2, ?3)",
+    )?
+    .execute([workspace, role, permission])?;
+    Ok(())
+}
+
+pub(super) fn write_setting(
     tx: &Transaction<'_>,
     workspace: &str,
     name: &str,
@@ -42,7 +61,7 @@ fn write_setting(
     Ok(())
 }
 
-fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResult<()> {
+pub(super) fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser) -> SqlResult<()> {
     tx.execute(
         "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
                            deactivated, email_two_factor)

@@ -4,8 +4,9 @@ use super::look_up::settings;
 use super::{SqlResult, Sqlite, record};
 use crate::clock::Timestamp;
 use crate::mail::Letter;
+use crate::store::directory::Operation;
 use crate::store::outbox::{Claim, Expired, LEASE, Mail, MailState, NextTry, Outbox, Retry};
-use crate::store::{Action, AuditRecord, Decision, Result};
+use crate::store::{Action, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio_rusqlite::rusqlite::{
@@ -42,9 +43,6 @@ pub(super) fn queue(
 
 /// What `next_try` says of a dead letter: it is never due.
 const NEVER: i64 = i64::MAX;
-
-/// The caller of what operators do, in the audit trail.
-const OPERATOR: &str = "operator";
 
 #[async_trait]
 impl Outbox for Sqlite {
@@ -88,20 +86,17 @@ impl Outbox for Sqlite {
             .await
     }
 
-    async fn retry_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Retry> {
-        let workspace = workspace.to_owned();
-        self.write(move |tx| retry_mail(tx, &workspace, id, now))
-            .await
+    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Retry> {
+        self.write(move |tx| retry_mail(tx, &operation, id)).await
     }
 
-    async fn remove_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<bool> {
-        let workspace = workspace.to_owned();
+    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<bool> {
         self.write(move |tx| {
             let removed = tx
                 .prepare_cached("DELETE FROM outbox WHERE workspace = ?1 AND id = ?2")?
-                .execute(params![workspace, id])?;
+                .execute(params![operation.workspace, id])?;
             if removed > 0 {
-                record_operator(tx, Action::RemoveMail, &workspace, id, now)?;
+                record_operation(tx, &operation, Action::RemoveMail, id)?;
             }
             Ok(removed > 0)
         })
@@ -248,7 +243,8 @@ fn state(claimed: bool, next_try: i64, expires: Timestamp, now: Timestamp) -> Ma
     }
 }
 
-fn retry_mail(tx: &Transaction<'_>, workspace: &str, id: i64, now: Timestamp) -> SqlResult<Retry> {
+fn retry_mail(tx: &Transaction<'_>, operation: &Operation, id: i64) -> SqlResult<Retry> {
+    let (workspace, now) = (operation.workspace.as_str(), operation.now);
     let Some(mail) = mails(tx, workspace, Some(id), now)?.pop() else {
         return Ok(Retry::Unknown);
     };
@@ -265,28 +261,18 @@ fn retry_mail(tx: &Transaction<'_>, workspace: &str, id: i64, now: Timestamp) ->
          WHERE workspace = ?1 AND id = ?2",
     )?
     .execute(params![workspace, id, now.millis(), expires.millis()])?;
-    record_operator(tx, Action::RetryMail, workspace, id, now)?;
+    record_operation(tx, operation, Action::RetryMail, id)?;
     Ok(Retry::Due)
 }
 
-fn record_operator(
+fn record_operation(
     tx: &Transaction<'_>,
+    operation: &Operation,
     action: Action,
-    workspace: &str,
     id: i64,
-    now: Timestamp,
 ) -> SqlResult<()> {
     record(
         tx,
-        &AuditRecord {
-            at: now,
-            workspace: workspace.to_owned(),
-            request_id: String::new(),
-            action,
-            caller: OPERATOR.to_owned(),
-            target: None,
-            decision: Decision::Done,
-            reason: Some(format!("mail {id}")),
-        },
+        &operation.record(action, None, Some(format!("mail {id}"))),
     )
 }

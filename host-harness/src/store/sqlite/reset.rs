@@ -73,10 +73,10 @@ fn permit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<(), Refusal>>
     })
 }
 
-fn revoke_tokens(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<()> {
+/// Ends every token of `user`; says how many.
+pub(super) fn revoke_tokens(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<usize> {
     tx.prepare_cached("DELETE FROM login_token WHERE workspace = ?1 AND user = ?2")?
-        .execute([workspace, user])?;
-    Ok(())
+        .execute([workspace, user])
 }
 
 fn queue_notices(tx: &Transaction<'_>, reset: &Reset, target: &str) -> SqlResult<()> {

@@ -22,6 +22,38 @@ ALTER TABLE workspace DROP COLUMN password_fallback;
 ALTER TABLE workspace DROP COLUMN missing_factor_allowed;
 ALTER TABLE workspace DROP COLUMN bypass_token_allowed;
 
+-- A role may grant nothing, or have no members.
+CREATE TABLE role (
+    workspace TEXT NOT NULL REFERENCES workspace,
+    name      TEXT NOT NULL,
+    PRIMARY KEY (workspace, name)
+) STRICT, WITHOUT ROWID;
+INSERT INTO role
+SELECT workspace, role FROM role_permission UNION SELECT workspace, role FROM user_role;
+
+ALTER TABLE role_permission RENAME TO role_permission_1;
+CREATE TABLE role_permission (
+    workspace  TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    permission TEXT NOT NULL,
+    PRIMARY KEY (workspace, role, permission),
+    FOREIGN KEY (workspace, role) REFERENCES role
+) STRICT, WITHOUT ROWID;
+INSERT INTO role_permission SELECT workspace, role, permission FROM role_permission_1;
+DROP TABLE role_permission_1;
+
+ALTER TABLE user_role RENAME TO user_role_1;
+CREATE TABLE user_role (
+    workspace TEXT NOT NULL,
+    user      TEXT NOT NULL,
+    role      TEXT NOT NULL,
+    PRIMARY KEY (workspace, user, role),
+    FOREIGN KEY (workspace, user) REFERENCES user,
+    FOREIGN KEY (workspace, role) REFERENCES role
+) STRICT, WITHOUT ROWID;
+INSERT INTO user_role SELECT workspace, user, role FROM user_role_1;
+DROP TABLE user_role_1;
+
 -- The holder has opted in to codes by e-mail.
 ALTER TABLE user ADD COLUMN email_two_factor INTEGER NOT NULL DEFAULT 0;
 

@@ -1,0 +1,200 @@
+//! The operator's commands on a store, which a server may be serving meanwhile.
+
+mod enrolment;
+mod input;
+mod outbox;
+mod role;
+mod setting;
+mod table;
+mod token;
+mod user;
+mod workspace;
+
+use crate::WORKSPACE;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
+use host_harness::clock::{Clock, Timestamp};
+use host_harness::store::directory::Operation;
+use host_harness::store::sqlite::Sqlite;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Bytes of chance in the id under which the audit trail has a command.
+const REQUEST_ID_BYTES: usize = 16;
+
+/// Characters in a name.
+const NAME_LIMIT: usize = 64;
+
+/// What an operator can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create, list and show workspaces.
+    Workspace {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: workspace::Command,
+    },
+    /// Add, show and change accounts.
+    User {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: user::Command,
+    },
+    /// Show and change roles, and who has them.
+    Role {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: role::Command,
+    },
+    /// Create, list and revoke login tokens.
+    Token {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: token::Command,
+    },
+    /// Show and change a workspace's settings.
+    Setting {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: setting::Command,
+    },
+    /// See to the mail that waits to be sent.
+    Outbox {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: outbox::Command,
+    },
+}
+
+/// Which store, and how to answer.
+#[derive(Args)]
+#[command(next_help_heading = "Where, and how to answer")]
+pub(crate) struct File {
+    /// The SQLite file that holds the workspaces. Required.
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_HARNESS_STORE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    store: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Which workspace, and how to answer.
+#[derive(Args)]
+#[command(next_help_heading = "Where, and how to answer")]
+pub(crate) struct Place {
+    #[command(flatten)]
+    file: File,
+    /// The workspace.
+    #[arg(long, global = true, value_name = "ID", default_value = WORKSPACE)]
+    workspace: String,
+}
+
+/// A workspace of an open store.
+struct Desk {
+    store: Sqlite,
+    workspace: String,
+    /// When the command began.
+    now: Timestamp,
+}
+
+/// What a command answers, to people and to scripts.
+struct Report {
+    text: String,
+    json: Value,
+}
+
+/// Does what `command` says, and prints the answer.
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    let (report, json) = match command {
+        Command::Workspace { file, command } => (workspace::run(&file, command).await?, file.json),
+        Command::User { place, command } => (
+            user::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+        Command::Role { place, command } => (
+            role::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+        Command::Token { place, command } => (
+            token::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+        Command::Setting { place, command } => (
+            setting::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+        Command::Outbox { place, command } => (
+            outbox::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+    };
+    let text = if json {
+        report.json.to_string()
+    } else {
+        report.text
+    };
+    crate::show(&text)
+}
+
+impl File {
+    fn path(&self) -> anyhow::Result<&Path> {
+        let path = self.store.as_deref();
+        path.context("which store? Name it by --store FILE or by HOST_HARNESS_STORE")
+    }
+
+    async fn open(&self) -> anyhow::Result<Sqlite> {
+        crate::open(self.path()?).await
+    }
+}
+
+impl Desk {
+    async fn at(place: &Place) -> anyhow::Result<Self> {
+        Ok(Self {
+            store: place.file.open().await?,
+            workspace: place.workspace.clone(),
+            now: Clock::system().now(),
+        })
+    }
+
+    /// One change, now: it may have taken time to enter a password.
+    fn operation(&self) -> Operation {
+        Operation {
+            workspace: self.workspace.clone(),
+            now: Clock::system().now(),
+            request_id: HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>()),
+        }
+    }
+}
+
+/// The name of something new: it needs no quotes in a shell, and has no place
+/// for what a terminal would obey.
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.chars().count() <= NAME_LIMIT && !text.is_empty() && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a name is 1 to {NAME_LIMIT} letters, digits, `-`, `_` and `.`"
+    ))
+}
+
+/// For example `1 session`, `2 sessions`.
+fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}

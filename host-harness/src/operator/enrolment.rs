@@ -1,0 +1,119 @@
+//! TOTP keys and backup codes: shown once, to the operator who made them.
+
+use super::user::{changed_report, ended};
+use super::{Desk, Report};
+use host_harness::store::TotpFactor;
+use host_harness::store::directory::UserChange;
+use host_harness::totp::{TotpKey, backup_code_hash, generate_backup_codes};
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+
+/// Backup codes in a line.
+const CODES_PER_LINE: usize = 4;
+
+pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
+    let key = TotpKey::generate();
+    let codes = generate_backup_codes();
+    let factor = TotpFactor {
+        key: key.clone(),
+        last_step: None,
+        backup_code_hashes: hashes(&codes),
+    };
+    let changed = desk.change(user, UserChange::EnrolTotp(factor)).await?;
+    let url = key.to_url(&changed.account.user.username);
+    let picture = qr_code(&url)?;
+    let report = changed_report(&changed, |username| {
+        format!(
+            "{username} has TOTP now; {}. Scan this with an authenticator app:\n\n\
+             {picture}\n\n\
+             secret  {}\n\
+             URL     {}\n\n\
+             Backup codes, each for one use:\n\n\
+             {}\n\n\
+             None of this is shown again.",
+            ended(changed.ended_tokens, "session"),
+            key.to_base32(),
+            url,
+            columns(&codes)
+        )
+    });
+    Ok(with(
+        report,
+        &[
+            ("secret", key.to_base32().into()),
+            ("url", url.as_str().into()),
+            ("backupCodes", exposed(&codes)),
+        ],
+    ))
+}
+
+pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Result<Report> {
+    let codes = generate_backup_codes();
+    let change = UserChange::ReplaceBackupCodes {
+        backup_code_hashes: hashes(&codes),
+    };
+    let changed = desk.change(user, change).await?;
+    let report = changed_report(&changed, |username| {
+        format!(
+            "New backup codes of {username}, each for one use; the old ones are void:\n\n\
+             {}\n\n\
+             They are not shown again.",
+            columns(&codes)
+        )
+    });
+    Ok(with(report, &[("backupCodes", exposed(&codes))]))
+}
+
+fn with(mut report: Report, secrets: &[(&str, Value)]) -> Report {
+    if let Some(members) = report.json.as_object_mut() {
+        for (name, value) in secrets {
+            members.insert((*name).to_owned(), value.clone());
+        }
+    }
+    report
+}
+
+fn hashes(codes: &[SecretString]) -> Vec<String> {
+    let hash = |code: &SecretString| backup_code_hash(code.expose_secret());
+    codes.iter().map(hash).collect()
+}
+
+fn exposed(codes: &[SecretString]) -> Value {
+    json!(
+        codes
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect::<Vec<_>>()
+    )
+}
+
+fn columns(codes: &[SecretString]) -> String {
+    let line = |codes: &[SecretString]| {
+        let codes: Vec<_> = codes.iter().map(ExposeSecret::expose_secret).collect();
+        codes.join("  ")
+    };
+    let lines: Vec<_> = codes.chunks(CODES_PER_LINE).map(line).collect();
+    lines.join("\n")
+}
+
+/// The URL as a QR code in half blocks, light on dark; a terminal is told so,
+/// whatever its own colours are.
+fn qr_code(url: &str) -> anyhow::Result<String> {
+    let code = QrCode::with_error_correction_level(url, EcLevel::L)?;
+    let picture = code
+        .render::<Dense1x2>()
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark)
+        .build();
+    if !std::io::stdout().is_terminal() {
+        return Ok(picture);
+    }
+    let lines: Vec<_> = picture
+        .lines()
+        .map(|line| format!("\x1b[97;40m{line}\x1b[0m"))
+        .collect();
+    Ok(lines.join("\n"))
+}

@@ -1,0 +1,108 @@
+//! `workspace`: create, list and show workspaces.
+
+use super::table::{aligned, headed, listed};
+use super::{File, Report, name};
+use crate::WORKSPACE;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use host_harness::clock::Clock;
+use host_harness::settings::Settings;
+use host_harness::store::directory::{Problem, Workspace, default_roles};
+use host_harness::store::sqlite::Sqlite;
+use host_harness::store::{Directory, NewWorkspace};
+use serde_json::{Value, json};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create a workspace, and the store where there is none.
+    ///
+    /// It has no users yet, default settings, and the roles admin, app, bot and
+    /// user.
+    ///
+    /// Example: host-harness workspace create --store chat.sqlite
+    Create {
+        /// Its id; `serve` serves `default`.
+        #[arg(value_parser = name, default_value = WORKSPACE)]
+        id: String,
+    },
+    /// List the workspaces of the store.
+    List,
+    /// Show a workspace: how many users, which roles, which settings changed.
+    Show {
+        /// The workspace.
+        #[arg(long, value_name = "ID", default_value = WORKSPACE)]
+        workspace: String,
+    },
+}
+
+pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report> {
+    match command {
+        Command::Create { id } => create(file, id).await,
+        Command::List => list(file).await,
+        Command::Show { workspace } => show(file, workspace).await,
+    }
+}
+
+async fn create(file: &File, id: String) -> anyhow::Result<Report> {
+    let path = file.path()?;
+    let store = Sqlite::open_or_create(path)
+        .await
+        .with_context(|| format!("cannot make or open the store {}", path.display()))?;
+    let workspace = NewWorkspace {
+        id: id.clone(),
+        settings: Settings::default(),
+        roles: default_roles(),
+        users: Vec::new(),
+    };
+    if !store.create_workspace(workspace).await? {
+        bail!("the store has a workspace {id} already; choose another id");
+    }
+    Ok(Report {
+        text: format!("The workspace {id} is created; `host-harness user add` adds its users."),
+        json: json!({"id": id}),
+    })
+}
+
+async fn list(file: &File) -> anyhow::Result<Report> {
+    let now = Clock::system().now();
+    let workspaces = file.open().await?.workspaces(now).await?;
+    let row = |workspace: &Workspace| [workspace.id.clone(), workspace.users.to_string()];
+    Ok(Report {
+        text: headed(["ID", "USERS"], workspaces.iter().map(row).collect()),
+        json: workspaces.iter().map(described).collect(),
+    })
+}
+
+async fn show(file: &File, id: String) -> anyhow::Result<Report> {
+    let now = Clock::system().now();
+    let workspaces = file.open().await?.workspaces(now).await?;
+    let workspace = workspaces
+        .into_iter()
+        .find(|workspace| workspace.id == id)
+        .ok_or(Problem::UnknownWorkspace(id))?;
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    Ok(Report {
+        text: aligned(&[
+            row("id", workspace.id.clone()),
+            row("users", workspace.users.to_string()),
+            row("deactivated", workspace.deactivated.to_string()),
+            row("with TOTP", workspace.enrolled.to_string()),
+            row("locked", workspace.locked.to_string()),
+            row("roles", listed(&workspace.roles)),
+            row("changed settings", listed(&workspace.changed_settings)),
+        ]),
+        json: described(&workspace),
+    })
+}
+
+fn described(workspace: &Workspace) -> Value {
+    json!({
+        "id": workspace.id,
+        "users": workspace.users,
+        "deactivated": workspace.deactivated,
+        "withTotp": workspace.enrolled,
+        "locked": workspace.locked,
+        "roles": workspace.roles,
+        "changedSettings": workspace.changed_settings,
+    })
+}
