@@ -259,7 +259,10 @@ async fn another_workspaces_mail_is_unknown() {
         let error = refuses(&data, &[command, &notice, "--workspace", GLOBEX]);
         assert!(error.contains("workspace globex has no mail"), "{error}");
         let error = refuses(&data, &[command, &notice, "--workspace", "none"]);
-        assert_eq!(error, "host-harness: there is no workspace none\n");
+        assert_eq!(
+            error,
+            "host-harness: there is no workspace none; `host-harness workspace list` shows all\n"
+        );
     }
     assert_eq!(data.mails().await.len(), 3);
     assert_eq!(data.audit(), audit, "nothing was done");
