@@ -268,7 +268,7 @@ async fn to_prove_a_new_key_clears_no_failures() {
     assert_eq!(server.failures(), before);
 }
 
-/// security 3: one count for every path that takes a code.
+/// One count for every path that takes a code.
 #[tokio::test]
 async fn wrong_codes_lock_every_path() {
     for path in [DISABLE, REGENERATE_CODES] {
@@ -302,7 +302,7 @@ async fn wrong_codes_lock_every_path() {
     }
 }
 
-/// security 1: one replay rule for every path that takes a code.
+/// One replay rule for every path that takes a code.
 #[tokio::test]
 async fn a_spent_code_is_spent_on_every_path() {
     let server = Server::start().await;
@@ -320,7 +320,7 @@ async fn a_spent_code_is_spent_on_every_path() {
     }
 }
 
-/// security 8: the spent step belongs to the secret, not to the account.
+/// The spent step belongs to the secret, not to the account.
 #[tokio::test]
 async fn after_a_reset_the_new_key_works_in_the_same_step_and_the_old_one_does_not() {
     let server = Server::start().await;

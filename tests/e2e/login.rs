@@ -179,7 +179,7 @@ async fn totp_is_asked_for_checked_and_spent() {
     );
 }
 
-/// security 1: one replay rule for every path that takes a code.
+/// One replay rule for every path that takes a code.
 #[tokio::test]
 async fn a_code_that_logged_in_resets_nobody_and_the_reverse() {
     let server = Server::start().await;
@@ -214,7 +214,7 @@ async fn the_code_may_come_as_a_header_and_be_a_backup_code() {
     );
 }
 
-/// security 3: Keycloak CVE-2024-4629, Vikunja CVE-2026-35597. One count for every
+/// Keycloak CVE-2024-4629, Vikunja CVE-2026-35597. One count for every
 /// path that takes a code.
 #[tokio::test]
 async fn wrong_codes_lock_the_log_in_and_the_reset_alike() {
@@ -408,7 +408,7 @@ async fn a_log_in_lasts_as_long_as_the_workspace_says() {
     assert_eq!(resumed.status, 401);
 }
 
-/// security 13.
+/// OWASP ASVS 5.0 V8.4.1: tenants.
 #[tokio::test]
 async fn another_workspaces_token_is_not_resumed() {
     let server = Server::start().await;
