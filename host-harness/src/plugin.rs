@@ -3,6 +3,7 @@
 use crate::capabilities::{Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler::{Caller, Request, Response};
 use crate::contract::{ResetTotpPlugin, ResetTotpPluginPre};
+use crate::password::Busy;
 use crate::sandbox::{Limits, Sandbox, spawn_ticker};
 use crate::store::StoreError;
 use serde::de::IgnoredAny;
@@ -76,6 +77,9 @@ pub enum Failure {
     /// The plugin's answer is not one that the contract allows.
     #[error("the plugin gave an answer that the contract does not allow: {0}")]
     BadAnswer(&'static str),
+    /// The host has too much to do.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// The host could not do what the plugin asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,12 +98,17 @@ impl Failure {
             Self::Stack => "plugin-stack",
             Self::Trap(_) => "plugin-trap",
             Self::BadAnswer(_) => "plugin-bad-answer",
+            Self::Busy(_) => "host-busy",
             Self::Store(_) => "host-store",
             Self::Panic => "host-panic",
         }
     }
 
     fn from_error(error: wasmtime::Error, sandbox: &Sandbox) -> Self {
+        let error = match error.downcast::<Busy>() {
+            Ok(busy) => return Self::Busy(busy),
+            Err(error) => error,
+        };
         match error.downcast::<StoreError>() {
             Ok(error) => Self::Store(error),
             Err(_) if sandbox.memory_refused() => Self::Memory,

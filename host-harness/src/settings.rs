@@ -53,6 +53,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// TOTP is used: accounts may enrol it.
+    pub fn uses_totp(&self) -> bool {
+        self.two_factor_enabled && self.totp_enabled
+    }
+
     /// How long a code that was sent by e-mail is valid.
     pub fn email_code_lifetime(&self) -> Duration {
         Duration::from_secs(self.email_code_seconds.into())
@@ -125,7 +130,7 @@ pub const SETTINGS: [Setting; 16] = [
     },
     Setting {
         name: "email-code-failures",
-        meaning: "wrong tries that a code by e-mail survives, 1 to 20",
+        meaning: "wrong tries that end a code by e-mail, 1 to 20",
         field: |s| Field::Number(&mut s.email_code_failures, 1..=20),
     },
     Setting {
@@ -135,7 +140,7 @@ pub const SETTINGS: [Setting; 16] = [
     },
     Setting {
         name: "missing-factor-allowed",
-        meaning: "a caller without any second factor may reset TOTP",
+        meaning: "a caller without any second factor may reset TOTP, and begin to enrol it",
         field: |s| Field::Switch(&mut s.missing_factor_allowed),
     },
     Setting {

@@ -4,10 +4,14 @@
 //! Each function is one transaction. Every account, id, token and permission
 //! belongs to one workspace and is unknown in all others.
 
+pub mod audit;
+pub mod change;
 pub mod directory;
 pub mod outbox;
 pub mod sqlite;
 
+pub use audit::{Action, AuditRecord, Decision};
+pub use change::{Act, Authority, Change, Code, Denial};
 pub use directory::{Directory, NewRole, NewToken, NewUser, NewWorkspace};
 pub use outbox::Outbox;
 
@@ -41,7 +45,7 @@ pub struct TotpFactor {
     pub key: TotpKey,
     /// The time step of the last code that was accepted.
     pub last_step: Option<u64>,
-    /// The unused backup codes, as [`crate::totp::backup_code_hash`] writes them.
+    /// The unused backup codes, as [`crate::totp::code_hash`] writes them.
     pub backup_code_hashes: Vec<String>,
 }
 
@@ -130,6 +134,45 @@ pub struct Methods {
     pub email: bool,
     /// It has a password and no other factor, and the workspace accepts that.
     pub password: bool,
+}
+
+impl Methods {
+    /// There is one.
+    pub fn any(self) -> bool {
+        self.preferred().next().is_some()
+    }
+
+    /// Most preferred first.
+    pub fn preferred(self) -> impl Iterator<Item = Method> {
+        let there = [
+            self.totp.then_some(Method::Totp),
+            self.email.then_some(Method::Email),
+            self.password.then_some(Method::Password),
+        ];
+        there.into_iter().flatten()
+    }
+}
+
+/// A kind of second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// TOTP, or one of its backup codes.
+    Totp,
+    /// A code by e-mail.
+    Email,
+    /// The password.
+    Password,
+}
+
+impl Method {
+    /// The name by which clients know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Email => "email",
+            Self::Password => "password",
+        }
+    }
 }
 
 /// How the caller's second factor was proved.
@@ -226,238 +269,6 @@ pub enum EmailCode {
     Locked,
     /// The account does not have the factor, or may not use it.
     Unavailable,
-}
-
-/// Something that an account does to itself.
-#[derive(Debug)]
-pub struct Change {
-    /// The account's workspace.
-    pub workspace: String,
-    /// The account's id.
-    pub user: String,
-    /// What proves that its holder asks.
-    pub authority: Authority,
-    /// What is done.
-    pub act: Act,
-    /// The code that was entered, and for which factor.
-    pub code: Option<Code>,
-    /// When the request was accepted.
-    pub now: Timestamp,
-    /// The request's id, for the audit record.
-    pub request_id: String,
-}
-
-/// What proves that an account's holder asks: it must hold at the commit, too.
-#[derive(Debug)]
-pub enum Authority {
-    /// The hash of the password, which was compared.
-    Password(SecretString),
-    /// The hash of a valid token.
-    Token(String),
-}
-
-/// What an account does to itself.
-#[derive(Debug)]
-pub enum Act {
-    /// Adds a session. Needs a code where the account has TOTP or e-mail codes.
-    LogIn(NewToken),
-    /// Makes this the pending key. Needs a second factor, the password where
-    /// there is no other, unless the settings excuse the account.
-    BeginEnrolment(TotpKey),
-    /// Makes the pending key the account's factor, with these backup codes, and
-    /// ends the account's other sessions. Needs a code of that key.
-    ConfirmTotp {
-        /// As [`crate::totp::backup_code_hash`] writes them.
-        backup_code_hashes: Vec<String>,
-    },
-    /// Removes the TOTP factor. Needs its code.
-    DisableTotp,
-    /// Replaces the backup codes. Needs a code of the TOTP factor.
-    ReplaceBackupCodes {
-        /// As [`crate::totp::backup_code_hash`] writes them.
-        backup_code_hashes: Vec<String>,
-    },
-}
-
-/// A code, as it was entered.
-#[derive(Debug)]
-pub enum Code {
-    /// A TOTP code or a backup code.
-    Totp(SecretString),
-    /// The code that the account was sent.
-    Email(SecretString),
-    /// The password whose hash this is: an attempt was begun and it was compared;
-    /// none where it is wrong.
-    Password(Option<SecretString>),
-}
-
-/// Why a [`Change`] was refused. Nothing was changed, but for the count of
-/// failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// The [`Authority`] does not hold (any more).
-    NotAuthenticated,
-    /// A second factor is needed and no code was given.
-    CodeRequired,
-    /// The code is wrong.
-    WrongCode,
-    /// The code is right but was used before.
-    Replayed,
-    /// Too many failures in a row: even a right code is refused for now.
-    Locked,
-    /// The account has no TOTP factor, or no pending key, to do this to.
-    NotEnrolled,
-    /// The account has a TOTP factor already.
-    AlreadyEnrolled,
-    /// The workspace does not use TOTP.
-    NotEnabled,
-}
-
-impl Denial {
-    /// The error id by which clients and the audit trail know it.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::NotAuthenticated => "not-authorized",
-            Self::CodeRequired => "totp-required",
-            Self::WrongCode | Self::Replayed => "totp-invalid",
-            Self::Locked => "totp-max-attempts",
-            Self::NotEnrolled => "error-2fa-not-enabled",
-            Self::NotEnabled => "error-two-factor-not-enabled",
-            Self::AlreadyEnrolled => "error-2fa-already-enabled",
-        }
-    }
-}
-
-/// What a decision was about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// To remove an account's TOTP factor.
-    ResetTotp,
-    /// To log in.
-    LogIn,
-    /// To be shown a key for TOTP.
-    BeginEnrolment,
-    /// To enrol TOTP with the key that was shown.
-    ConfirmTotp,
-    /// To remove one's own TOTP factor by its code.
-    DisableTotp,
-    /// To replace an account's backup codes.
-    ReplaceBackupCodes,
-    /// To add an account.
-    AddUser,
-    /// To set an account's password.
-    SetPassword,
-    /// To enrol TOTP for an account.
-    EnrolTotp,
-    /// To forget an account's failures.
-    Unlock,
-    /// To let an account log in again.
-    Activate,
-    /// To keep an account from logging in.
-    Deactivate,
-    /// To make an account a member of a role.
-    GiveRole,
-    /// To end that.
-    TakeRole,
-    /// To create a personal access token.
-    CreateToken,
-    /// To revoke an account's tokens.
-    RevokeTokens,
-    /// To add a permission to a role.
-    AllowPermission,
-    /// To remove one.
-    DenyPermission,
-    /// To change a setting.
-    ChangeSetting,
-    /// To try a mail again.
-    RetryMail,
-    /// To remove a mail.
-    RemoveMail,
-}
-
-impl Action {
-    /// The name in the audit trail.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ResetTotp => "reset-totp",
-            Self::LogIn => "log-in",
-            Self::BeginEnrolment => "begin-enrolment",
-            Self::ConfirmTotp => "confirm-totp",
-            Self::DisableTotp => "disable-totp",
-            Self::ReplaceBackupCodes => "replace-backup-codes",
-            Self::AddUser => "add-user",
-            Self::SetPassword => "set-password",
-            Self::EnrolTotp => "enrol-totp",
-            Self::Unlock => "unlock",
-            Self::Activate => "activate",
-            Self::Deactivate => "deactivate",
-            Self::GiveRole => "give-role",
-            Self::TakeRole => "take-role",
-            Self::CreateToken => "create-token",
-            Self::RevokeTokens => "revoke-tokens",
-            Self::AllowPermission => "allow-permission",
-            Self::DenyPermission => "deny-permission",
-            Self::ChangeSetting => "change-setting",
-            Self::RetryMail => "retry-mail",
-            Self::RemoveMail => "remove-mail",
-        }
-    }
-}
-
-/// How a request was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// A factor was removed.
-    Reset,
-    /// The reset was granted and there was nothing to remove.
-    NothingEnrolled,
-    /// What was asked is done.
-    Done,
-    /// The request was refused.
-    Refused,
-    /// It was refused because its proof was used before.
-    Replayed,
-    /// It was refused because the caller is locked.
-    Locked,
-    /// The plugin or the host failed.
-    Failed,
-}
-
-impl Decision {
-    /// The name in the audit trail.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reset => "reset",
-            Self::NothingEnrolled => "nothing-enrolled",
-            Self::Done => "done",
-            Self::Refused => "refused",
-            Self::Replayed => "replayed",
-            Self::Locked => "locked",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One decision, as the audit trail keeps it.
-#[derive(Clone, Debug)]
-pub struct AuditRecord {
-    /// When the request was accepted.
-    pub at: Timestamp,
-    /// Where.
-    pub workspace: String,
-    /// The request's id, as the client and the log know it.
-    pub request_id: String,
-    /// What was decided about.
-    pub action: Action,
-    /// The caller's id, or [`directory::OPERATOR`].
-    pub caller: String,
-    /// The target's id, where the decision got that far.
-    pub target: Option<String>,
-    /// What was decided.
-    pub decision: Decision,
-    /// Why: the answer's error id or the failure's code. For what an operator
-    /// did: the role, permission, token or setting that it is about.
-    pub reason: Option<String>,
 }
 
 /// A chat server's data.

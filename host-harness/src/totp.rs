@@ -90,7 +90,7 @@ pub fn step_of(now: Timestamp) -> u64 {
 }
 
 /// Backup codes that an account gets.
-pub const BACKUP_CODES: usize = 12;
+const BACKUP_CODES: usize = 12;
 
 /// Characters in a backup code.
 const BACKUP_CODE_LENGTH: usize = 8;
@@ -98,16 +98,33 @@ const BACKUP_CODE_LENGTH: usize = 8;
 /// What backup codes are made of: digits and letters that no font confuses.
 const BACKUP_CODE_ALPHABET: &[u8; 55] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
-/// New random backup codes, [`BACKUP_CODES`] of them.
-pub fn generate_backup_codes() -> Vec<SecretString> {
-    let mut chance = rand::rng();
-    let mut code = || -> String {
-        (0..BACKUP_CODE_LENGTH)
-            .filter_map(|_| BACKUP_CODE_ALPHABET.choose(&mut chance))
-            .map(|&character| char::from(character))
-            .collect()
-    };
-    (0..BACKUP_CODES).map(|_| code().into()).collect()
+/// An account's new backup codes: what lets its holder in without the
+/// authenticator app, each once.
+#[derive(Debug)]
+pub struct BackupCodes(Vec<SecretString>);
+
+impl BackupCodes {
+    /// Twelve random ones.
+    pub fn generate() -> Self {
+        let mut random = rand::rng();
+        let mut code = || -> String {
+            (0..BACKUP_CODE_LENGTH)
+                .filter_map(|_| BACKUP_CODE_ALPHABET.choose(&mut random))
+                .map(|&character| char::from(character))
+                .collect()
+        };
+        Self((0..BACKUP_CODES).map(|_| code().into()).collect())
+    }
+
+    /// As the holder enters them.
+    pub fn expose(&self) -> Vec<&str> {
+        self.0.iter().map(ExposeSecret::expose_secret).collect()
+    }
+
+    /// As [`code_hash`] writes them.
+    pub fn hashes(&self) -> Vec<String> {
+        self.expose().into_iter().map(code_hash).collect()
+    }
 }
 
 /// A new random code to be sent by e-mail: six digits.
@@ -115,13 +132,9 @@ pub fn email_code() -> SecretString {
     format!("{:06}", rand::rng().random_range(0..1_000_000)).into()
 }
 
-/// The form in which a code that was sent by e-mail is stored.
-pub fn email_code_hash(code: &str) -> String {
-    backup_code_hash(code)
-}
-
-/// The form in which a backup code is stored: lower-case hexadecimal SHA-256.
-pub fn backup_code_hash(code: &str) -> String {
+/// The form in which a backup code, or a code by e-mail, is stored: lower-case
+/// hexadecimal SHA-256.
+pub fn code_hash(code: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(code))
 }
 
@@ -157,10 +170,10 @@ mod tests {
 
     #[test]
     fn generated_codes_have_their_length_and_alphabet() {
-        let codes = generate_backup_codes();
-        assert_eq!(codes.len(), 12);
-        for code in &codes {
-            let code = code.expose_secret().as_bytes();
+        let codes = BackupCodes::generate();
+        assert_eq!(codes.expose().len(), 12);
+        for code in codes.expose() {
+            let code = code.as_bytes();
             assert_eq!(code.len(), 8);
             assert!(code.iter().all(|c| BACKUP_CODE_ALPHABET.contains(c)));
         }

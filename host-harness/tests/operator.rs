@@ -770,7 +770,7 @@ fn an_enrolment_is_shown_once_with_its_key_and_codes() {
 }
 
 fn hashes<'a>(codes: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut hashes: Vec<_> = codes.map(host_harness::totp::backup_code_hash).collect();
+    let mut hashes: Vec<_> = codes.map(host_harness::totp::code_hash).collect();
     hashes.sort();
     hashes
 }

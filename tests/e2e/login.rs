@@ -273,6 +273,9 @@ async fn of_parallel_log_ins_with_one_code_one_succeeds() {
 async fn where_there_is_no_second_factor_or_none_is_used_the_password_is_enough() {
     let server = Server::start().await;
     assert_eq!(server.log_in(plain(DAVE)).send().await.status, 200);
+    let needless = server.log_in(with_code(DAVE, "000000")).send().await;
+    assert_eq!(needless.status, 200);
+    assert_eq!(server.failures(), 0);
     let settings = Settings {
         two_factor_enabled: false,
         ..Settings::default()

@@ -12,7 +12,7 @@ use host_harness::store::{
     Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, TotpFactor,
 };
 use host_harness::token;
-use host_harness::totp::{TotpKey, backup_code_hash, step_of};
+use host_harness::totp::{TotpKey, code_hash, step_of};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use secrecy::SecretString;
@@ -584,7 +584,7 @@ fn user(name: &str, role: &str) -> NewUser {
         totp: Some(TotpFactor {
             key: totp_key(name),
             last_step: None,
-            backup_code_hashes: BACKUP_CODES.map(backup_code_hash).to_vec(),
+            backup_code_hashes: BACKUP_CODES.map(code_hash).to_vec(),
         }),
         ..NewUser::default()
     }

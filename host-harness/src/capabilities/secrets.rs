@@ -11,16 +11,18 @@ use crate::contract::chat::reset_totp::secrets::{
 };
 use crate::password::{self, Lane};
 use crate::store::{self, StoreError};
-use crate::totp::{backup_code_hash, email_code, email_code_hash};
+use crate::totp::{code_hash, email_code};
 use secrecy::ExposeSecret;
 
 impl Host for Call {
     async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
         let methods = self.store.methods(&self.workspace, &self.caller.id).await?;
-        let totp = methods.totp.then_some(Method::Totp);
-        let email = methods.email.then_some(Method::Email);
-        let password = methods.password.then_some(Method::Password);
-        Ok([totp, email, password].into_iter().flatten().collect())
+        let method = |method| match method {
+            store::Method::Totp => Method::Totp,
+            store::Method::Email => Method::Email,
+            store::Method::Password => Method::Password,
+        };
+        Ok(methods.preferred().map(method).collect())
     }
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
@@ -28,22 +30,17 @@ impl Host for Call {
             .store
             .begin_totp_attempt(&self.workspace, &self.caller.id, self.now)
             .await?;
-        Ok(match attempt {
-            store::Attempt::Begun(factor) => {
-                let spent_code = self.carries_spent_code(&factor).await?;
-                self.observed.attempt = Some(Attempt::Begun { spent_code });
-                Ok(TotpFactor {
-                    key: factor.key.expose().to_vec(),
-                    last_step: factor.last_step,
-                    backup_code_hashes: factor.backup_code_hashes,
-                })
-            }
-            store::Attempt::Locked => {
-                self.observed.attempt = Some(Attempt::Locked);
-                Err(AttemptRefusal::Locked)
-            }
-            store::Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
-        })
+        let factor = match self.begun(attempt) {
+            Ok(factor) => factor,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let spent_code = self.carries_spent_code(&factor).await?;
+        self.observed.attempt = Some(Attempt::Begun { spent_code });
+        Ok(Ok(TotpFactor {
+            key: factor.key.expose().to_vec(),
+            last_step: factor.last_step,
+            backup_code_hashes: factor.backup_code_hashes,
+        }))
     }
 
     async fn send_email_code(&mut self) -> wasmtime::Result<Result<EmailCode, AttemptRefusal>> {
@@ -54,11 +51,8 @@ impl Host for Call {
         let (sent_now, expires) = match sent {
             store::EmailCode::Sent { expires } => (true, expires),
             store::EmailCode::Live { expires } => (false, expires),
-            store::EmailCode::Locked => {
-                self.observed.attempt = Some(Attempt::Locked);
-                return Ok(Err(AttemptRefusal::Locked));
-            }
-            store::EmailCode::Unavailable => return Ok(Err(AttemptRefusal::Unavailable)),
+            store::EmailCode::Locked => return Ok(self.begun(store::Attempt::Locked)),
+            store::EmailCode::Unavailable => return Ok(self.begun(store::Attempt::Unavailable)),
         };
         let caller = store::Selector::Id(self.caller.id.clone());
         let caller = self.store.find_user(&self.workspace, caller).await?;
@@ -77,46 +71,29 @@ impl Host for Call {
             .store
             .begin_email_attempt(&self.workspace, &self.caller.id, self.now)
             .await?;
-        match attempt {
-            store::Attempt::Begun(hash) => {
-                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
-                let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
-                let right = carried == Some(code.as_str())
-                    && hash.is_some_and(|hash| hash == email_code_hash(&code));
-                self.proved_email_code = right;
-                Ok(Ok(right))
-            }
-            store::Attempt::Locked => {
-                self.observed.attempt = Some(Attempt::Locked);
-                Ok(Err(AttemptRefusal::Locked))
-            }
-            store::Attempt::Unavailable => Ok(Err(AttemptRefusal::Unavailable)),
-        }
+        Ok(self.begun(attempt).map(|hash| {
+            self.proved_email_code = self.carries(&code) && hash == Some(code_hash(&code));
+            self.proved_email_code
+        }))
     }
 
+    /// A host that is too busy to compare counts nothing.
     async fn check_password(
         &mut self,
         digest: String,
     ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
+        let turn = password::turn(Lane::SecondFactor).await?;
         let attempt = self
             .store
             .begin_password_attempt(&self.workspace, &self.caller.id, self.now)
             .await?;
-        match attempt {
-            store::Attempt::Begun(hash) => {
-                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
-                let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
-                let right = carried == Some(digest.as_str())
-                    && password::matches(Lane::SecondFactor, digest.into(), hash.clone()).await?;
-                self.proved_password = right.then_some(hash);
-                Ok(Ok(right))
-            }
-            store::Attempt::Locked => {
-                self.observed.attempt = Some(Attempt::Locked);
-                Ok(Err(AttemptRefusal::Locked))
-            }
-            store::Attempt::Unavailable => Ok(Err(AttemptRefusal::Unavailable)),
-        }
+        let hash = match self.begun(attempt) {
+            Ok(hash) => hash,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let right = self.carries(&digest) && turn.matches(digest.into(), hash.clone()).await;
+        self.proved_password = right.then_some(hash);
+        Ok(Ok(right))
     }
 
     async fn reset(
@@ -147,6 +124,27 @@ impl Host for Call {
 }
 
 impl Call {
+    /// Notes how an attempt began, and says it to the plugin.
+    fn begun<F>(&mut self, attempt: store::Attempt<F>) -> Result<F, AttemptRefusal> {
+        match attempt {
+            store::Attempt::Begun(factor) => {
+                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
+                Ok(factor)
+            }
+            store::Attempt::Locked => {
+                self.observed.attempt = Some(Attempt::Locked);
+                Err(AttemptRefusal::Locked)
+            }
+            store::Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
+        }
+    }
+
+    /// Whether this is the code that the request carried.
+    fn carries(&self, code: &str) -> bool {
+        let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
+        carried == Some(code)
+    }
+
     /// In a task of its own: what the store has begun, it ends, also when the
     /// call is given up meanwhile.
     fn begin_reset(&mut self, proof: store::Proof, target: store::Target) {
@@ -216,7 +214,7 @@ impl Call {
                 code: code()?,
             }),
             Proof::BackupCode(hash) => code()
-                .filter(|code| backup_code_hash(code.expose_secret()) == hash)
+                .filter(|code| code_hash(code.expose_secret()) == hash)
                 .map(store::Proof::BackupCode),
             Proof::None => Some(store::Proof::None),
             Proof::Password => self.proved_password.clone().map(store::Proof::Password),

@@ -4,10 +4,9 @@ use super::user::{changed_report, ended};
 use super::{Desk, Report};
 use host_harness::store::TotpFactor;
 use host_harness::store::directory::UserChange;
-use host_harness::totp::{TotpKey, backup_code_hash, generate_backup_codes};
+use host_harness::totp::{BackupCodes, TotpKey};
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 
@@ -16,11 +15,11 @@ const CODES_PER_LINE: usize = 4;
 
 pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     let key = TotpKey::generate();
-    let codes = generate_backup_codes();
+    let codes = BackupCodes::generate();
     let factor = TotpFactor {
         key: key.clone(),
         last_step: None,
-        backup_code_hashes: hashes(&codes),
+        backup_code_hashes: codes.hashes(),
     };
     let changed = desk.change(user, UserChange::EnrolTotp(factor)).await?;
     let url = key.to_url(&changed.account.user.username);
@@ -45,15 +44,15 @@ pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
         &[
             ("secret", key.to_base32().into()),
             ("url", url.as_str().into()),
-            ("backupCodes", exposed(&codes)),
+            ("backupCodes", json!(codes.expose())),
         ],
     ))
 }
 
 pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Result<Report> {
-    let codes = generate_backup_codes();
+    let codes = BackupCodes::generate();
     let change = UserChange::ReplaceBackupCodes {
-        backup_code_hashes: hashes(&codes),
+        backup_code_hashes: codes.hashes(),
     };
     let changed = desk.change(user, change).await?;
     let report = changed_report(&changed, |username| {
@@ -64,7 +63,7 @@ pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Res
             columns(&codes)
         )
     });
-    Ok(with(report, &[("backupCodes", exposed(&codes))]))
+    Ok(with(report, &[("backupCodes", json!(codes.expose()))]))
 }
 
 fn with(mut report: Report, secrets: &[(&str, Value)]) -> Report {
@@ -76,26 +75,12 @@ fn with(mut report: Report, secrets: &[(&str, Value)]) -> Report {
     report
 }
 
-fn hashes(codes: &[SecretString]) -> Vec<String> {
-    let hash = |code: &SecretString| backup_code_hash(code.expose_secret());
-    codes.iter().map(hash).collect()
-}
-
-fn exposed(codes: &[SecretString]) -> Value {
-    json!(
-        codes
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .collect::<Vec<_>>()
-    )
-}
-
-fn columns(codes: &[SecretString]) -> String {
-    let line = |codes: &[SecretString]| {
-        let codes: Vec<_> = codes.iter().map(ExposeSecret::expose_secret).collect();
-        codes.join("  ")
-    };
-    let lines: Vec<_> = codes.chunks(CODES_PER_LINE).map(line).collect();
+fn columns(codes: &BackupCodes) -> String {
+    let codes = codes.expose();
+    let lines: Vec<_> = codes
+        .chunks(CODES_PER_LINE)
+        .map(|line| line.join("  "))
+        .collect();
     lines.join("\n")
 }
 

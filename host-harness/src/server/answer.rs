@@ -2,6 +2,7 @@
 //! shapes.
 
 use crate::contract::exports::chat::reset_totp::handler;
+use crate::password::Busy;
 use crate::plugin::Failure;
 use crate::store::StoreError;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,7 +23,7 @@ pub(super) struct Answer {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Success<T> {
     #[serde(flatten)]
-    pub(super) result: T,
+    result: T,
     /// True.
     success: bool,
 }
@@ -214,9 +215,9 @@ impl Answer {
         }
     }
 
-    /// More log-ins wait than the host takes.
+    /// More passwords wait to be compared than the host takes.
     pub(super) fn busy() -> Self {
-        let error = "Too many log-ins wait [host-busy]".to_owned();
+        let error = "The server is busy [host-busy]".to_owned();
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self {
             retry_after: Some(BUSY_PAUSE),
@@ -227,6 +228,7 @@ impl Answer {
     /// The plugin or the host failed: no word of theirs reaches the client.
     pub(super) fn failed(failure: &Failure) -> Self {
         let status = match failure {
+            Failure::Busy(_) => return Self::busy(),
             Failure::WallTime => StatusCode::GATEWAY_TIMEOUT,
             Failure::Store(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_GATEWAY,
@@ -261,7 +263,7 @@ impl Answer {
     }
 }
 
-/// When a log-in is worth another try: those that wait take a few seconds.
+/// When another try is worth it: the passwords that wait take a few seconds.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The error id of a request that cannot be understood.
@@ -283,6 +285,12 @@ impl IntoResponse for Answer {
 
 /// A handler's answer where the store may fail.
 pub(super) type Result = std::result::Result<Answer, Answer>;
+
+impl From<Busy> for Answer {
+    fn from(_: Busy) -> Self {
+        Self::busy()
+    }
+}
 
 impl From<StoreError> for Answer {
     fn from(error: StoreError) -> Self {

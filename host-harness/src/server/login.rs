@@ -5,7 +5,7 @@ use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, SecondFactor};
 use super::{App, RequestId};
-use crate::password::{self, Busy, Lane};
+use crate::password::{self, Lane};
 use crate::store::{Account, Act, Authority, Caller, Change, Denial, Login, NewToken};
 use crate::token;
 use axum::Extension;
@@ -181,7 +181,7 @@ struct Message {
         (status = 200, description = "Logged in", body = LoggedIn),
         Refusals,
         (status = 401, description = "Refused, or a code is needed", body = LoginRefused),
-        (status = 503, description = "Too many log-ins wait", body = Refused),
+        (status = 503, description = "Too many passwords wait to be compared", body = Refused),
     ),
 )]
 pub(super) async fn log_in(
@@ -205,7 +205,8 @@ pub(super) async fn log_in(
     let Some((user, password_hash)) = check(&app, &name, password).await? else {
         return Err(Answer::wrong_login("Incorrect password"));
     };
-    let factor = SecondFactor::choose(&app, &user, &headers, credentials.code, false).await?;
+    let factor = SecondFactor::choose(&app, &user, &headers, credentials.code).await?;
+    let code = factor.code(&app, now).await?;
     let token = token::generate();
     let change = Change {
         workspace: app.workspace.clone(),
@@ -217,7 +218,7 @@ pub(super) async fn log_in(
             bypass_two_factor: false,
             name: None,
         }),
-        code: factor.code(&app, now).await?.unwrap_or(None),
+        code,
         now,
         request_id,
     };
@@ -249,10 +250,9 @@ async fn check(
         }) => (Some(user), hash),
         _ => (None, NOBODYS.clone().unwrap_or_default()),
     };
-    match password::matches(Lane::LogIn, password.digest(), hash.clone()).await {
-        Ok(right) => Ok(user.filter(|_| right).map(|user| (user, hash))),
-        Err(Busy) => Err(Answer::busy()),
-    }
+    let turn = password::turn(Lane::LogIn).await?;
+    let right = turn.matches(password.digest(), hash.clone()).await;
+    Ok(user.filter(|_| right).map(|user| (user, hash)))
 }
 
 async fn resume(app: &App, token: String) -> answer::Result {

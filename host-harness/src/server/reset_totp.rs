@@ -1,4 +1,4 @@
-//! `POST /api/v1/users.resetTOTP`: authenticates, asks the plugin, records the
+//! `POST /api/v1/users.resetTOTP`: asks the plugin, records the
 //! decision, answers.
 
 use super::answer::{self, Answer, Done, INVALID_PARAMS, Refused, Success};
@@ -51,6 +51,7 @@ const REASONS: [&str; 8] = [
         (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
         Refusals,
         (status = 502, description = "The plugin failed", body = Refused),
+        (status = 503, description = "Too many passwords wait to be compared", body = Refused),
         (status = 504, description = "The call took too long", body = Refused),
     ),
 )]

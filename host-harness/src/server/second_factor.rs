@@ -6,29 +6,10 @@ use super::answer::{Answer, Details};
 use super::body;
 use crate::clock::Timestamp;
 use crate::password::{self, Lane};
-use crate::store::{Attempt, Code, Denial, EmailCode, Methods, Selector, StoreError};
+use crate::store::{Attempt, Code, Denial, EmailCode, Method, Selector, StoreError};
 use crate::totp;
 use axum::http::HeaderMap;
 use secrecy::SecretString;
-
-/// A kind of second factor.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Totp,
-    Email,
-    Password,
-}
-
-impl Method {
-    /// The name by which clients know it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Totp => "totp",
-            Self::Email => "email",
-            Self::Password => "password",
-        }
-    }
-}
 
 /// The second factor of one request.
 pub(super) struct SecondFactor {
@@ -37,64 +18,74 @@ pub(super) struct SecondFactor {
     available: Vec<Method>,
     /// The method that applies; none where the account has none.
     method: Option<Method>,
+    /// The account may prove its password where it has nothing else.
+    password: bool,
     /// What was entered; none where nothing was.
     entered: Option<SecretString>,
 }
 
 impl SecondFactor {
     /// Chooses the method that the request's header names, if the account has
-    /// it, otherwise the first in the order TOTP, e-mail, password. The code is
-    /// `in_body`, or that of the header. The error answers the request.
+    /// it, otherwise TOTP before e-mail. The code is `in_body`, or that of the
+    /// header. The error answers the request.
     pub(super) async fn choose(
         app: &App,
         user: &str,
         headers: &HeaderMap,
         in_body: Option<String>,
-        password_counts: bool,
     ) -> Result<Self, Answer> {
         let [code, asked_for] = body::headers(headers, ["x-2fa-code", "x-2fa-method"])?;
         let methods = app.store.methods(&app.workspace, user).await?;
-        let available = available(methods);
+        let is_choice = |method: &Method| *method != Method::Password;
+        let available: Vec<_> = methods.preferred().filter(is_choice).collect();
         let asked_for = available
             .iter()
             .find(|method| Some(method.name()) == asked_for.as_deref());
-        let password = (password_counts && methods.password).then_some(Method::Password);
+        let method = asked_for.or(available.first()).copied();
         let entered = in_body.or(code).filter(|code| !code.is_empty());
         Ok(Self {
             user: user.to_owned(),
-            method: asked_for.or(available.first()).copied().or(password),
             available,
+            method,
+            password: methods.password,
             entered: entered.map(SecretString::from),
         })
     }
 
+    /// With the password, where the account has nothing else.
+    pub(super) fn or_password(mut self) -> Self {
+        let password = self.password.then_some(Method::Password);
+        self.method = self.method.or(password);
+        self
+    }
+
     /// What was entered, as the store takes it. A password is compared here, and
-    /// counted before that.
-    pub(super) async fn code(
-        &self,
-        app: &App,
-        now: Timestamp,
-    ) -> Result<Result<Option<Code>, Denial>, StoreError> {
+    /// counted before that. The error answers the request.
+    pub(super) async fn code(&self, app: &App, now: Timestamp) -> Result<Option<Code>, Answer> {
         let (Some(method), Some(entered)) = (self.method, self.entered.clone()) else {
-            return Ok(Ok(None));
+            return Ok(None);
         };
-        Ok(Ok(Some(match method {
-            Method::Totp => Code::Totp(entered),
-            Method::Email => Code::Email(entered),
+        Ok(match method {
+            Method::Totp => Some(Code::Totp(entered)),
+            Method::Email => Some(Code::Email(entered)),
             Method::Password => {
+                let turn = password::turn(Lane::SecondFactor).await?;
                 let attempt = app
                     .store
                     .begin_password_attempt(&app.workspace, &self.user, now)
                     .await?;
-                let hash = match attempt {
-                    Attempt::Begun(hash) => hash,
-                    Attempt::Locked => return Ok(Err(Denial::Locked)),
-                    Attempt::Unavailable => return Ok(Ok(None)),
-                };
-                let right = password::matches(Lane::SecondFactor, entered, hash.clone()).await;
-                Code::Password((right == Ok(true)).then_some(hash))
+                match attempt {
+                    Attempt::Begun(hash) => {
+                        let right = turn.matches(entered, hash.clone()).await;
+                        Some(Code::Password(
+                            right.then_some(hash).ok_or(Denial::WrongCode),
+                        ))
+                    }
+                    Attempt::Locked => Some(Code::Password(Err(Denial::Locked))),
+                    Attempt::Unavailable => None,
+                }
             }
-        })))
+        })
     }
 
     /// What a client needs to know after `denial`. Where a code by e-mail is
@@ -138,18 +129,13 @@ impl SecondFactor {
     }
 }
 
-fn available(methods: Methods) -> Vec<Method> {
-    let totp = methods.totp.then_some(Method::Totp);
-    let email = methods.email.then_some(Method::Email);
-    totp.into_iter().chain(email).collect()
-}
-
 /// The words for a denial about the second factor.
 pub(super) fn message(denial: Denial) -> &'static str {
     match denial {
         Denial::NotAuthenticated => "You must be logged in to do this.",
         Denial::CodeRequired => "TOTP Required",
         Denial::WrongCode | Denial::Replayed => "TOTP Invalid",
+        // As Rocket.Chat spells it.
         Denial::Locked => "TOTP Maximun Failed Attempts Reached",
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
         Denial::AlreadyEnrolled => "Two factor authentication is already enabled",

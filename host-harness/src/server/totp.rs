@@ -1,17 +1,14 @@
 //! `users.totp.*`: a member enrols TOTP, and gives it up.
 
-use super::answer::{self, Answer, Details, Done, Success};
+use super::answer::{self, Answer, Details, Done, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, SecondFactor};
 use super::{App, RequestId};
-use crate::store::{
-    Act, Action, AuditRecord, Authority, Caller, Change, Code, Decision, Denial, Selector,
-};
-use crate::totp::{self, TotpKey, backup_code_hash};
+use crate::store::{Act, Authority, Caller, Change, Code, Denial, Method, Selector};
+use crate::totp::{self, TotpKey};
 use axum::Extension;
 use axum::extract::{Request, State};
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -38,6 +35,14 @@ pub(super) struct BackupCodes {
     codes: Vec<String>,
 }
 
+impl BackupCodes {
+    fn of(codes: &totp::BackupCodes) -> Self {
+        Self {
+            codes: codes.expose().into_iter().map(str::to_owned).collect(),
+        }
+    }
+}
+
 /// How many backup codes are left.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Remaining {
@@ -57,6 +62,7 @@ pub(super) struct Remaining {
     responses(
         (status = 200, description = "The new key", body = Success<Enrolment>),
         Refusals,
+        (status = 503, description = "Too many passwords wait to be compared", body = Refused),
     ),
 )]
 pub(super) async fn enable(
@@ -71,37 +77,19 @@ pub(super) async fn enable(
     let headers = request.headers().clone();
     let Nothing {} = body::parse(request).await?;
     let now = app.clock.now();
-    let factor = SecondFactor::choose(&app, &caller.id, &headers, None, true).await?;
+    let factor = SecondFactor::choose(&app, &caller.id, &headers, None).await?;
+    let factor = factor.or_password();
     let key = TotpKey::generate();
-    let outcome = match factor.code(&app, now).await? {
-        Ok(code) => {
-            let change = Change {
-                workspace: app.workspace.clone(),
-                user: caller.id.clone(),
-                authority: Authority::Token(caller.token_hash),
-                act: Act::BeginEnrolment(key.clone()),
-                code,
-                now,
-                request_id,
-            };
-            app.store.change(change).await?
-        }
-        Err(denial) => {
-            let record = AuditRecord {
-                at: now,
-                workspace: app.workspace.clone(),
-                request_id,
-                action: Action::BeginEnrolment,
-                caller: caller.id.clone(),
-                target: Some(caller.id.clone()),
-                decision: Decision::Locked,
-                reason: Some(denial.id().to_owned()),
-            };
-            app.store.record(record).await?;
-            Err(denial)
-        }
+    let change = Change {
+        workspace: app.workspace.clone(),
+        user: caller.id.clone(),
+        authority: Authority::Token(caller.token_hash),
+        act: Act::BeginEnrolment(key.clone()),
+        code: factor.code(&app, now).await?,
+        now,
+        request_id,
     };
-    match outcome {
+    match app.store.change(change).await? {
         Ok(()) => {
             let user = Selector::Id(caller.id);
             let user = app.store.find_user(&app.workspace, user).await?;
@@ -142,12 +130,12 @@ pub(super) async fn validate(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> answer::Result {
-    let codes = totp::generate_backup_codes();
+    let codes = totp::BackupCodes::generate();
     let act = Act::ConfirmTotp {
-        backup_code_hashes: hashes(&codes),
+        backup_code_hashes: codes.hashes(),
     };
     change(&app, caller, request_id, act, request).await?;
-    Ok(Answer::success(shown(&codes)))
+    Ok(Answer::success(BackupCodes::of(&codes)))
 }
 
 /// Give up TOTP
@@ -194,12 +182,12 @@ pub(super) async fn regenerate_codes(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> answer::Result {
-    let codes = totp::generate_backup_codes();
+    let codes = totp::BackupCodes::generate();
     let act = Act::ReplaceBackupCodes {
-        backup_code_hashes: hashes(&codes),
+        backup_code_hashes: codes.hashes(),
     };
     change(&app, caller, request_id, act, request).await?;
-    Ok(Answer::success(shown(&codes)))
+    Ok(Answer::success(BackupCodes::of(&codes)))
 }
 
 /// Count the backup codes that are left
@@ -262,24 +250,12 @@ fn refused(denial: Denial) -> Answer {
         }
         Denial::Locked => {
             let details = Details {
-                method: Some("totp"),
+                method: Some(Method::Totp.name()),
                 code_generated: Some(false),
                 ..Details::default()
             };
             Answer::refused(denial.id(), message, Some(details))
         }
         _ => Answer::refused(denial.id(), message, None),
-    }
-}
-
-fn hashes(codes: &[SecretString]) -> Vec<String> {
-    let hash = |code: &SecretString| backup_code_hash(code.expose_secret());
-    codes.iter().map(hash).collect()
-}
-
-fn shown(codes: &[SecretString]) -> BackupCodes {
-    let text = |code: &SecretString| code.expose_secret().to_owned();
-    BackupCodes {
-        codes: codes.iter().map(text).collect(),
     }
 }

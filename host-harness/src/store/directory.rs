@@ -191,7 +191,7 @@ pub enum UserChange {
     EnrolTotp(TotpFactor),
     /// Replaces the backup codes.
     ReplaceBackupCodes {
-        /// As [`crate::totp::backup_code_hash`] writes them.
+        /// As [`crate::totp::code_hash`] writes them.
         backup_code_hashes: Vec<String>,
     },
     /// Forgets the failures in a row, and those of a code that was sent by

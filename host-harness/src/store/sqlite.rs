@@ -11,6 +11,7 @@ mod look_up;
 mod outbox;
 mod reset;
 mod second_factor;
+mod token;
 
 use super::{
     Account, Attempt, AuditRecord, Caller, Change, Denial, EmailCode, Login, Methods, Receipt,
@@ -58,6 +59,29 @@ pub struct Sqlite {
 }
 
 type SqlResult<T> = rusqlite::Result<T>;
+
+/// Why a function stops: it refuses what was asked for, or SQLite failed. A
+/// refusal is committed, with the failures that were counted before it.
+enum Stop<R> {
+    Refused(R),
+    Sql(rusqlite::Error),
+}
+
+type Step<T, R> = std::result::Result<T, Stop<R>>;
+
+impl<R> From<rusqlite::Error> for Stop<R> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn outcome<T, R>(step: Step<T, R>) -> SqlResult<std::result::Result<T, R>> {
+    match step {
+        Ok(done) => Ok(Ok(done)),
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Sql(error)) => Err(error),
+    }
+}
 
 impl Sqlite {
     /// Opens the store in the file at `path`, which must exist, and brings its
@@ -241,12 +265,8 @@ impl Store for Sqlite {
 
     async fn revoke_token(&self, workspace: &str, token_hash: &str) -> Result<()> {
         let (workspace, hash) = (workspace.to_owned(), token_hash.to_owned());
-        self.write(move |tx| {
-            tx.prepare_cached("DELETE FROM login_token WHERE workspace = ?1 AND hash = ?2")?
-                .execute([workspace, hash])?;
-            Ok(())
-        })
-        .await
+        self.write(move |tx| token::revoke(tx, &workspace, &hash))
+            .await
     }
 
     async fn find_login(&self, workspace: &str, name: &str) -> Result<Option<Login>> {
@@ -335,7 +355,8 @@ impl Store for Sqlite {
     }
 
     async fn reset(&self, order: Reset) -> Result<std::result::Result<Receipt, Refusal>> {
-        self.write(move |tx| reset::commit(tx, &order)).await
+        self.write(move |tx| outcome(reset::commit(tx, &order)))
+            .await
     }
 
     async fn record(&self, entry: AuditRecord) -> Result<()> {

@@ -8,7 +8,7 @@ use host_harness::store::directory::{
     Operation, Problem, Role, RoleChange, Token, UserChange, default_roles,
 };
 use host_harness::store::{Email, NewToken, NewUser, TotpFactor};
-use host_harness::totp::{TotpKey, backup_code_hash};
+use host_harness::totp::{TotpKey, code_hash};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -79,7 +79,7 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     let code = "email_code: workspace=acme user=alice hash=code expires=1234567950000";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
     let backup_code = |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash}");
-    let old_codes = crate::support::BACKUP_CODES.map(backup_code_hash);
+    let old_codes = crate::support::BACKUP_CODES.map(code_hash);
     let mut new_codes = vec![
         format!("{AUDIT}null action=replace-backup-codes"),
         format!("+ {}", backup_code("new")),

@@ -9,7 +9,7 @@ use host_harness::contract::chat::reset_totp::secrets::{Host, Proof, Target};
 use host_harness::password;
 use host_harness::settings::Settings;
 use host_harness::store::Receipt;
-use host_harness::totp::backup_code_hash;
+use host_harness::totp::code_hash;
 use secrecy::ExposeSecret;
 
 /// What the plugin does before it claims a proof.
@@ -99,7 +99,7 @@ fn lies() -> Vec<Lie> {
             name: "a right backup code, but no attempt was begun",
             attempt: Attempt::Omitted,
             code: Some(backup_code.to_owned()),
-            proof: Proof::BackupCode(backup_code_hash(backup_code)),
+            proof: Proof::BackupCode(code_hash(backup_code)),
             ..Lie::default()
         },
         Lie {
@@ -125,7 +125,7 @@ fn lies() -> Vec<Lie> {
         Lie {
             name: "another backup code than the request carried",
             code: Some(backup_code.to_owned()),
-            proof: Proof::BackupCode(backup_code_hash(other_backup_code)),
+            proof: Proof::BackupCode(code_hash(other_backup_code)),
             ..Lie::default()
         },
         Lie {
@@ -135,7 +135,7 @@ fn lies() -> Vec<Lie> {
         },
         Lie {
             name: "a step as a backup code",
-            proof: Proof::BackupCode(backup_code_hash(&admin_code())),
+            proof: Proof::BackupCode(code_hash(&admin_code())),
             ..Lie::default()
         },
         Lie {

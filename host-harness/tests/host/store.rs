@@ -11,7 +11,7 @@ use host_harness::store::{
     Action, Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset,
     Selector, Store, Target, TotpFactor, User,
 };
-use host_harness::totp::backup_code_hash;
+use host_harness::totp::code_hash;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,7 +258,7 @@ async fn an_attempt_gives_out_the_callers_own_factor() {
         let code = code_of(workspace, "alice", step());
         assert!(factor.key.has_code(step(), &code), "{workspace}");
         assert_eq!(factor.last_step, None, "{workspace}");
-        let mut expected = BACKUP_CODES.map(backup_code_hash);
+        let mut expected = BACKUP_CODES.map(code_hash);
         expected.sort();
         assert_eq!(factor.backup_code_hashes, expected, "{workspace}");
     }
@@ -646,7 +646,7 @@ async fn a_backup_code_is_accepted_once() {
 #[tokio::test]
 async fn a_hash_is_no_backup_code() {
     let data = Data::new().await;
-    let hash = backup_code_hash("a1b2c3d4");
+    let hash = code_hash("a1b2c3d4");
     assert_eq!(reset(&data, backup(&hash)).await, Err(Refusal::WrongProof));
 }
 
@@ -916,7 +916,7 @@ fn spent_step(user: &str) -> [String; 2] {
 /// The rows of a factor that is gone.
 fn removed(user: &str) -> Vec<String> {
     let backup_codes = BACKUP_CODES.map(|code| {
-        let hash = backup_code_hash(code);
+        let hash = code_hash(code);
         format!("- backup_code: workspace=acme user={user} hash={hash}")
     });
     let totp = format!("- totp: workspace=acme user={user} key=acme/{user} last_step=null");

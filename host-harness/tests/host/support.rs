@@ -11,7 +11,7 @@ use host_harness::store::{
     Store, TotpFactor,
 };
 use host_harness::token;
-use host_harness::totp::{TotpKey, backup_code_hash, step_of};
+use host_harness::totp::{TotpKey, code_hash, step_of};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -308,7 +308,7 @@ fn user(workspace: &str, name: &str, role: &str) -> NewUser {
         totp: Some(TotpFactor {
             key: key(workspace, name),
             last_step: None,
-            backup_code_hashes: BACKUP_CODES.map(backup_code_hash).into(),
+            backup_code_hashes: BACKUP_CODES.map(code_hash).into(),
         }),
         ..NewUser::default()
     }

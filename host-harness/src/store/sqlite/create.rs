@@ -1,9 +1,8 @@
 //! Creates a workspace with everything in it.
 
-use super::SqlResult;
-use crate::clock::Timestamp;
+use super::{SqlResult, token};
 use crate::settings::SETTINGS;
-use crate::store::{NewToken, NewUser, NewWorkspace, TotpFactor};
+use crate::store::{NewUser, NewWorkspace, TotpFactor};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_rusqlite::rusqlite::{Transaction, params};
 
@@ -89,8 +88,8 @@ pub(super) fn create_user(tx: &Transaction<'_>, workspace: &str, user: &NewUser)
             params![workspace, user.id, email.address, email.verified],
         )?;
     }
-    for token in &user.tokens {
-        insert_token(tx, workspace, &user.id, token)?;
+    for new in &user.tokens {
+        token::insert(tx, workspace, &user.id, new)?;
     }
     match &user.totp {
         Some(factor) => enrol(tx, workspace, &user.id, factor),
@@ -116,7 +115,18 @@ pub(super) fn enrol(
     insert_backup_codes(tx, workspace, user, &factor.backup_code_hashes)
 }
 
-pub(super) fn insert_backup_codes(
+pub(super) fn replace_backup_codes(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    hashes: &[String],
+) -> SqlResult<()> {
+    tx.prepare_cached("DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2")?
+        .execute([workspace, user])?;
+    insert_backup_codes(tx, workspace, user, hashes)
+}
+
+fn insert_backup_codes(
     tx: &Transaction<'_>,
     workspace: &str,
     user: &str,
@@ -127,26 +137,5 @@ pub(super) fn insert_backup_codes(
     for hash in hashes {
         insert.execute([workspace, user, hash])?;
     }
-    Ok(())
-}
-
-pub(super) fn insert_token(
-    tx: &Transaction<'_>,
-    workspace: &str,
-    user: &str,
-    token: &NewToken,
-) -> SqlResult<()> {
-    tx.prepare_cached(
-        "INSERT INTO login_token (workspace, user, hash, expires, bypass_two_factor, name)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![
-        workspace,
-        user,
-        token.hash,
-        token.expires.map(Timestamp::millis),
-        token.bypass_two_factor,
-        token.name
-    ])?;
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! What operators do.
 
 use super::create::{
-    create_user, create_workspace, enrol, insert_backup_codes, insert_permission, insert_role,
-    insert_token, write_setting,
+    create_user, create_workspace, enrol, insert_permission, insert_role, replace_backup_codes,
+    write_setting,
 };
 use super::look_up::{self, find_user};
-use super::reset::revoke_tokens;
 use super::second_factor::{clear_failures, remove_totp};
-use super::{SqlResult, Sqlite, record};
+use super::{SqlResult, Sqlite, Stop, outcome, record, token};
 use crate::clock::Timestamp;
 use crate::settings::{SETTINGS, Setting, Settings};
 use crate::store::directory::{
@@ -17,33 +16,13 @@ use crate::store::directory::{
 use crate::store::{Account, Action, Email, Result, Selector, User};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use tokio_rusqlite::rusqlite::{self, Transaction, params};
+use tokio_rusqlite::rusqlite::{Transaction, params};
 
-/// Why a function below stops. It does so before its first change.
-enum Stop {
-    Problem(Problem),
-    Sql(rusqlite::Error),
-}
+type Step<T> = super::Step<T, Problem>;
 
-impl From<Problem> for Stop {
+impl From<Problem> for Stop<Problem> {
     fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-type Step<T> = std::result::Result<T, Stop>;
-
-fn answer<T>(step: Step<T>) -> SqlResult<Answer<T>> {
-    match step {
-        Ok(done) => Ok(Ok(done)),
-        Err(Stop::Problem(problem)) => Ok(Err(problem)),
-        Err(Stop::Sql(error)) => Err(error),
+        Self::Refused(problem)
     }
 }
 
@@ -53,7 +32,7 @@ impl Sqlite {
         &self,
         query: impl FnOnce(&Transaction<'_>) -> Step<T> + Send + 'static,
     ) -> Result<Answer<T>> {
-        self.read(move |db| answer(query(&db.unchecked_transaction()?)))
+        self.read(move |db| outcome(query(&db.unchecked_transaction()?)))
             .await
     }
 
@@ -61,7 +40,7 @@ impl Sqlite {
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Step<T> + Send + 'static,
     ) -> Result<Answer<T>> {
-        self.write(move |tx| answer(change(tx))).await
+        self.write(move |tx| outcome(change(tx))).await
     }
 }
 
@@ -355,11 +334,11 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
                 "UPDATE user SET password_hash = ?3 WHERE workspace = ?1 AND id = ?2",
             )?
             .execute([workspace, id, hash.expose_secret()])?;
-            return Ok(end_sessions(tx, workspace, id)?);
+            return Ok(token::end_sessions(tx, workspace, id, None)?);
         }
         UserChange::EnrolTotp(factor) => {
             let settings = look_up::settings(tx, workspace)?.unwrap_or_default();
-            if !settings.two_factor_enabled || !settings.totp_enabled {
+            if !settings.uses_totp() {
                 return Err(Problem::NotEnabled.into());
             }
             if user.federated {
@@ -371,15 +350,13 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
             // A key that was shown and not yet proved goes.
             remove_totp(tx, workspace, id)?;
             enrol(tx, workspace, id, factor)?;
-            return Ok(end_sessions(tx, workspace, id)?);
+            return Ok(token::end_sessions(tx, workspace, id, None)?);
         }
         UserChange::ReplaceBackupCodes { backup_code_hashes } => {
             if look_up::totp(tx, workspace, id)?.is_none() {
                 return Err(Problem::NotEnrolled(user.username.clone()).into());
             }
-            tx.prepare_cached("DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2")?
-                .execute([workspace, id])?;
-            insert_backup_codes(tx, workspace, id, backup_code_hashes)?;
+            replace_backup_codes(tx, workspace, id, backup_code_hashes)?;
         }
         UserChange::Unlock => {
             clear_failures(tx, workspace, id)?;
@@ -391,7 +368,7 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
         UserChange::Activate => set_deactivated(tx, workspace, id, false)?,
         UserChange::Deactivate => {
             set_deactivated(tx, workspace, id, true)?;
-            return Ok(revoke_tokens(tx, workspace, id)?);
+            return Ok(token::revoke_all(tx, workspace, id)?);
         }
         UserChange::GiveRole(role) => {
             require_role(tx, workspace, role)?;
@@ -407,38 +384,26 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
             )?
             .execute([workspace, id, role])?;
         }
-        UserChange::CreateToken(token) => {
-            if let Some(name) = &token.name
+        UserChange::CreateToken(new) => {
+            if let Some(name) = &new.name
                 && has_token(tx, workspace, id, name)?
             {
                 let (user, token) = (user.username.clone(), name.clone());
                 return Err(Problem::TokenNameTaken { user, token }.into());
             }
-            insert_token(tx, workspace, id, token)?;
+            token::insert(tx, workspace, id, new)?;
         }
         UserChange::RevokeToken(name) => {
-            if !has_token(tx, workspace, id, name)? {
+            let ended = token::revoke_named(tx, workspace, id, name)?;
+            if ended == 0 {
                 let (user, token) = (user.username.clone(), name.clone());
                 return Err(Problem::UnknownToken { user, token }.into());
             }
-            let ended = tx
-                .prepare_cached(
-                    "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND name = ?3",
-                )?
-                .execute([workspace, id, name])?;
             return Ok(ended);
         }
-        UserChange::RevokeAllTokens => return Ok(revoke_tokens(tx, workspace, id)?),
+        UserChange::RevokeAllTokens => return Ok(token::revoke_all(tx, workspace, id)?),
     }
     Ok(0)
-}
-
-/// Personal access tokens stay.
-fn end_sessions(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<usize> {
-    tx.prepare_cached(
-        "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND expires IS NOT NULL",
-    )?
-    .execute([workspace, user])
 }
 
 fn set_deactivated(

@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::settings::{Setting, Settings};
 use crate::store::{Account, Caller, Email, Login, Methods, Selector, User};
 use crate::totp::TotpKey;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_rusqlite::rusqlite::types::Type;
 use tokio_rusqlite::rusqlite::{self, OptionalExtension, Row, params};
 
@@ -118,6 +118,17 @@ pub(super) fn password_hash(
         .query_row([workspace, user], |row| row.get::<_, Option<String>>(0))
         .optional()?;
     Ok(hash.flatten().map(SecretString::from))
+}
+
+/// Whether the account is active and `hash` is its password's.
+pub(super) fn is_password(
+    db: &rusqlite::Connection,
+    workspace: &str,
+    user: &str,
+    hash: &SecretString,
+) -> SqlResult<bool> {
+    let stored = password_hash(db, workspace, user)?;
+    Ok(stored.is_some_and(|stored| stored.expose_secret() == hash.expose_secret()))
 }
 
 pub(super) fn account(

@@ -1,22 +1,28 @@
 //! The one effect.
 
-use super::look_up::{authenticate, find_user, has_permission, settings};
+use super::look_up::{authenticate, find_user, has_permission, methods, settings};
 use super::second_factor::{clear_failures, remove_totp, spend};
-use super::{SqlResult, outbox, record};
+use super::{SqlResult, Step, Stop, outbox, record, token};
 use crate::mail;
 use crate::store::{
-    Action, AuditRecord, Decision, EDIT_OTHER_USER_TOTP, Receipt, Refusal, Reset, Selector, Target,
+    Action, AuditRecord, Decision, EDIT_OTHER_USER_TOTP, Proof, Receipt, Refusal, Reset, Selector,
+    Target,
 };
 use tokio_rusqlite::rusqlite::Transaction;
 
-/// The one effect. A refusal leaves before the first change.
-pub(super) fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<Receipt, Refusal>> {
-    let workspace = reset.workspace.as_str();
-    if let Err(refusal) = permit(tx, reset)? {
-        return Ok(Err(refusal));
+impl From<Refusal> for Stop<Refusal> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
-    if let Err(refusal) = spend(tx, reset)? {
-        return Ok(Err(refusal));
+}
+
+/// A refusal leaves before the first change.
+pub(super) fn commit(tx: &Transaction<'_>, reset: &Reset) -> Step<Receipt, Refusal> {
+    let (workspace, caller) = (reset.workspace.as_str(), reset.caller.id.as_str());
+    permit(tx, reset)?;
+    match &reset.proof {
+        Proof::None => excuse(tx, reset)?,
+        proof => spend(tx, workspace, caller, proof, reset.now)?,
     }
     let target = match &reset.target {
         Target::Caller => &reset.caller.id,
@@ -24,12 +30,12 @@ pub(super) fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<Re
     };
     let removed = remove_totp(tx, workspace, target)?;
     if removed {
-        revoke_tokens(tx, workspace, target)?;
+        token::revoke_all(tx, workspace, target)?;
         if let Target::User(_) = reset.target {
             queue_notices(tx, reset, target)?;
         }
     }
-    clear_failures(tx, workspace, &reset.caller.id)?;
+    clear_failures(tx, workspace, caller)?;
     let (receipt, decision) = if removed {
         (Receipt::Removed, Decision::Reset)
     } else {
@@ -48,35 +54,39 @@ pub(super) fn commit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<Re
             reason: None,
         },
     )?;
-    Ok(Ok(receipt))
+    Ok(receipt)
 }
 
 /// Checks that the caller may reset the target.
-fn permit(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<(), Refusal>> {
+fn permit(tx: &Transaction<'_>, reset: &Reset) -> Step<(), Refusal> {
     let Reset {
         workspace, caller, ..
     } = reset;
     if authenticate(tx, workspace, &caller.id, &caller.token_hash, reset.now)?.is_none() {
-        return Ok(Err(Refusal::NotPermitted));
+        return Err(Refusal::NotPermitted.into());
     }
     let Target::User(id) = &reset.target else {
-        return Ok(Ok(()));
+        return Ok(());
     };
     let enabled = settings(tx, workspace)?.is_some_and(|settings| settings.two_factor_enabled);
     if !enabled || !has_permission(tx, workspace, &caller.id, EDIT_OTHER_USER_TOTP)? {
-        return Ok(Err(Refusal::NotPermitted));
+        return Err(Refusal::NotPermitted.into());
     }
-    Ok(match find_user(tx, workspace, &Selector::Id(id.clone()))? {
-        None => Err(Refusal::UnknownTarget),
-        Some(user) if user.federated => Err(Refusal::NotPermitted),
+    match find_user(tx, workspace, &Selector::Id(id.clone()))? {
+        None => Err(Refusal::UnknownTarget.into()),
+        Some(user) if user.federated => Err(Refusal::NotPermitted.into()),
         Some(_) => Ok(()),
-    })
+    }
 }
 
-/// Ends every token of `user`; says how many.
-pub(super) fn revoke_tokens(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<usize> {
-    tx.prepare_cached("DELETE FROM login_token WHERE workspace = ?1 AND user = ?2")?
-        .execute([workspace, user])
+/// Checks that the caller needs no proof.
+fn excuse(tx: &Transaction<'_>, reset: &Reset) -> Step<(), Refusal> {
+    let settings = settings(tx, &reset.workspace)?.unwrap_or_default();
+    let has_factor = methods(tx, &reset.workspace, &reset.caller.id)?.any();
+    let excused = !settings.two_factor_enabled
+        || (reset.caller.bypass_token && settings.bypass_token_allowed)
+        || (settings.missing_factor_allowed && !has_factor);
+    excused.then_some(()).ok_or(Refusal::WrongProof.into())
 }
 
 fn queue_notices(tx: &Transaction<'_>, reset: &Reset, target: &str) -> SqlResult<()> {

@@ -1,12 +1,12 @@
 //! Attempts at a second factor: counted, checked, spent.
 
-use super::look_up::{find_user, methods, password_hash, settings, totp};
-use super::{SqlResult, outbox};
+use super::look_up::{find_user, is_password, methods, password_hash, settings, totp};
+use super::{SqlResult, Step, outbox};
 use crate::attempts::lock_after;
 use crate::clock::Timestamp;
 use crate::mail;
-use crate::store::{Attempt, EmailCode, Proof, Refusal, Reset, Selector, TotpFactor};
-use crate::totp::{backup_code_hash, email_code_hash, step_of};
+use crate::store::{Attempt, EmailCode, Proof, Refusal, Selector, TotpFactor};
+use crate::totp::{code_hash, step_of};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_rusqlite::rusqlite::{OptionalExtension, Transaction, params};
 
@@ -105,7 +105,7 @@ pub(super) fn send_email_code(
     .execute(params![
         workspace,
         user,
-        email_code_hash(code.expose_secret()),
+        code_hash(code.expose_secret()),
         expires.millis()
     ])?;
     let username = find_user(tx, workspace, &Selector::Id(user.to_owned()))?
@@ -204,63 +204,55 @@ pub(super) fn clear_failures(tx: &Transaction<'_>, workspace: &str, user: &str) 
     Ok(())
 }
 
-/// Checks the proof and makes it useless for any other request.
-pub(super) fn spend(tx: &Transaction<'_>, reset: &Reset) -> SqlResult<Result<(), Refusal>> {
-    let (workspace, caller) = (reset.workspace.as_str(), reset.caller.id.as_str());
-    let Some(settings) = settings(tx, workspace)? else {
-        return Ok(Err(Refusal::WrongProof));
-    };
-    let methods = methods(tx, workspace, caller)?;
-    let accepted = match &reset.proof {
-        Proof::None => {
-            let has_factor = methods.totp || methods.email || methods.password;
-            !settings.two_factor_enabled
-                || (reset.caller.bypass_token && settings.bypass_token_allowed)
-                || (settings.missing_factor_allowed && !has_factor)
-        }
-        Proof::Password(hash) => {
-            methods.password
-                && password_hash(tx, workspace, caller)?
-                    .is_some_and(|stored| stored.expose_secret() == hash.expose_secret())
-        }
+/// Checks the proof and makes it useless for any other request. That none is
+/// needed is no proof.
+pub(super) fn spend(
+    tx: &Transaction<'_>,
+    workspace: &str,
+    user: &str,
+    proof: &Proof,
+    now: Timestamp,
+) -> Step<(), Refusal> {
+    let methods = methods(tx, workspace, user)?;
+    let accepted = match proof {
+        Proof::None => false,
+        Proof::Password(hash) => methods.password && is_password(tx, workspace, user, hash)?,
         Proof::TotpStep { step, code } => {
-            let in_window = step.abs_diff(step_of(reset.now)) <= u64::from(settings.totp_window);
-            if !methods.totp || !in_window {
-                return Ok(Err(Refusal::WrongProof));
-            }
-            return spend_step(tx, workspace, caller, *step, code);
+            let window = settings(tx, workspace)?.unwrap_or_default().totp_window;
+            let in_window = step.abs_diff(step_of(now)) <= u64::from(window);
+            methods.totp && in_window && spend_step(tx, workspace, user, *step, code)?
         }
-        Proof::BackupCode(code) => methods.totp && spend_backup_code(tx, workspace, caller, code)?,
+        Proof::BackupCode(code) => methods.totp && spend_backup_code(tx, workspace, user, code)?,
         Proof::EmailCode(code) => {
-            methods.email && spend_email_code(tx, workspace, caller, code, reset.now)?
+            methods.email && spend_email_code(tx, workspace, user, code, now)?
         }
     };
-    Ok(accepted.then_some(()).ok_or(Refusal::WrongProof))
+    accepted.then_some(()).ok_or(Refusal::WrongProof.into())
 }
 
-/// Spends the code of `step`, if it is one and neither it nor a later one was
-/// spent before.
-pub(super) fn spend_step(
+/// Spends the code of `step`; false where that is another. Refused where it or
+/// that of a later step was spent before.
+fn spend_step(
     tx: &Transaction<'_>,
     workspace: &str,
     user: &str,
     step: u64,
     code: &SecretString,
-) -> SqlResult<Result<(), Refusal>> {
+) -> Step<bool, Refusal> {
     let totp = match totp(tx, workspace, user)? {
         Some(totp) if totp.key.has_code(step, code.expose_secret()) => totp,
-        _ => return Ok(Err(Refusal::WrongProof)),
+        _ => return Ok(false),
     };
     if totp.last_step.is_some_and(|last| step <= last) {
-        return Ok(Err(Refusal::Replayed));
+        return Err(Refusal::Replayed.into());
     }
     tx.prepare_cached("UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2")?
         .execute(params![workspace, user, step.cast_signed()])?;
-    Ok(Ok(()))
+    Ok(true)
 }
 
 /// Spends a backup code; false where the account has no such code.
-pub(super) fn spend_backup_code(
+fn spend_backup_code(
     tx: &Transaction<'_>,
     workspace: &str,
     user: &str,
@@ -268,13 +260,13 @@ pub(super) fn spend_backup_code(
 ) -> SqlResult<bool> {
     let spent = tx
         .prepare_cached("DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2 AND hash = ?3")?
-        .execute([workspace, user, &backup_code_hash(code.expose_secret())])?;
+        .execute([workspace, user, &code_hash(code.expose_secret())])?;
     Ok(spent == 1)
 }
 
 /// Spends the code that the account was sent; false where it is another, or has
 /// ended.
-pub(super) fn spend_email_code(
+fn spend_email_code(
     tx: &Transaction<'_>,
     workspace: &str,
     user: &str,
@@ -289,7 +281,7 @@ pub(super) fn spend_email_code(
         .execute(params![
             workspace,
             user,
-            email_code_hash(code.expose_secret()),
+            code_hash(code.expose_secret()),
             now.millis()
         ])?;
     Ok(spent == 1)
