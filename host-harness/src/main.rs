@@ -184,11 +184,14 @@ async fn run(
 }
 
 async fn open(path: &Path) -> anyhow::Result<Sqlite> {
+    let missing = !path.exists();
     Sqlite::open(path).await.with_context(|| {
-        format!(
-            "cannot open the store {}; `host-harness workspace create` makes one",
-            path.display()
-        )
+        let hint = if missing {
+            "; `host-harness workspace create` makes one"
+        } else {
+            ""
+        };
+        format!("cannot open the store {}{hint}", path.display())
     })
 }
 

@@ -21,8 +21,9 @@ pub enum Lane {
 /// Passwords that are compared at once in a lane: a small machine has two cores.
 const COMPARISONS: usize = 1;
 
-/// Passwords that wait for their turn in a lane: a few seconds' worth.
-const WAITING: usize = 64;
+/// Passwords that wait for their turn in a lane: about two seconds' worth, less
+/// than a call may take.
+const WAITING: usize = 32;
 
 /// More passwords wait to be compared than the host takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -84,10 +84,11 @@ fn an_unreadable_store_is_said() {
     )
     .unwrap();
     std::fs::write(&empty, "").unwrap();
-    for (path, problem) in [
-        (&missing, "unable to open database file"),
-        (&wrong, "file is not a database"),
-        (&empty, "has no workspace"),
+    let hint = "host-harness workspace create";
+    for (path, problem, hint) in [
+        (&missing, "unable to open database file", hint),
+        (&wrong, "file is not a database", ""),
+        (&empty, "has no workspace", hint),
     ] {
         let mut command = host_harness();
         command
@@ -96,14 +97,7 @@ fn an_unreadable_store_is_said() {
             .arg(plugin())
             .arg("--store")
             .arg(path);
-        refuses(
-            command,
-            &[
-                path.to_str().unwrap(),
-                problem,
-                "host-harness workspace create",
-            ],
-        );
+        refuses(command, &[path.to_str().unwrap(), problem, hint]);
     }
     assert!(!missing.exists());
 }

@@ -213,8 +213,8 @@ fn a_member_is_added_locked_unlocked_reset_and_enrolled_again() {
     assert_eq!(
         of_operator,
         [
-            "add-user ada done -",
-            "add-user bob done -",
+            "add-user ada done admin",
+            "add-user bob done user",
             "enrol-totp ada done -",
             "enrol-totp bob done -",
             "create-token bob done phone",
@@ -905,11 +905,11 @@ fn every_change_is_recorded() {
         ("role deny helpdesk x", "deny-permission - done helpdesk: x"),
         (
             "setting set totp-window 2",
-            "change-setting - done totp-window",
+            "change-setting - done totp-window: 2",
         ),
         (
             "setting reset totp-window",
-            "change-setting - done totp-window",
+            "change-setting - done totp-window: 1",
         ),
     ];
     let looks = [

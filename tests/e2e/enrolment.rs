@@ -14,6 +14,8 @@ const NOT_LOGGED_IN: &str =
     r#"401 {"status":"error","message":"You must be logged in to do this."}"#;
 const INVALID: &str = r#"400 {"success":false,"error":"Invalid TOTP code [invalid-totp]","errorType":"invalid-totp"}"#;
 const NOT_ENROLLED: &str = r#"400 {"success":false,"error":"Two factor authentication is not enabled [error-2fa-not-enabled]","errorType":"error-2fa-not-enabled"}"#;
+const NOT_USED: &str = r#"400 {"success":false,"error":"Two factor authentication is not enabled [error-two-factor-not-enabled]","errorType":"error-two-factor-not-enabled"}"#;
+const FEDERATED: &str = r#"400 {"success":false,"error":"Federated Users cant have TOTP [error-not-allowed]","errorType":"error-not-allowed"}"#;
 const ALREADY_ENROLLED: &str = r#"400 {"success":false,"error":"Two factor authentication is already enabled [error-2fa-already-enabled]","errorType":"error-2fa-already-enabled"}"#;
 
 /// A request with a code in the body.
@@ -207,10 +209,7 @@ async fn where_totp_is_not_used_nobody_enrols() {
         let enable = server
             .request_of(DAVE, Method::POST, ENABLE)
             .code(PASSWORD_DIGEST);
-        assert_eq!(
-            enable.send().await.text(),
-            r#"400 {"success":false,"error":"Two factor authentication is not enabled [error-two-factor-not-enabled]","errorType":"error-two-factor-not-enabled"}"#
-        );
+        assert_eq!(enable.send().await.text(), NOT_USED);
     }
 }
 
@@ -241,6 +240,52 @@ async fn a_shown_key_is_proved_by_its_own_code_alone_and_a_later_one_replaces_it
         .send()
         .await;
     assert_eq!(spent.text(), INVALID, "the code that enrolled is spent");
+}
+
+/// The key that was shown counts for a while, and for who may have one.
+#[tokio::test]
+async fn a_shown_key_ends_with_its_time_and_with_the_right_to_it() {
+    for (change, refusal) in [
+        ("", NOT_ENROLLED),
+        (
+            "UPDATE user SET federated = 1 WHERE id = 'daveId'",
+            FEDERATED,
+        ),
+        (
+            "INSERT INTO setting VALUES ('default', 'totp-enabled', 'false')",
+            NOT_USED,
+        ),
+    ] {
+        let server = Server::start().await;
+        let key = shown(&server).await;
+        if change.is_empty() {
+            server.advance(Duration::from_secs(15 * 60));
+        }
+        server.store().execute_batch(change).unwrap();
+        let late = proved(&server, DAVE, VALIDATE, &code(&server, &key, 0));
+        assert_eq!(late.send().await.text(), refusal);
+        assert_eq!(server.failures(), 0);
+    }
+    let server = Server::start().await;
+    let key = shown(&server).await;
+    server.advance(Duration::from_millis(15 * 60 * 1000 - 1));
+    let in_time = proved(&server, DAVE, VALIDATE, &code(&server, &key, 0));
+    assert_eq!(in_time.send().await.status, 200);
+}
+
+/// What is refused for another reason is no failed attempt.
+#[tokio::test]
+async fn to_ask_for_what_cannot_be_had_counts_nothing() {
+    let settings = Settings {
+        totp_enabled: false,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    for _ in 0..6 {
+        let enable = server.request_of(DAVE, Method::POST, ENABLE);
+        assert_eq!(enable.code(PASSWORD_DIGEST).send().await.text(), NOT_USED);
+    }
+    assert_eq!(server.failures(), 0);
 }
 
 /// Who only holds a session knows the key that it was shown: its code must not

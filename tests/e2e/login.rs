@@ -1,8 +1,8 @@
 //! Logging in and out, as Rocket.Chat's clients do.
 
 use crate::support::{
-    ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, DEACTIVATED, ERIN, FORM, FRANK, LOGIN, LOGOUT,
-    MALLORY, ME, PASSWORD, PASSWORD_DIGEST, Server, Session,
+    ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, DEACTIVATED, DISABLE, ERIN, FORM, FRANK, LOGIN,
+    LOGOUT, MALLORY, ME, PASSWORD, PASSWORD_DIGEST, REGENERATE_CODES, Server, Session,
 };
 use host_harness::settings::Settings;
 use reqwest::Method;
@@ -99,6 +99,31 @@ async fn a_wrong_name_or_password_is_refused_alike_and_counts_nothing() {
     }
     assert_eq!(server.dump(), before);
     assert_eq!(server.failures(), 0);
+    let recorded = |record: &String| record.ends_with(" refused incorrect-password");
+    assert_eq!(server.audit().len(), 13);
+    assert!(server.audit().iter().all(recorded), "{:?}", server.audit());
+    assert_eq!(
+        server.audit()[0],
+        "daveId daveId refused incorrect-password"
+    );
+    assert_eq!(server.audit()[3], "unknown - refused incorrect-password");
+}
+
+/// Nothing about the request tells whether the password was right.
+#[tokio::test]
+async fn a_header_that_is_not_understood_is_refused_before_the_password_is_looked_at() {
+    let server = Server::start().await;
+    for password in [PASSWORD, "wrong"] {
+        let credentials = json!({"user": ADMIN, "password": password});
+        let request = server.log_in(credentials).code("x".repeat(300));
+        let answer = request.send().await;
+        assert_eq!(
+            answer.json()["errorType"],
+            "invalid-params",
+            "{}",
+            answer.body
+        );
+    }
     assert!(server.audit().is_empty());
 }
 
@@ -255,17 +280,48 @@ async fn wrong_codes_lock_the_log_in_and_the_reset_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_parallel_log_ins_with_one_code_one_succeeds() {
+async fn of_sixty_four_parallel_log_ins_with_one_code_one_succeeds() {
     let settings = Settings {
         rate_limit_calls: 0,
         ..Settings::default()
     };
     let server = Server::start_with(settings).await;
+    let servers = [&server, &server.another().await];
     let code = server.code(ADMIN);
-    let logins = (0..16).map(|_| server.log_in(with_code(ADMIN, &code)).send());
-    let answers = logins.collect::<JoinSet<_>>().join_all().await;
-    let succeeded = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(succeeded, 1);
+    let log_in = |i: usize| servers[i % 2].log_in(with_code(ADMIN, &code)).send();
+    let answers = (0..64).map(log_in).collect::<JoinSet<_>>().join_all().await;
+    let with = |status: u16| answers.iter().filter(|a| a.status == status).count();
+    assert_eq!(with(200), 1);
+    assert_eq!(with(200) + with(401) + with(503), 64);
+    assert!(with(401) > 0);
+}
+
+/// Whichever path the guesses take, and whichever server they meet.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_parallel_guesses_on_every_path_five_are_looked_at() {
+    let settings = Settings {
+        rate_limit_calls: 0,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    let servers = [&server, &server.another().await];
+    let guess = |i: usize| {
+        let server = servers[i / 4 % 2];
+        let body = r#"{"code":"000000"}"#;
+        match i % 4 {
+            0 => server.log_in(with_code(ALICE, "000000")),
+            1 => server.post(ALICE).code("000000").json("{}"),
+            2 => server.request_of(ALICE, Method::POST, DISABLE).json(body),
+            _ => server
+                .request_of(ALICE, Method::POST, REGENERATE_CODES)
+                .json(body),
+        }
+    };
+    let guesses = (0..48).map(|i| guess(i).send());
+    let answers = guesses.collect::<JoinSet<_>>().join_all().await;
+    let with = |id: &str| answers.iter().filter(|a| a.body.contains(id)).count();
+    assert_eq!(with("totp-invalid") + with("invalid-totp"), 5);
+    assert_eq!(with("totp-max-attempts"), 43);
 }
 
 /// The password is no second factor of itself: it was just proved.

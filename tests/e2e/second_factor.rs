@@ -217,6 +217,27 @@ async fn success_clears_the_count() {
     }
 }
 
+/// Or whoever holds a token that bypasses the second factor guesses at it for
+/// ever.
+#[tokio::test]
+async fn what_excuses_from_a_proof_clears_no_failures() {
+    let settings = Settings {
+        bypass_token_allowed: true,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    for _ in 0..4 {
+        server.post(ADMIN).code("000000").json("{}").send().await;
+    }
+    let store = server.store();
+    store
+        .execute("UPDATE login_token SET bypass_two_factor = 1", [])
+        .unwrap();
+    let excused = server.post(ADMIN).json(r#"{"userId":"carolId"}"#).send();
+    assert_eq!(excused.await.status, 200);
+    assert_eq!(server.failures(), 4);
+}
+
 /// Keycloak CVE-2024-4629: parallel guesses must not all read the count before
 /// one writes it.
 #[tokio::test(flavor = "multi_thread")]

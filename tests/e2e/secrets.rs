@@ -13,10 +13,11 @@ static SECRETS: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default)
 /// The first secret that the log held, and the line.
 static LOGGED: Mutex<Option<String>> = Mutex::new(None);
 
-/// Everything at the most talkative level but for the compiler, which has
-/// written megabytes, and ended, before the first request; and the tests' own
-/// client.
-const TALKATIVE: &str = "trace,cranelift_codegen=off,cranelift_frontend=off,regalloc2=off,\
+/// The most talkative level of this project's own lines and of those of the
+/// library that hands requests to it; for others the level for finding faults, or
+/// a hundred tests would do little else than write. The command's own test takes
+/// every line.
+const TALKATIVE: &str = "debug,host_harness=trace,axum=trace,cranelift_codegen=off,\
                          wasmtime_internal_cranelift=off,reqwest=off,hyper_util::client=off";
 
 /// From now on `secret` must not be found in any output.

@@ -3,10 +3,13 @@
 use super::answer::{self, Answer, LoginRefused, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
-use super::second_factor::{self, SecondFactor};
+use super::second_factor::{self, CodeHeaders, SecondFactor};
 use super::{App, RequestId};
+use crate::clock::Timestamp;
 use crate::password::{self, Lane};
-use crate::store::{Account, Act, Authority, Caller, Change, Denial, Login, NewToken};
+use crate::store::{
+    Account, Act, Action, AuditRecord, Authority, Caller, Change, Decision, Denial, NewToken,
+};
 use crate::token;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -15,6 +18,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
+
+/// Who tried to log in, in the audit trail, where no account has the name: it may
+/// be a password in the wrong field.
+const UNKNOWN: &str = "unknown";
 
 /// Who logs in: by one of `user`, `username` and `email`, and the password; or by
 /// `resume`. Other members are passed over.
@@ -189,7 +196,7 @@ pub(super) async fn log_in(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> answer::Result {
-    let headers = request.headers().clone();
+    let header = CodeHeaders::of(request.headers())?;
     let credentials: Credentials = body::parse(request).await?;
     let now = app.clock.now();
     let names = [credentials.user, credentials.username, credentials.email];
@@ -202,10 +209,16 @@ pub(super) async fn log_in(
             return Err(body::invalid(problem));
         }
     };
-    let Some((user, password_hash)) = check(&app, &name, password).await? else {
-        return Err(Answer::wrong_login("Incorrect password"));
+    let (user, password_hash) = match check(&app, &name, password).await? {
+        Ok(proved) => proved,
+        Err(user) => {
+            app.store
+                .record(wrong_password(&app, user, now, request_id))
+                .await?;
+            return Err(Answer::wrong_login("Incorrect password"));
+        }
     };
-    let factor = SecondFactor::choose(&app, &user, &headers, credentials.code).await?;
+    let factor = SecondFactor::choose(&app, &user, header.or_in_body(credentials.code)).await?;
     let code = factor.code(&app, now).await?;
     let token = token::generate();
     let change = Change {
@@ -233,26 +246,49 @@ pub(super) async fn log_in(
     }
 }
 
-/// The account that `name` names and its password's hash, if `password` is right.
-/// Takes as long where there is no such account.
+/// Recorded whether or not there is such an account, so that it takes as long.
+fn wrong_password(
+    app: &App,
+    user: Option<String>,
+    now: Timestamp,
+    request_id: String,
+) -> AuditRecord {
+    AuditRecord {
+        at: now,
+        workspace: app.workspace.clone(),
+        request_id,
+        action: Action::LogIn,
+        caller: user.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+        target: user,
+        decision: Decision::Refused,
+        reason: Some("incorrect-password".to_owned()),
+    }
+}
+
+/// The account that `name` names and its password's hash, if `password` is right;
+/// otherwise the account, if there is one. Takes as long where there is none.
 async fn check(
     app: &App,
     name: &str,
     password: Password,
-) -> Result<Option<(String, SecretString)>, Answer> {
+) -> Result<Result<(String, SecretString), Option<String>>, Answer> {
     static NOBODYS: LazyLock<Option<SecretString>> =
         LazyLock::new(|| password::hash(&password::digest(&token::generate())).ok());
     let login = app.store.find_login(&app.workspace, name).await?;
+    let nobodys = || NOBODYS.clone().unwrap_or_default();
     let (user, hash) = match login {
-        Some(Login {
-            user,
-            password_hash: Some(hash),
-        }) => (Some(user), hash),
-        _ => (None, NOBODYS.clone().unwrap_or_default()),
+        Some(login) => (
+            Some(login.user),
+            login.password_hash.unwrap_or_else(nobodys),
+        ),
+        None => (None, nobodys()),
     };
     let turn = password::turn(Lane::LogIn).await?;
     let right = turn.matches(password.digest(), hash.clone()).await;
-    Ok(user.filter(|_| right).map(|user| (user, hash)))
+    Ok(match user {
+        Some(user) if right => Ok((user, hash)),
+        user => Err(user),
+    })
 }
 
 async fn resume(app: &App, token: String) -> answer::Result {

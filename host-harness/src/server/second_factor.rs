@@ -11,6 +11,31 @@ use crate::totp;
 use axum::http::HeaderMap;
 use secrecy::SecretString;
 
+/// How a request carries a second factor.
+pub(super) struct CodeHeaders {
+    /// `x-2fa-code`; none where it is empty.
+    code: Option<String>,
+    /// `x-2fa-method`
+    method: Option<String>,
+}
+
+impl CodeHeaders {
+    /// The error answers the request.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Answer> {
+        let [code, method] = body::headers(headers, ["x-2fa-code", "x-2fa-method"])?;
+        Ok(Self {
+            code: code.filter(|code| !code.is_empty()),
+            method,
+        })
+    }
+
+    /// The code may come in the body, too.
+    pub(super) fn or_in_body(mut self, code: Option<String>) -> Self {
+        self.code = code.filter(|code| !code.is_empty()).or(self.code);
+        self
+    }
+}
+
 /// The second factor of one request.
 pub(super) struct SecondFactor {
     user: String,
@@ -26,29 +51,29 @@ pub(super) struct SecondFactor {
 
 impl SecondFactor {
     /// Chooses the method that the request's header names, if the account has
-    /// it, otherwise TOTP before e-mail. The code is `in_body`, or that of the
-    /// header. The error answers the request.
+    /// it, otherwise TOTP before e-mail.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed.
     pub(super) async fn choose(
         app: &App,
         user: &str,
-        headers: &HeaderMap,
-        in_body: Option<String>,
-    ) -> Result<Self, Answer> {
-        let [code, asked_for] = body::headers(headers, ["x-2fa-code", "x-2fa-method"])?;
+        CodeHeaders { code, method }: CodeHeaders,
+    ) -> Result<Self, StoreError> {
         let methods = app.store.methods(&app.workspace, user).await?;
         let is_choice = |method: &Method| *method != Method::Password;
         let available: Vec<_> = methods.preferred().filter(is_choice).collect();
         let asked_for = available
             .iter()
-            .find(|method| Some(method.name()) == asked_for.as_deref());
+            .find(|available| Some(available.name()) == method.as_deref());
         let method = asked_for.or(available.first()).copied();
-        let entered = in_body.or(code).filter(|code| !code.is_empty());
         Ok(Self {
             user: user.to_owned(),
             available,
             method,
             password: methods.password,
-            entered: entered.map(SecretString::from),
+            entered: code.map(SecretString::from),
         })
     }
 
@@ -139,5 +164,6 @@ pub(super) fn message(denial: Denial) -> &'static str {
         Denial::Locked => "TOTP Maximun Failed Attempts Reached",
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
         Denial::AlreadyEnrolled => "Two factor authentication is already enabled",
+        Denial::Federated => "Federated Users cant have TOTP",
     }
 }

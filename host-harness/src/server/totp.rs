@@ -3,9 +3,9 @@
 use super::answer::{self, Answer, Details, Done, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
-use super::second_factor::{self, SecondFactor};
+use super::second_factor::{self, CodeHeaders, SecondFactor};
 use super::{App, RequestId};
-use crate::store::{Act, Authority, Caller, Change, Code, Denial, Method, Selector};
+use crate::store::{Act, Authority, Caller, Change, Code, Denial, Method};
 use crate::totp::{self, TotpKey};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -74,10 +74,19 @@ pub(super) async fn enable(
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}
-    let headers = request.headers().clone();
+    let header = CodeHeaders::of(request.headers())?;
     let Nothing {} = body::parse(request).await?;
     let now = app.clock.now();
-    let factor = SecondFactor::choose(&app, &caller.id, &headers, None).await?;
+    let account = app.store.account(&app.workspace, &caller.id, now).await?;
+    let account = account.ok_or_else(Answer::not_logged_in)?;
+    // Before a password is counted as an attempt; the store checks again.
+    if !app.settings().await?.uses_totp() {
+        return Err(refused(Denial::NotEnabled));
+    }
+    if account.backup_codes.is_some() {
+        return Err(refused(Denial::AlreadyEnrolled));
+    }
+    let factor = SecondFactor::choose(&app, &caller.id, header).await?;
     let factor = factor.or_password();
     let key = TotpKey::generate();
     let change = Change {
@@ -90,17 +99,14 @@ pub(super) async fn enable(
         request_id,
     };
     match app.store.change(change).await? {
-        Ok(()) => {
-            let user = Selector::Id(caller.id);
-            let user = app.store.find_user(&app.workspace, user).await?;
-            let username = user.map(|user| user.username).unwrap_or_default();
-            Ok(Answer::success(Enrolment {
-                secret: key.to_base32(),
-                url: key.to_url(&username),
-            }))
-        }
+        Ok(()) => Ok(Answer::success(Enrolment {
+            secret: key.to_base32(),
+            url: key.to_url(&account.user.username),
+        })),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
-        Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled)) => Err(refused(denial)),
+        Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled | Denial::Federated)) => {
+            Err(refused(denial))
+        }
         Err(denial) => {
             let (denial, details) = factor.details(&app, denial, now).await?;
             let message = second_factor::message(denial);

@@ -4,6 +4,10 @@ use super::{Action, NewToken};
 use crate::clock::Timestamp;
 use crate::totp::TotpKey;
 use secrecy::SecretString;
+use std::time::Duration;
+
+/// How long a key that was shown can be proved: time enough to find the phone.
+pub const PENDING_KEY_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// Something that an account does to itself.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub enum Authority {
 pub enum Act {
     /// Adds a session. Needs a code where the account has TOTP or e-mail codes.
     LogIn(NewToken),
-    /// Makes this the pending key. Needs a second factor, the password where
+    /// Makes this the pending key, for [`PENDING_KEY_LIFETIME`]. Needs a second factor, the password where
     /// there is no other, unless the settings excuse the account.
     BeginEnrolment(TotpKey),
     /// Makes the pending key the account's factor, with these backup codes, and
@@ -101,6 +105,8 @@ pub enum Denial {
     AlreadyEnrolled,
     /// The workspace does not use TOTP.
     NotEnabled,
+    /// The account belongs to another server: TOTP is enrolled there.
+    Federated,
 }
 
 impl Denial {
@@ -112,6 +118,7 @@ impl Denial {
             Self::WrongCode | Self::Replayed => "totp-invalid",
             Self::Locked => "totp-max-attempts",
             Self::NotEnrolled => "error-2fa-not-enabled",
+            Self::Federated => "error-not-allowed",
             Self::NotEnabled => "error-two-factor-not-enabled",
             Self::AlreadyEnrolled => "error-2fa-already-enabled",
         }

@@ -184,7 +184,7 @@ impl Operation {
 #[derive(Debug)]
 pub enum UserChange {
     /// Sets the password whose hash this is, and ends the sessions: who knew
-    /// the old one may hold one.
+    /// the old one may hold one, or a key that is not proved yet.
     SetPassword(SecretString),
     /// Enrols TOTP, confirmed, and ends the sessions, which were begun without
     /// it.
@@ -231,10 +231,16 @@ impl UserChange {
     }
 
     /// The role or token that it is about.
-    pub fn detail(&self) -> Option<&str> {
+    pub fn detail(&self) -> Option<String> {
         match self {
-            Self::GiveRole(name) | Self::TakeRole(name) | Self::RevokeToken(name) => Some(name),
-            Self::CreateToken(token) => token.name.as_deref(),
+            Self::GiveRole(name) | Self::TakeRole(name) | Self::RevokeToken(name) => {
+                Some(name.clone())
+            }
+            Self::CreateToken(token) if token.bypass_two_factor => {
+                let name = token.name.as_deref().unwrap_or_default();
+                Some(format!("{name}: bypasses the second factor"))
+            }
+            Self::CreateToken(token) => token.name.clone(),
             _ => None,
         }
     }

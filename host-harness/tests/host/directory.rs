@@ -31,7 +31,13 @@ async fn busy() -> Data {
         }
         data.edit(&format!(
             "INSERT INTO email_code VALUES ('{workspace}', 'alice', 'code', 1234567950000, 4);
-             INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, 0, 'ci');"
+             INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, 0, 'ci');
+             INSERT INTO pending_totp VALUES ('{workspace}', 'alice', x'00', 1234567950000);
+             INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
+                                 holds_code, next_try)
+             SELECT workspace, workspace || holds_code, min(address), 's', 'b', 0, 1, holds_code, 0
+             FROM email, (SELECT 0 AS holds_code UNION SELECT 1)
+             WHERE workspace = '{workspace}' AND user = 'alice' AND verified GROUP BY holds_code;"
         ));
     }
     data
@@ -74,6 +80,17 @@ fn all_tokens() -> Vec<String> {
 }
 
 /// Each change, the rows that it changes, and how many tokens it ends.
+/// What alice was shown or sent and has not proved; her notice stays.
+fn unproved() -> [String; 3] {
+    [
+        "- email_code: workspace=acme user=alice hash=code expires=1234567950000 failures=4",
+        "- outbox: id=2 workspace=acme message_id=… recipient=alice@example.com subject=s body=b \
+         queued=0 expires=1 holds_code=1 tries=0 claimed=0 next_try=0 last_problem=null",
+        "- pending_totp: workspace=acme user=alice key=\\0 expires=1234567950000",
+    ]
+    .map(str::to_owned)
+}
+
 fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     let locked = "failed_attempt: workspace=acme user=alice count=5 locked_until=1234567920000";
     let code = "email_code: workspace=acme user=alice hash=code expires=1234567950000";
@@ -91,14 +108,17 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         format!("+ {}", alice("hash", 0)),
     ];
     new_password.extend(sessions());
+    new_password.extend(unproved());
     let mut deactivated = vec![
         format!("{AUDIT}null action=deactivate"),
         format!("- {}", alice("null", 0)),
         format!("+ {}", alice("null", 1)),
     ];
     deactivated.extend(all_tokens());
+    deactivated.extend(unproved());
     let mut no_token = vec![format!("{AUDIT}null action=revoke-tokens")];
     no_token.extend(all_tokens());
+    no_token.extend(unproved());
     vec![
         (UserChange::SetPassword("hash".into()), new_password, 2),
         (
@@ -143,7 +163,7 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         (
             UserChange::CreateToken(new_token("phone")),
             vec![
-                format!("{AUDIT}phone action=create-token"),
+                format!("{AUDIT}phone: bypasses the second factor action=create-token"),
                 "+ login_token: workspace=acme user=alice hash=phone-hash expires=null \
                  bypass_two_factor=1 name=phone"
                     .to_owned(),
@@ -204,8 +224,8 @@ async fn a_change_changes_these_rows_and_no_others() {
 async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
     let data = Data::new().await;
     data.edit(
-        "INSERT INTO pending_totp VALUES ('acme', 'bob', x'00');
-         INSERT INTO pending_totp VALUES ('globex', 'bob', x'00');
+        "INSERT INTO pending_totp VALUES ('acme', 'bob', x'00', 1);
+         INSERT INTO pending_totp VALUES ('globex', 'bob', x'00', 1);
          UPDATE login_token SET expires = 1234567950000 WHERE user = 'bob'",
     );
     let before = data.dump();
@@ -223,7 +243,7 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
              + backup_code: workspace=acme user=bob hash=new\n\
              - login_token: workspace=acme user=bob hash={hash} expires=1234567950000 \
              bypass_two_factor=0 name=null\n\
-             - pending_totp: workspace=acme user=bob key=\\0\n\
+             - pending_totp: workspace=acme user=bob key=\\0 expires=1\n\
              + totp: workspace=acme user=bob key=new key last_step=null\n"
         )
     );

@@ -19,8 +19,8 @@ struct Tally {
     skipped: u64,
 }
 
-/// Builds the plugin, installs the clients that call the server in the tests, runs the tests with `args` for `cargo test`, and prints their number as the
-/// last line of stdout.
+/// Builds the plugin, installs the clients that call the server in the tests, runs the tests with
+/// `args` for `cargo test`, and prints their number as the last line of stdout.
 ///
 /// # Errors
 ///

@@ -1,16 +1,17 @@
 //! What an account does to itself.
 
 use super::create::{enrol, replace_backup_codes};
-use super::look_up::{authenticate, is_password, methods, settings, totp};
+use super::look_up::{authenticate, find_user, is_password, methods, settings, totp};
 use super::second_factor::{
     begin_email_attempt, begin_totp_attempt, clear_failures, count_failure, is_locked, remove_totp,
     spend,
 };
 use super::{SqlResult, Step, Stop, outcome, record, token};
 use crate::settings::Settings;
+use crate::store::change::PENDING_KEY_LIFETIME;
 use crate::store::{
     Act, Attempt, AuditRecord, Authority, Change, Code, Decision, Denial, NewToken, Proof, Refusal,
-    TotpFactor,
+    Selector, TotpFactor,
 };
 use crate::totp::TotpKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -105,20 +106,41 @@ fn begin_enrolment(
     key: &TotpKey,
 ) -> Step<(), Denial> {
     let (workspace, user) = (change.workspace.as_str(), change.user.as_str());
-    if !settings.uses_totp() {
-        return Err(Denial::NotEnabled.into());
-    }
-    if totp(tx, workspace, user)?.is_some() {
-        return Err(Denial::AlreadyEnrolled.into());
-    }
+    require_unenrolled(tx, change, settings)?;
     let excused = settings.missing_factor_allowed && !methods(tx, workspace, user)?.any();
     if !excused {
         prove(tx, change, settings)?;
     }
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO pending_totp (workspace, user, key) VALUES (?1, ?2, ?3)",
+        "INSERT OR REPLACE INTO pending_totp (workspace, user, key, expires)
+         VALUES (?1, ?2, ?3, ?4)",
     )?
-    .execute(params![workspace, user, key.expose()])?;
+    .execute(params![
+        workspace,
+        user,
+        key.expose(),
+        (change.now + PENDING_KEY_LIFETIME).millis()
+    ])?;
+    Ok(())
+}
+
+/// Checks that the account may enrol TOTP, and has not.
+fn require_unenrolled(
+    tx: &Transaction<'_>,
+    change: &Change,
+    settings: &Settings,
+) -> Step<(), Denial> {
+    let (workspace, user) = (change.workspace.as_str(), change.user.as_str());
+    if !settings.uses_totp() {
+        return Err(Denial::NotEnabled.into());
+    }
+    let account = find_user(tx, workspace, &Selector::Id(user.to_owned()))?;
+    if account.is_none_or(|account| account.federated) {
+        return Err(Denial::Federated.into());
+    }
+    if totp(tx, workspace, user)?.is_some() {
+        return Err(Denial::AlreadyEnrolled.into());
+    }
     Ok(())
 }
 
@@ -133,10 +155,8 @@ fn confirm_totp(
     else {
         return Err(Denial::CodeRequired.into());
     };
-    if totp(tx, workspace, user)?.is_some() {
-        return Err(Denial::AlreadyEnrolled.into());
-    }
-    let key = pending_key(tx, workspace, user)?.ok_or(Denial::NotEnrolled)?;
+    require_unenrolled(tx, change, settings)?;
+    let key = pending_key(tx, change)?.ok_or(Denial::NotEnrolled)?;
     let step = pending_step(tx, change, settings, &key, code)?;
     let factor = TotpFactor {
         key,
@@ -149,10 +169,15 @@ fn confirm_totp(
     Ok(())
 }
 
-fn pending_key(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<Option<TotpKey>> {
-    tx.prepare_cached("SELECT key FROM pending_totp WHERE workspace = ?1 AND user = ?2")?
-        .query_row([workspace, user], |row| row.get(0).map(TotpKey::new))
-        .optional()
+fn pending_key(tx: &Transaction<'_>, change: &Change) -> SqlResult<Option<TotpKey>> {
+    tx.prepare_cached(
+        "SELECT key FROM pending_totp WHERE workspace = ?1 AND user = ?2 AND expires > ?3",
+    )?
+    .query_row(
+        params![change.workspace, change.user, change.now.millis()],
+        |row| row.get(0).map(TotpKey::new),
+    )
+    .optional()
 }
 
 /// The step of `code`, a code of the pending key. Success does not clear the

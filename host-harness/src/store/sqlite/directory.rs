@@ -5,7 +5,7 @@ use super::create::{
     write_setting,
 };
 use super::look_up::{self, find_user};
-use super::second_factor::{clear_failures, remove_totp};
+use super::second_factor::{clear_failures, forget_unproved, remove_totp};
 use super::{SqlResult, Sqlite, Stop, outcome, record, token};
 use crate::clock::Timestamp;
 use crate::settings::{SETTINGS, Setting, Settings};
@@ -286,9 +286,10 @@ fn add_user(tx: &Transaction<'_>, operation: &Operation, user: &NewUser) -> Step
         require_role(tx, workspace, role)?;
     }
     create_user(tx, workspace, user)?;
+    let roles = (!user.roles.is_empty()).then(|| user.roles.join(", "));
     record(
         tx,
-        &operation.record(Action::AddUser, Some(user.id.clone()), None),
+        &operation.record(Action::AddUser, Some(user.id.clone()), roles),
     )?;
     account(tx, workspace, &user.id, operation.now)
 }
@@ -316,8 +317,7 @@ fn change_user(
 ) -> Step<Changed> {
     let user = named(tx, &operation.workspace, name)?;
     let ended_tokens = apply(tx, &operation.workspace, &user, change)?;
-    let detail = change.detail().map(str::to_owned);
-    let entry = operation.record(change.action(), Some(user.id.clone()), detail);
+    let entry = operation.record(change.action(), Some(user.id.clone()), change.detail());
     record(tx, &entry)?;
     Ok(Changed {
         account: account(tx, &operation.workspace, &user.id, operation.now)?,
@@ -334,6 +334,7 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
                 "UPDATE user SET password_hash = ?3 WHERE workspace = ?1 AND id = ?2",
             )?
             .execute([workspace, id, hash.expose_secret()])?;
+            forget_unproved(tx, workspace, id)?;
             return Ok(token::end_sessions(tx, workspace, id, None)?);
         }
         UserChange::EnrolTotp(factor) => {
@@ -368,6 +369,7 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
         UserChange::Activate => set_deactivated(tx, workspace, id, false)?,
         UserChange::Deactivate => {
             set_deactivated(tx, workspace, id, true)?;
+            forget_unproved(tx, workspace, id)?;
             return Ok(token::revoke_all(tx, workspace, id)?);
         }
         UserChange::GiveRole(role) => {
@@ -401,7 +403,10 @@ fn apply(tx: &Transaction<'_>, workspace: &str, user: &User, change: &UserChange
             }
             return Ok(ended);
         }
-        UserChange::RevokeAllTokens => return Ok(token::revoke_all(tx, workspace, id)?),
+        UserChange::RevokeAllTokens => {
+            forget_unproved(tx, workspace, id)?;
+            return Ok(token::revoke_all(tx, workspace, id)?);
+        }
     }
     Ok(0)
 }
@@ -468,7 +473,10 @@ fn set_setting(
     if setting.is_changed(&settings) {
         write_setting(tx, workspace, setting.name, value)?;
     }
-    let detail = Some(setting.name.to_owned());
+    let detail = Some(match setting.is_secret() {
+        true => setting.name.to_owned(),
+        false => format!("{}: {}", setting.name, value.expose_secret()),
+    });
     record(tx, &operation.record(Action::ChangeSetting, None, detail))?;
     Ok(())
 }

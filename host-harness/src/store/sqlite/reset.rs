@@ -35,7 +35,10 @@ pub(super) fn commit(tx: &Transaction<'_>, reset: &Reset) -> Step<Receipt, Refus
             queue_notices(tx, reset, target)?;
         }
     }
-    clear_failures(tx, workspace, caller)?;
+    // Whoever is excused has proved nothing that makes guesses forgotten.
+    if !matches!(reset.proof, Proof::None) {
+        clear_failures(tx, workspace, caller)?;
+    }
     let (receipt, decision) = if removed {
         (Receipt::Removed, Decision::Reset)
     } else {

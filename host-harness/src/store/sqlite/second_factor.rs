@@ -287,6 +287,20 @@ fn spend_email_code(
     Ok(spent == 1)
 }
 
+/// Forgets what the account was shown or sent and has not proved yet: a pending
+/// key, a code by e-mail and the mail that brings it.
+pub(super) fn forget_unproved(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<()> {
+    for sql in [
+        "DELETE FROM pending_totp WHERE workspace = ?1 AND user = ?2",
+        "DELETE FROM email_code WHERE workspace = ?1 AND user = ?2",
+        "DELETE FROM outbox WHERE workspace = ?1 AND holds_code AND recipient IN
+             (SELECT address FROM email WHERE workspace = ?1 AND user = ?2)",
+    ] {
+        tx.prepare_cached(sql)?.execute([workspace, user])?;
+    }
+    Ok(())
+}
+
 /// Removes secret, pending secret and backup codes; false where there were none.
 pub(super) fn remove_totp(tx: &Transaction<'_>, workspace: &str, user: &str) -> SqlResult<bool> {
     let mut removed = 0;

@@ -70,6 +70,7 @@ CREATE TABLE pending_totp (
     workspace TEXT NOT NULL,
     user      TEXT NOT NULL,
     key       BLOB NOT NULL,
+    expires   INTEGER NOT NULL,
     PRIMARY KEY (workspace, user),
     FOREIGN KEY (workspace, user) REFERENCES user
 ) STRICT, WITHOUT ROWID;
@@ -109,7 +110,7 @@ CREATE TABLE outbox (
     last_problem TEXT
 ) STRICT;
 INSERT INTO outbox (id, workspace, message_id, recipient, subject, body, queued, expires, holds_code, next_try)
-SELECT id, workspace, lower(hex(randomblob(16))), recipient, subject, body, queued, queued + 259200000, 0, queued
+SELECT id, workspace, lower(hex(randomblob(16))), recipient, subject, body, queued, unixepoch() * 1000 + 259200000, 0, queued
 FROM outbox_1;
 DROP TABLE outbox_1;
 CREATE INDEX outbox_by_next_try ON outbox (next_try);
