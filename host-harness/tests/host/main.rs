@@ -5,6 +5,7 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod change;
 mod component;
 mod contract;
 mod directory;
