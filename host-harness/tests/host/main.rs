@@ -9,6 +9,7 @@ mod change;
 mod component;
 mod contract;
 mod directory;
+mod email_code;
 mod guest;
 mod hostile;
 mod http;
