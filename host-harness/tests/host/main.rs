@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod lies;
 mod loading;
+mod look_up;
 mod sqlite;
 mod store;
 mod support;
