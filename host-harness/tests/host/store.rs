@@ -687,6 +687,26 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             false,
             true,
         ),
+        (
+            "has a password, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default()
+            },
+            "moderator",
+            false,
+            false,
+        ),
+        (
+            "has codes by e-mail, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default()
+            },
+            "alice",
+            false,
+            false,
+        ),
         ("bypass token", default(), "admin", true, false),
         (
             "bypass token, and bypassing is allowed",
@@ -711,6 +731,11 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
     ];
     for (name, settings, id, bypass_token, excused) in cases {
         let data = Data::with(settings).await;
+        data.edit(
+            "DELETE FROM totp WHERE user IN ('alice', 'moderator');
+             UPDATE user SET email_two_factor = 1 WHERE id = 'alice';
+             UPDATE user SET password_hash = 'hash' WHERE id = 'moderator'",
+        );
         let outcome = reset(
             &data,
             Reset {
