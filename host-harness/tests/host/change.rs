@@ -18,6 +18,7 @@ async fn busy() -> Data {
              SELECT workspace, id, CAST(workspace || '/shown' AS BLOB) FROM user
              WHERE workspace = '{workspace}';
              INSERT INTO login_token VALUES
+             ('{workspace}', 'alice', 'over', 1234567890000, 0, NULL),
              ('{workspace}', 'bob', 'session', 1234567891000, 0, NULL),
              ('{workspace}', 'bob', 'phone', 1234567891000, 0, NULL),
              ('{workspace}', 'bob', 'ended', 1234567890000, 0, NULL),
@@ -155,6 +156,7 @@ async fn an_act_changes_these_rows_and_no_others() {
         audit("alice", "done reason=null", "log-in"),
         failure("alice"),
         session('-', "alice", &token_hash("alice-expired"), "1234567890000"),
+        session('-', "alice", "over", "1234567890000"),
         session('+', "alice", "new", "1234567950000"),
     ];
     logged_in.extend(spent());
@@ -416,6 +418,27 @@ async fn a_code_for_a_factor_that_the_account_may_not_use_is_none() {
             assert_eq!(changes.lines().count(), 1, "{name}: {changes}");
             assert!(changes.starts_with(&refusal), "{name}: {changes}");
         }
+    }
+}
+
+/// The key that the account of the same id was shown in another workspace.
+#[tokio::test]
+async fn a_key_that_was_shown_elsewhere_proves_nothing() {
+    for (edit, expected) in [
+        (
+            "DELETE FROM pending_totp WHERE workspace = 'acme'",
+            Denial::NotEnrolled,
+        ),
+        ("", Denial::WrongCode),
+    ] {
+        let data = busy().await;
+        data.edit(edit);
+        let elsewhere = TotpKey::new(b"globex/shown".to_vec()).code(step());
+        let change = Change {
+            code: Some(Code::Totp(elsewhere.into())),
+            ..confirm()
+        };
+        assert_eq!(outcome(&data, change).await, Err(expected));
     }
 }
 

@@ -197,8 +197,14 @@ async fn an_attempt_counts_one_failure_and_gives_out_the_callers_own_code() {
         unreachable!("alice was sent a code")
     };
     assert_eq!(hash, Some(email_code_hash(CODE)));
+    let changes = before.changes(&data.dump());
+    let elsewhere = data.store.begin_email_attempt(GLOBEX, "alice", now());
+    let Attempt::Begun(hash) = elsewhere.await.unwrap() else {
+        unreachable!("alice of the other workspace was sent a code, too")
+    };
+    assert_eq!(hash.as_deref(), Some("another"));
     assert_eq!(
-        before.changes(&data.dump()),
+        changes,
         format!(
             "- {}\n+ {}\n\
              + failed_attempt: workspace=acme user=alice count=1 locked_until=null\n",
