@@ -202,6 +202,11 @@ async fn the_code_may_come_as_a_header_and_be_a_backup_code() {
     let server = Server::start().await;
     let header = server.log_in(plain(ADMIN)).code(server.code(ADMIN));
     assert_eq!(header.send().await.status, 200);
+    server.advance(Duration::from_secs(30));
+    let (right, wrong) = (server.code(ADMIN), "000000");
+    let in_body = |code| server.log_in(with_code(ADMIN, code));
+    assert_eq!(in_body(wrong).code(&right).send().await.status, 401);
+    assert_eq!(in_body(&right).code(wrong).send().await.status, 200);
     let backup = with_code(ADMIN, BACKUP_CODES[0]);
     assert_eq!(server.log_in(backup.clone()).send().await.status, 200);
     assert_eq!(server.log_in(backup).send().await.status, 401);
