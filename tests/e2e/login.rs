@@ -278,6 +278,9 @@ async fn of_parallel_log_ins_with_one_code_one_succeeds() {
 async fn where_there_is_no_second_factor_or_none_is_used_the_password_is_enough() {
     let server = Server::start().await;
     assert_eq!(server.log_in(plain(DAVE)).send().await.status, 200);
+    let needless = server.log_in(with_code(DAVE, "000000")).send().await;
+    assert_eq!(needless.status, 200);
+    assert_eq!(server.failures(), 0);
     let settings = Settings {
         two_factor_enabled: false,
         ..Settings::default()
@@ -311,6 +314,29 @@ async fn a_code_by_e_mail_is_sent_once_and_logs_in_once() {
         spent.text(),
         refusal("totp-invalid", "TOTP Invalid", details)
     );
+}
+
+/// security 3: and no other code is sent meanwhile.
+#[tokio::test]
+async fn wrong_codes_by_e_mail_lock_the_log_in() {
+    let server = Server::start().await;
+    server.log_in(plain(ERIN)).send().await;
+    let code = server.sent_code(ERIN).unwrap();
+    for _ in 0..5 {
+        let wrong = server.log_in(with_code(ERIN, "no code")).send().await;
+        assert!(wrong.body.contains("totp-invalid"), "{}", wrong.body);
+    }
+    let details = r#"{"method":"email","codeGenerated":false}"#;
+    let locked = refusal(
+        "totp-max-attempts",
+        "TOTP Maximun Failed Attempts Reached",
+        details,
+    );
+    for credentials in [with_code(ERIN, &code), plain(ERIN)] {
+        let refused = server.log_in(credentials).send().await;
+        assert_eq!(refused.text(), locked);
+    }
+    assert_eq!(server.outbox().len(), 2);
 }
 
 #[tokio::test]
