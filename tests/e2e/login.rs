@@ -2,12 +2,12 @@
 
 use crate::support::{
     ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, DEACTIVATED, ERIN, FORM, FRANK, LOGIN, LOGOUT,
-    MALLORY, ME, PASSWORD, PASSWORD_DIGEST, Server, Session,
+    MALLORY, ME, PASSWORD, PASSWORD_DIGEST, RESET_TOTP, Server, Session,
 };
 use host_harness::settings::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const WRONG: &str = r#"401 {"status":"error","error":403,"message":"Incorrect password"}"#;
@@ -100,6 +100,19 @@ async fn a_wrong_name_or_password_is_refused_alike_and_counts_nothing() {
     assert_eq!(server.dump(), before);
     assert_eq!(server.failures(), 0);
     assert!(server.audit().is_empty());
+}
+
+/// OWASP ASVS 5.0 V6.3.8: nor does the time tell. No machine compares a password
+/// in less than the ten milliseconds that are the least here.
+#[tokio::test]
+async fn a_name_that_is_nobodys_costs_a_comparison_too() {
+    let server = Server::start().await;
+    for user in ["nobody", "nobody@example.com", CAROL, DEACTIVATED] {
+        let start = Instant::now();
+        let refused = server.log_in(plain(user)).send().await;
+        assert_eq!(refused.text(), WRONG);
+        assert!(start.elapsed() >= Duration::from_millis(10), "{user}");
+    }
 }
 
 #[tokio::test]
@@ -393,6 +406,21 @@ async fn a_session_shows_who_it_is_is_resumed_and_ends() {
     );
     let other = server.request_of(DAVE, Method::GET, ME).send().await;
     assert_eq!(other.status, 200, "another session of the account stays");
+}
+
+/// A session is no token that bypasses the second factor, where those do so.
+#[tokio::test]
+async fn a_log_in_bypasses_no_second_factor() {
+    let settings = Settings {
+        bypass_token_allowed: true,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    let code = server.code(ADMIN);
+    let session = Session::of(server.log_in(with_code(ADMIN, &code)).send().await);
+    let reset = session.request(&server, Method::POST, RESET_TOTP);
+    let refused = reset.json(r#"{"userId":"aliceId"}"#).send().await;
+    assert!(refused.body.contains("totp-required"), "{}", refused.body);
 }
 
 #[tokio::test]
