@@ -125,6 +125,7 @@ async fn a_body_that_is_not_understood_logs_nobody_in() {
         "null",
         "[]",
         "user=dave",
+        "user=dave&password=correct+horse+battery+staple",
         r#"{"user":"dave"}"#,
         r#"{"password":"x"}"#,
         r#"{"user":{"$ne":null},"password":"x"}"#,
