@@ -30,7 +30,7 @@
 //! | effect, notice | `a_reset_removes_the_factor_ends_the_sessions_tells_the_user_and_spends_the_step`, `a_reset_removes_a_pending_key_too`, `one_notice_waits_for_each_verified_address_and_holds_no_secret`, `nothing_to_remove_is_a_success_that_changes_nothing_but_the_spent_step` |
 //! | `login` | `every_form_of_name_and_password_logs_in`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing`, `totp_is_asked_for_checked_and_spent`, `a_code_by_e_mail_is_sent_once_and_logs_in_once` |
 //! | `me`, `logout`, resume | `a_session_shows_who_it_is_is_resumed_and_ends`, `who_has_totp_is_shown_so` |
-//! | `users.totp.*` | `a_member_enrols_uses_and_gives_up_totp`, `to_enrol_needs_the_callers_second_factor` |
+//! | `users.totp.*` | `a_member_enrols_uses_and_gives_up_totp`, `to_enrol_needs_the_callers_second_factor`, `who_has_no_totp_cannot_give_it_up_or_replace_its_codes` |
 //! | the official client | `the_official_client_lives_the_whole_journey`, `rocket_chats_own_validators_accept_the_refusals` |
 //! | malformed bodies | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing` |
 //! | selectors that disagree | `selectors_that_disagree_are_refused` |
@@ -43,14 +43,14 @@
 //! | every decision is recorded | `every_decision_is_recorded_under_its_request_id` |
 //! | security 1 | `a_code_is_accepted_once`, `a_code_older_than_the_last_accepted_one_is_refused`, `a_spent_code_is_spent_on_every_path` |
 //! | security 2 | `of_sixty_four_parallel_requests_with_one_code_one_succeeds`, `of_parallel_log_ins_with_one_code_one_succeeds` |
-//! | security 3 | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures` |
+//! | security 3 | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_by_e_mail_lock_the_log_in`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures` |
 //! | security 4 | `without_a_login_nothing_is_answered_and_nothing_is_counted`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing` |
 //! | security 5 | `a_window_of_one_step_is_accepted_from_its_first_to_its_last_second`, `a_clock_set_back_allows_no_reuse` |
 //! | security 6 | `a_malformed_code_is_a_wrong_one` |
 //! | security 7 | `a_backup_code_works_once`, `of_sixty_four_parallel_requests_with_one_backup_code_one_succeeds` |
 //! | security 8 | `after_a_reset_the_new_key_works_in_the_same_step_and_the_old_one_does_not` |
 //! | security 9 | `the_method_is_the_servers_choice`, `a_caller_with_totp_cannot_prove_the_password_instead` |
-//! | security 10 | `a_caller_without_any_factor_is_refused_unless_the_workspace_says_otherwise`, `a_token_that_bypasses_the_second_factor_is_refused_unless_the_workspace_says_otherwise` |
+//! | security 10 | `a_caller_without_any_factor_is_refused_unless_the_workspace_says_otherwise`, `a_token_that_bypasses_the_second_factor_is_refused_unless_the_workspace_says_otherwise`, `a_log_in_bypasses_no_second_factor` |
 //! | security 12 | `without_a_login_nothing_is_answered_and_nothing_is_counted` |
 //! | security 13 | `a_user_that_does_not_exist_is_invalid`, `another_workspaces_token_is_not_resumed` |
 //! | security 14 | `a_caller_without_the_permission_is_refused_and_never_learns_who_exists` |
