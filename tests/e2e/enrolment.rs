@@ -190,7 +190,9 @@ async fn who_has_no_factor_at_all_enrols_where_the_workspace_allows_it() {
             .showing_secrets()
     };
     assert_eq!(enable(CAROL).send().await.status, 200);
-    assert_eq!(enable(DAVE).send().await.status, 400);
+    for has_one in [DAVE, ERIN] {
+        assert_eq!(enable(has_one).send().await.status, 400, "{has_one}");
+    }
 }
 
 #[tokio::test]
@@ -345,6 +347,20 @@ async fn wrong_codes_lock_every_path() {
             "aliceId - locked totp-max-attempts"
         );
     }
+}
+
+#[tokio::test]
+async fn who_has_no_totp_cannot_give_it_up_or_replace_its_codes() {
+    let server = Server::start().await;
+    let before = server.dump();
+    for path in [DISABLE, REGENERATE_CODES] {
+        for user in [CAROL, DAVE, ERIN] {
+            let refused = proved(&server, user, path, "000000").send().await;
+            assert_eq!(refused.text(), NOT_ENROLLED, "{user} {path}");
+        }
+    }
+    assert_eq!(server.dump(), before);
+    assert_eq!(server.failures(), 0);
 }
 
 /// One replay rule for every path that takes a code.

@@ -223,3 +223,11 @@ async fn a_header_that_is_repeated_or_no_text_or_too_long_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_header_at_the_limit_is_read() {
+    let server = Server::start().await;
+    let longest = server.post(ADMIN).code("1".repeat(256)).json("{}");
+    let answer = longest.send().await;
+    assert_eq!(answer.json()["errorType"], "totp-invalid");
+}

@@ -2,12 +2,12 @@
 
 use crate::support::{
     ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, DEACTIVATED, DISABLE, ERIN, FORM, FRANK, LOGIN,
-    LOGOUT, MALLORY, ME, PASSWORD, PASSWORD_DIGEST, REGENERATE_CODES, Server, Session,
+    LOGOUT, MALLORY, ME, PASSWORD, PASSWORD_DIGEST, REGENERATE_CODES, RESET_TOTP, Server, Session,
 };
 use host_harness::settings::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const WRONG: &str = r#"401 {"status":"error","error":403,"message":"Incorrect password"}"#;
@@ -127,6 +127,19 @@ async fn a_header_that_is_not_understood_is_refused_before_the_password_is_looke
     assert!(server.audit().is_empty());
 }
 
+/// OWASP ASVS 5.0 V6.3.8: nor does the time tell. No machine compares a password
+/// in less than the ten milliseconds that are the least here.
+#[tokio::test]
+async fn a_name_that_is_nobodys_costs_a_comparison_too() {
+    let server = Server::start().await;
+    for user in ["nobody", "nobody@example.com", CAROL, DEACTIVATED] {
+        let start = Instant::now();
+        let refused = server.log_in(plain(user)).send().await;
+        assert_eq!(refused.text(), WRONG);
+        assert!(start.elapsed() >= Duration::from_millis(10), "{user}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_not_understood_logs_nobody_in() {
     let server = Server::start().await;
@@ -137,6 +150,7 @@ async fn a_body_that_is_not_understood_logs_nobody_in() {
         "null",
         "[]",
         "user=dave",
+        "user=dave&password=correct+horse+battery+staple",
         r#"{"user":"dave"}"#,
         r#"{"password":"x"}"#,
         r#"{"user":{"$ne":null},"password":"x"}"#,
@@ -227,6 +241,11 @@ async fn the_code_may_come_as_a_header_and_be_a_backup_code() {
     let server = Server::start().await;
     let header = server.log_in(plain(ADMIN)).code(server.code(ADMIN));
     assert_eq!(header.send().await.status, 200);
+    server.advance(Duration::from_secs(30));
+    let (right, wrong) = (server.code(ADMIN), "000000");
+    let in_body = |code| server.log_in(with_code(ADMIN, code));
+    assert_eq!(in_body(wrong).code(&right).send().await.status, 401);
+    assert_eq!(in_body(&right).code(wrong).send().await.status, 200);
     let backup = with_code(ADMIN, BACKUP_CODES[0]);
     assert_eq!(server.log_in(backup.clone()).send().await.status, 200);
     assert_eq!(server.log_in(backup).send().await.status, 401);
@@ -367,6 +386,29 @@ async fn a_code_by_e_mail_is_sent_once_and_logs_in_once() {
     );
 }
 
+/// And no other code is sent meanwhile.
+#[tokio::test]
+async fn wrong_codes_by_e_mail_lock_the_log_in() {
+    let server = Server::start().await;
+    server.log_in(plain(ERIN)).send().await;
+    let code = server.sent_code(ERIN).unwrap();
+    for _ in 0..5 {
+        let wrong = server.log_in(with_code(ERIN, "no code")).send().await;
+        assert!(wrong.body.contains("totp-invalid"), "{}", wrong.body);
+    }
+    let details = r#"{"method":"email","codeGenerated":false}"#;
+    let locked = refusal(
+        "totp-max-attempts",
+        "TOTP Maximun Failed Attempts Reached",
+        details,
+    );
+    for credentials in [with_code(ERIN, &code), plain(ERIN)] {
+        let refused = server.log_in(credentials).send().await;
+        assert_eq!(refused.text(), locked);
+    }
+    assert_eq!(server.outbox().len(), 2);
+}
+
 #[tokio::test]
 async fn who_has_both_may_choose() {
     let server = Server::start().await;
@@ -421,6 +463,21 @@ async fn a_session_shows_who_it_is_is_resumed_and_ends() {
     );
     let other = server.request_of(DAVE, Method::GET, ME).send().await;
     assert_eq!(other.status, 200, "another session of the account stays");
+}
+
+/// A session is no token that bypasses the second factor, where those do so.
+#[tokio::test]
+async fn a_log_in_bypasses_no_second_factor() {
+    let settings = Settings {
+        bypass_token_allowed: true,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    let code = server.code(ADMIN);
+    let session = Session::of(server.log_in(with_code(ADMIN, &code)).send().await);
+    let reset = session.request(&server, Method::POST, RESET_TOTP);
+    let refused = reset.json(r#"{"userId":"aliceId"}"#).send().await;
+    assert!(refused.body.contains("totp-required"), "{}", refused.body);
 }
 
 #[tokio::test]

@@ -206,6 +206,7 @@ async fn a_change_changes_these_rows_and_no_others() {
     for (change, mut expected, ended_tokens) in changes() {
         let name = format!("{change:?}");
         let data = busy().await;
+        data.edit("INSERT INTO user_role VALUES ('globex', 'alice', 'user')");
         let before = data.dump();
         let changed = data
             .store

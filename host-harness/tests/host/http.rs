@@ -5,12 +5,15 @@ use crate::component::plugin_bytes;
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits};
 use crate::support::{ACME, Data, admin_code, now};
 use host_harness::clock::Clock;
+use host_harness::password::{self, Busy, Lane};
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
 use reqwest::header::HeaderMap;
+use secrecy::ExposeSecret;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
@@ -182,6 +185,46 @@ async fn a_request_in_flight_is_answered_before_the_server_stops() {
     assert_eq!(answer.text, format!("403 {ANSWER}"));
     let data = server.stop().await;
     assert_eq!(audit(&data).len(), 1);
+}
+
+/// Also where there is no such account: whoever is refused learns nothing of it.
+#[tokio::test]
+async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() {
+    let server = Server::start(Data::new().await, built()).await;
+    let hash = password::hash(&password::digest(&"correct horse".into())).unwrap();
+    server.data.edit(&format!(
+        "UPDATE user SET password_hash = '{}' WHERE (workspace, id) = ('acme', 'bob')",
+        hash.expose_secret()
+    ));
+    let _turn = password::turn(Lane::LogIn).await.unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let mut turn = Box::pin(password::turn(Lane::LogIn));
+        let mut context = Context::from_waker(Waker::noop());
+        match turn.as_mut().poll(&mut context) {
+            Poll::Pending => waiting.push(turn),
+            Poll::Ready(result) => {
+                assert_eq!(result.err(), Some(Busy));
+                break;
+            }
+        }
+    }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for user in ["Bob.acme", "nobody"] {
+        let response = client
+            .post(format!("http://{}/api/v1/login", server.address))
+            .body(format!(r#"{{"user":"{user}","password":"correct horse"}}"#))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 503, "{user}");
+        assert_eq!(response.headers().get("retry-after").unwrap(), "5");
+        assert_eq!(
+            response.text().await.unwrap(),
+            r#"{"success":false,"error":"The server is busy [host-busy]","errorType":"host-busy"}"#
+        );
+    }
+    assert!(server.audit().is_empty());
 }
 
 /// A server of acme in this process, whose clock stands still.

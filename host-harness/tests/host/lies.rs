@@ -354,3 +354,133 @@ async fn a_password_that_was_changed_meanwhile_proves_nothing() {
     assert_eq!(format!("{outcome:?}"), "Err(Refusal::ProofRefused)");
     assert_eq!(before.changes(&data.dump()), "");
 }
+
+/// What a plugin makes of a code by e-mail: whether it was right, and the reset.
+async fn by_email(data: &Data, caller: &str, carried: Option<&str>, code: &str) -> String {
+    let mut call = data.call(caller, carried);
+    let checked = match call.check_email_code(code.to_owned()).await.unwrap() {
+        Ok(right) => right.to_string(),
+        Err(refusal) => format!("{refusal:?}"),
+    };
+    let outcome = Lie {
+        attempt: Attempt::Omitted,
+        proof: Proof::EmailCode,
+        target: Target::Caller,
+        ..Lie::default()
+    };
+    format!("{checked}, {}", outcome.tell(&mut call).await)
+}
+
+#[tokio::test]
+async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
+    const REFUSED: &str = "Refusal::ProofRefused";
+    let data = Data::new().await;
+    let hash = code_hash("012345");
+    data.edit(&format!(
+        "UPDATE user SET email_two_factor = 1 WHERE id IN ('alice', 'bob');
+         INSERT INTO email_code VALUES
+         ('acme', 'bob', '{hash}', 1234567950000, 0),
+         ('acme', 'admin', '{hash}', 1234567950000, 0),
+         ('globex', 'alice', '{hash}', 1234567950000, 0)"
+    ));
+    let before = data.dump();
+    for (name, caller, carried, code, checked) in [
+        ("a wrong one", "bob", Some("543210"), "543210", "false"),
+        ("the request carried none", "bob", None, "012345", "false"),
+        (
+            "it carried another",
+            "bob",
+            Some("543210"),
+            "012345",
+            "false",
+        ),
+        (
+            "the plugin has another",
+            "bob",
+            Some("012345"),
+            "543210",
+            "false",
+        ),
+        (
+            "the caller was sent none",
+            "alice",
+            Some("012345"),
+            "012345",
+            "false",
+        ),
+        (
+            "the caller did not opt in",
+            "admin",
+            Some("012345"),
+            "012345",
+            "AttemptRefusal::Unavailable",
+        ),
+    ] {
+        let outcome = by_email(&data, caller, carried, code).await;
+        assert_eq!(outcome, format!("{checked}, {REFUSED}"), "{name}");
+    }
+    let mut call = data.call("bob", Some("012345"));
+    let unchecked = call.reset(Proof::EmailCode, Target::Caller).await.unwrap();
+    assert_eq!(format!("{unchecked:?}"), format!("Err({REFUSED})"));
+    let row = |sign, failures| {
+        format!(
+            "{sign} email_code: workspace=acme user=bob hash={hash} expires=1234567950000 \
+             failures={failures}\n"
+        )
+    };
+    assert_eq!(
+        before.changes(&data.dump()),
+        format!(
+            "{}{}+ failed_attempt: workspace=acme user=alice count=1 locked_until=null\n\
+             + failed_attempt: workspace=acme user=bob count=4 locked_until=null\n",
+            row('-', 0),
+            row('+', 4)
+        )
+    );
+    let outcome = by_email(&data, "bob", Some("012345"), "012345").await;
+    assert_eq!(outcome, "true, Receipt::NothingEnrolled");
+}
+
+/// A wrong check after the right one, or a second call, gets nothing from it.
+#[tokio::test]
+async fn a_right_code_by_e_mail_counts_for_the_last_check_of_its_own_call() {
+    let data = Data::new().await;
+    data.edit(&format!(
+        "UPDATE user SET email_two_factor = 1 WHERE id = 'bob';
+         INSERT INTO email_code VALUES ('acme', 'bob', '{}', 1234567950000, 0)",
+        code_hash("012345")
+    ));
+    let mut call = data.call("bob", Some("012345"));
+    for (code, expected) in [("012345", true), ("543210", false)] {
+        let checked = call.check_email_code(code.to_owned()).await.unwrap();
+        assert_eq!(checked.ok(), Some(expected));
+    }
+    let mut other = data.call("bob", Some("012345"));
+    for call in [&mut call, &mut other] {
+        let refused = call.reset(Proof::EmailCode, Target::Caller).await.unwrap();
+        assert_eq!(format!("{refused:?}"), "Err(Refusal::ProofRefused)");
+    }
+}
+
+/// The audit trail tells that it was a lock.
+#[tokio::test]
+async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
+    let data = Data::new().await;
+    data.edit(
+        "UPDATE user SET email_two_factor = 1 WHERE id = 'bob';
+         INSERT INTO failed_attempt VALUES ('acme', 'bob', 5, 1234567890001)",
+    );
+    let before = data.dump();
+    let mut asks = data.call("bob", None);
+    let refused = asks.send_email_code().await.unwrap().unwrap_err();
+    assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
+    let mut guesses = data.call("bob", Some("012345"));
+    let checked = guesses.check_email_code("012345".to_owned()).await;
+    let refused = checked.unwrap().unwrap_err();
+    assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
+    for call in [asks, guesses] {
+        let seen = Some(host_harness::capabilities::Attempt::Locked);
+        assert_eq!(call.observed.attempt, seen);
+    }
+    assert_eq!(before.changes(&data.dump()), "");
+}

@@ -5,14 +5,17 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod change;
 mod component;
 mod contract;
 mod directory;
+mod email_code;
 mod guest;
 mod hostile;
 mod http;
 mod lies;
 mod loading;
+mod look_up;
 mod sqlite;
 mod store;
 mod support;

@@ -650,6 +650,37 @@ async fn a_hash_is_no_backup_code() {
     assert_eq!(reset(&data, backup(&hash)).await, Err(Refusal::WrongProof));
 }
 
+/// Where the workspace has stopped to use TOTP, or the account has it since.
+#[tokio::test]
+async fn a_factor_that_may_not_be_used_any_more_proves_nothing() {
+    for (edit, proof) in [
+        (
+            "INSERT INTO setting VALUES ('acme', 'totp-enabled', 'false')",
+            step_of("admin", step()),
+        ),
+        (
+            "INSERT INTO setting VALUES ('acme', 'totp-enabled', 'false')",
+            Proof::BackupCode(BACKUP_CODES[0].into()),
+        ),
+        (
+            "UPDATE user SET password_hash = 'hash' WHERE workspace = 'acme'",
+            Proof::Password("hash".into()),
+        ),
+    ] {
+        let data = Data::new().await;
+        data.edit(edit);
+        let before = data.dump();
+        let order = Reset {
+            proof,
+            ..totp(step())
+        };
+        let name = format!("{:?}", order.proof);
+        let refused = reset(&data, order).await;
+        assert_eq!(refused, Err(Refusal::WrongProof), "{name}");
+        assert_eq!(before.changes(&data.dump()), "", "{name}");
+    }
+}
+
 /// Each excuse is refused by default and has one switch.
 #[tokio::test]
 async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
@@ -687,6 +718,26 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
             false,
             true,
         ),
+        (
+            "has a password, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default()
+            },
+            "moderator",
+            false,
+            false,
+        ),
+        (
+            "has codes by e-mail, and missing is allowed",
+            Settings {
+                missing_factor_allowed: true,
+                ..default()
+            },
+            "alice",
+            false,
+            false,
+        ),
         ("bypass token", default(), "admin", true, false),
         (
             "bypass token, and bypassing is allowed",
@@ -711,6 +762,11 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
     ];
     for (name, settings, id, bypass_token, excused) in cases {
         let data = Data::with(settings).await;
+        data.edit(
+            "DELETE FROM totp WHERE user IN ('alice', 'moderator');
+             UPDATE user SET email_two_factor = 1 WHERE id = 'alice';
+             UPDATE user SET password_hash = 'hash' WHERE id = 'moderator'",
+        );
         let outcome = reset(
             &data,
             Reset {

@@ -233,6 +233,9 @@ fn prove(tx: &Transaction<'_>, change: &Change, settings: &Settings) -> Step<(),
             begun(begin_email_attempt(tx, workspace, user, now)?)?;
             Proof::EmailCode(code.clone())
         }
+        Some(Code::Password(_)) if !methods(tx, workspace, user)?.password => {
+            return Err(Denial::CodeRequired.into());
+        }
         Some(Code::Password(compared)) => Proof::Password(compared.clone()?),
     };
     match outcome(spend(tx, workspace, user, &proof, now))? {
