@@ -96,7 +96,8 @@ pub(crate) fn guide(url: &str, credentials: &Credentials) -> anyhow::Result<()> 
          Alice has lost her phone. The administrator resets her TOTP:\n\n\
          {}\n\n\
          A code is accepted once. {next}\n\
-         The administrator's TOTP secret is {}. Ctrl-C stops.\n",
+         The administrator's TOTP secret is {}. Ctrl-C stops.\n\
+         All routes, to browse and try: {url}/api/docs\n",
         call.with_code(&key.code(step)),
         admin.totp_secret
     ))?;

@@ -1,5 +1,6 @@
 //! A small, real, plugin-capable chat server: it loads the plugin, lends it the
-//! capabilities of `wit/`, commits what it decides and serves it over HTTP.
+//! capabilities of `wit/`, commits what it decides and serves it over HTTP, with
+//! what clients need around it: log-in, enrolment of TOTP, mail.
 //!
 //! Each layer knows only those below:
 //!
@@ -20,6 +21,9 @@
 //! - The plugin reaches one workspace and one caller; it cannot name others.
 //! - A reset is one transaction of the store, which checks permission, target
 //!   and proof itself.
+//! - A code is accepted once, and every path that takes one shares one count of
+//!   failures.
+//! - Mail leaves at least once, and never holds up what causes it.
 //! - A plugin that fails in any way has decided nothing more: the answer is an
 //!   error, and every attempt stays counted.
 //!
