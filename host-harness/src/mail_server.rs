@@ -3,14 +3,19 @@
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use url::Url;
 
 /// How long each address of a server may take to accept a connection: a server
@@ -145,30 +150,55 @@ impl MailServer {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, NotSent> {
         let name = ClientId::default();
-        let (implicit, upgrade) = match self.encryption {
-            Encryption::Implicit => (Some(self.tls().await?), None),
-            Encryption::StartTls => (None, Some(self.tls().await?)),
-            Encryption::None => (None, None),
+        let mut connection = match self.encryption {
+            Encryption::Implicit => self.connect_tokio1(&name, Some(self.tls().await?)).await?,
+            Encryption::None => self.connect_tokio1(&name, None).await?,
+            Encryption::StartTls => self.connect_and_upgrade(&name).await?,
         };
-        let mut connection = AsyncSmtpConnection::connect_tokio1(
-            (self.host.as_str(), self.port),
-            Some(CONNECT_LIMIT),
-            &name,
-            implicit,
-            None,
-        )
-        .await
-        .map_err(Step::Connect.failed())?;
-        if let Some(tls) = upgrade {
-            let upgraded = connection.starttls(tls, &name).await;
-            upgraded.map_err(Step::Encrypt.failed())?;
-        }
         if let Some(Login { user, password }) = &self.login {
             let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
             let known = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
             known.map_err(Step::LogIn.failed())?;
         }
         Ok(connection)
+    }
+
+    async fn connect_tokio1(
+        &self,
+        name: &ClientId,
+        tls: Option<TlsParameters>,
+    ) -> Result<AsyncSmtpConnection, NotSent> {
+        let server = (self.host.as_str(), self.port);
+        AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_LIMIT), name, tls, None)
+            .await
+            .map_err(Step::Connect.failed())
+    }
+
+    async fn connect_and_upgrade(&self, name: &ClientId) -> Result<AsyncSmtpConnection, NotSent> {
+        let tls = self.tls().await?;
+        let stream = self.open().await.map_err(|error| NotSent {
+            step: Step::Connect,
+            cause: Cause::Network(error),
+        })?;
+        let stream = Box::new(ByteByByte(stream));
+        let connected = AsyncSmtpConnection::connect_with_transport(stream, name).await;
+        let mut connection = connected.map_err(Step::Connect.failed())?;
+        let upgraded = connection.starttls(tls, name).await;
+        upgraded.map_err(Step::Encrypt.failed())?;
+        Ok(connection)
+    }
+
+    /// To the first of the server's addresses that accepts a connection.
+    async fn open(&self) -> io::Result<TcpStream> {
+        let mut problem = io::Error::other("the server's name has no address");
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => problem = error,
+                Err(elapsed) => problem = elapsed.into(),
+            }
+        }
+        Err(problem)
     }
 
     /// The certificates that the machine trusts, read anew each time: a renewed
@@ -207,13 +237,64 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// A connection of which one byte is read at a time, so that whoever reads lines
+/// from it has never read beyond the end of one. lettre keeps what it has read
+/// when it upgrades a connection: what somebody had added to the answer to
+/// STARTTLS, unencrypted, it would take for the answers to what it asks,
+/// encrypted (CVE-2011-0411). So it is the TLS handshake that meets those bytes,
+/// and it fails. A connection reads some thousand bytes in all; that they are
+/// read one by one costs milliseconds.
+#[derive(Debug)]
+struct ByteByByte(TcpStream);
+
+impl AsyncTokioStream for ByteByByte {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+impl AsyncRead for ByteByByte {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if into.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut byte = [0; 1];
+        let mut read = ReadBuf::new(&mut byte);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        into.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ByteByByte {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 /// A connection that has done its work.
 pub struct Connection(AsyncSmtpConnection);
 
 impl Connection {
     /// Says goodbye and closes it.
     pub async fn close(mut self) {
-        let _ = tokio::time::timeout(QUIT_LIMIT, self.0.quit()).await;
+        let _ = timeout(QUIT_LIMIT, self.0.quit()).await;
     }
 }
 
@@ -269,6 +350,7 @@ pub struct NotSent {
 #[derive(Debug)]
 enum Cause {
     Smtp(Error),
+    Network(io::Error),
     AddressNotSupported,
     NoCertificates,
 }
@@ -321,6 +403,7 @@ impl fmt::Display for NotSent {
                 None if error.is_response() => f.write_str("the server's answer is not SMTP"),
                 None => write!(f, "{error}"),
             },
+            Cause::Network(error) => write!(f, "{error}"),
             Cause::AddressNotSupported => {
                 f.write_str("the server does not take addresses that are not ASCII")
             }
