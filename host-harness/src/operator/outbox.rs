@@ -56,6 +56,9 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
         Command::Retry { id } => match store.retry_mail(desk.operation(), id).await? {
             Retry::Due => Ok(done(id, "due")),
             Retry::BeingSent => bail!("mail {id} is being sent; try again in a few minutes"),
+            Retry::CodeExpired => {
+                bail!("mail {id} held a code that has expired; ask for a new one")
+            }
             Retry::Unknown => bail!(no_mail(id)),
         },
         Command::Remove { id } => {

@@ -103,6 +103,13 @@ pub struct Mail {
     pub last_problem: Option<String>,
 }
 
+impl Mail {
+    /// Whether the body holds a code.
+    pub fn holds_code(&self) -> bool {
+        self.body.is_none()
+    }
+}
+
 /// How an operator's request to try a mail again ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -110,6 +117,8 @@ pub enum Retry {
     Due,
     /// Somebody is sending it: nothing was changed.
     BeingSent,
+    /// It holds a code that is accepted no longer: nothing was changed.
+    CodeExpired,
     /// The workspace has no such mail.
     Unknown,
 }

@@ -197,6 +197,21 @@ async fn an_expired_mail_waits_as_a_new_one_when_it_is_tried_again() {
     assert!(mail.expires <= Clock::system().now() + 3 * day);
 }
 
+/// Nobody could use it.
+#[tokio::test]
+async fn an_expired_code_is_not_tried_again() {
+    let (data, [_, _, code, _]) = data().await;
+    data.edit("UPDATE outbox SET expires = queued WHERE holds_code");
+    let (mails, audit) = (data.mails().await, data.audit());
+    assert_eq!(
+        refuses(&data, &["retry", &code]),
+        format!("host-harness: mail {code} held a code that has expired; ask for a new one\n")
+    );
+    assert_eq!((data.mails().await, data.audit()), (mails, audit));
+    data.deliver_due().await;
+    assert!(!data.files_hold(b"135-790"));
+}
+
 #[tokio::test]
 async fn a_mail_that_is_being_sent_is_not_sent_twice() {
     let (data, [_, _, code, _]) = data().await;

@@ -251,6 +251,8 @@ fn retry_mail(tx: &Transaction<'_>, operation: &Operation, id: i64) -> SqlResult
     let expires = match mail.state {
         MailState::BeingSent(_) => return Ok(Retry::BeingSent),
         MailState::Waiting(_) => mail.expires,
+        // Its code is accepted no longer.
+        MailState::DeadLetter if mail.holds_code() => return Ok(Retry::CodeExpired),
         MailState::DeadLetter => {
             let settings = settings(tx, workspace)?.unwrap_or_default();
             now + settings.mail_lifetime()
