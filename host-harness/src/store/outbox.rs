@@ -1,15 +1,14 @@
 //! Mail that waits to be sent: what delivers it, and what operators see of it.
 
 use super::Result;
-use super::directory::Operation;
 use crate::clock::Timestamp;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use std::time::Duration;
 
 /// How long whoever claims a mail has to say what became of it: longer than a
-/// delivery may take ([`crate::delivery::DELIVERY_LIMIT`]) and than the store
-/// takes to note its outcome. Then another may claim it, and a process that
+/// delivery may take and than the store takes to note its outcome, which the
+/// module that delivers asserts. Then another may claim it, and a process that
 /// ended in between has sent it once or not at all: the mail arrives at least
 /// once.
 pub const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -110,20 +109,7 @@ impl Mail {
     }
 }
 
-/// How an operator's request to try a mail again ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// It is due at once; a dead letter has the workspace's whole time again.
-    Due,
-    /// Somebody is sending it: nothing was changed.
-    BeingSent,
-    /// It holds a code that is accepted no longer: nothing was changed.
-    CodeExpired,
-    /// The workspace has no such mail.
-    Unknown,
-}
-
-/// The mail that waits to be sent.
+/// The part of a store that the worker uses, which sends mail that waits.
 ///
 /// # Errors
 ///
@@ -147,17 +133,4 @@ pub trait Outbox {
     /// Makes dead letters of mails that are due and have expired; removes those
     /// that hold a code.
     async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>>;
-
-    /// The workspace's mails, oldest first.
-    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Vec<Mail>>;
-
-    /// The workspace's mail with this id.
-    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Option<Mail>>;
-
-    /// Makes a mail due at once, for an operator, and writes the audit record.
-    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Retry>;
-
-    /// Removes a mail, for an operator, and writes the audit record; one that is
-    /// being sent may still arrive. False where the workspace has no such mail.
-    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<bool>;
 }
