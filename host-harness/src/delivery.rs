@@ -13,8 +13,11 @@
 //! | a setting is missing | tried again after [`MISSING_SETTING_PAUSE`] |
 //! | its time is over | a dead letter; removed where it holds a code |
 
+mod smtp;
+
+use self::smtp::{Connection, NotSent};
 use crate::clock::{Clock, Timestamp};
-use crate::mail_server::{Connection, MailServer, NotSent};
+use crate::mail_server::MailServer;
 use crate::settings::Settings;
 use crate::store::outbox::{Claim, LEASE, NextTry};
 use crate::store::{self, Store};
