@@ -28,8 +28,6 @@ pub struct Claim {
     pub subject: String,
     /// Plain text.
     pub body: SecretString,
-    /// The body holds a code.
-    pub holds_code: bool,
     /// When it was written.
     pub queued: Timestamp,
     /// How often it was tried, this time included. It tells this claim of the

@@ -92,7 +92,7 @@ fn claim_mail(tx: &Transaction<'_>, now: Timestamp, but: &str) -> SqlResult<Opti
                      WHERE next_try <= :now AND expires > :now
                        AND workspace NOT IN (SELECT value FROM json_each(:but))
                      ORDER BY next_try, id LIMIT 1)
-         RETURNING id, workspace, message_id, recipient, subject, body, holds_code, queued, tries",
+         RETURNING id, workspace, message_id, recipient, subject, body, queued, tries",
     )?
     .query_row(
         named_params! {
@@ -108,9 +108,8 @@ fn claim_mail(tx: &Transaction<'_>, now: Timestamp, but: &str) -> SqlResult<Opti
                 recipient: row.get(3)?,
                 subject: row.get(4)?,
                 body: row.get::<_, String>(5)?.into(),
-                holds_code: row.get(6)?,
-                queued: Timestamp::from_millis(row.get(7)?),
-                tries: row.get(8)?,
+                queued: Timestamp::from_millis(row.get(6)?),
+                tries: row.get(7)?,
             })
         },
     )
