@@ -13,19 +13,24 @@
 //! | a setting is missing | tried again after [`MISSING_SETTING_PAUSE`] |
 //! | its time is over | a dead letter; removed where it holds a code |
 
+mod smtp;
+
+use self::smtp::{Connection, NotSent};
 use crate::clock::{Clock, Timestamp};
-use crate::mail_server::{Connection, MailServer, NotSent};
+use crate::mail_server::MailServer;
 use crate::settings::Settings;
 use crate::store::outbox::{Claim, LEASE, NextTry};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::{Address, address::AddressError};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -39,8 +44,8 @@ pub const DELIVERY_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// while that is dead others' mail goes on.
 pub const WORKSPACE_LIMIT: usize = 4;
 
-/// Deliveries at a time: they and the requests' sockets stay below the 1024 files
-/// that a process may open by default.
+/// Deliveries at a time, each with a connection: a quarter of the 1024 files that
+/// a process may open by default.
 pub const LIMIT: usize = 256;
 
 /// How often the store is asked whether mail is due: a mail queued by any process
@@ -72,13 +77,16 @@ const MAX_PROBLEM: usize = 200;
 const _: () = assert!(DELIVERY_LIMIT.as_secs() + 60 < LEASE.as_secs());
 
 /// Delivers the mail of all workspaces until `stop` is ready; then finishes the
-/// deliveries in progress, for [`STOP_LIMIT`] at most. It survives every error.
+/// deliveries in progress, for [`STOP_LIMIT`] at most. It survives every error
+/// of the store, and a look or a delivery that panics.
 pub async fn deliver(store: Arc<dyn Store>, clock: Clock, stop: impl Future<Output = ()> + Send) {
     let mut deliveries = Deliveries::new(store, clock);
     let mut stop = pin!(stop);
     loop {
-        if let Err(error) = deliveries.start_due().await {
-            tracing::error!(%error, "mail waits");
+        match caught(deliveries.start_due()).await {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => tracing::error!(%error, "cannot look for mail that is due"),
+            Err(Panicked) => tracing::error!("a look for mail that is due panicked"),
         }
         tokio::select! {
             () = &mut stop => break,
@@ -94,6 +102,21 @@ pub async fn deliver(store: Arc<dyn Store>, clock: Clock, stop: impl Future<Outp
     if timeout(STOP_LIMIT, finish).await.is_err() {
         tracing::warn!("stopped while mail was being sent; it is sent again");
     }
+}
+
+struct Panicked;
+
+/// Awaits `work`, and lets no panic out. What it leaves half done in
+/// [`Deliveries`] is a claim at most, which ends.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        },
+    )
+    .await
 }
 
 /// Tries every mail that is due once, and returns when all have been.
@@ -232,7 +255,7 @@ async fn note<F: Future<Output = store::Result<()>>>(mail: i64, write: impl Fn()
 
 async fn send(store: &dyn Store, claim: &Claim) -> Result<Connection, Failure> {
     let settings = store.settings(&claim.workspace).await;
-    let settings = settings.map_err(Failure::Store)?.unwrap_or_default();
+    let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
     let (server, from) = server_and_sender(&settings)?;
     let to = claim.recipient.parse().map_err(Failure::Recipient)?;
     let message = message(claim, &from, &to).map_err(Failure::Message)?;
@@ -245,15 +268,19 @@ async fn send(store: &dyn Store, claim: &Claim) -> Result<Connection, Failure> {
 fn server_and_sender(settings: &Settings) -> Result<(MailServer, Mailbox), Failure> {
     let server = settings.mail_server.expose_secret();
     match (server.is_empty(), settings.mail_from.is_empty()) {
-        (true, true) => Err(Failure::Missing("mail-server and mail-from")),
-        (true, false) => Err(Failure::Missing("mail-server")),
-        (false, true) => Err(Failure::Missing("mail-from")),
-        (false, false) => {
-            let server = MailServer::parse(server).map_err(|_| Failure::Invalid("mail-server"))?;
-            let from = settings.mail_from.parse();
-            Ok((server, from.map_err(|_| Failure::Invalid("mail-from"))?))
-        }
+        (true, true) => Err(Failure::Missing("settings mail-server and mail-from have")),
+        (true, false) => Err(Failure::Missing("setting mail-server has")),
+        (false, true) => Err(Failure::Missing("setting mail-from has")),
+        // Both were checked when they were read.
+        (false, false) => Ok((
+            MailServer::parse(server).map_err(unreadable)?,
+            settings.mail_from.parse().map_err(unreadable)?,
+        )),
     }
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Settings(StoreError(error.into()))
 }
 
 /// The whole message, the same at every try while `mail-from` is.
@@ -285,12 +312,10 @@ fn one_line(text: &str) -> String {
 /// that the server said: it goes to the log.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("no value for {0}")]
+    #[error("the {0} no value")]
     Missing(&'static str),
-    #[error("{0} is not valid")]
-    Invalid(&'static str),
     #[error("the settings cannot be read: {0}")]
-    Store(store::StoreError),
+    Settings(StoreError),
     #[error("mail cannot be sent to this address: {0}")]
     Recipient(AddressError),
     #[error("the message cannot be written: {0}")]

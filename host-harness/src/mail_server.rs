@@ -1,24 +1,9 @@
-//! A workspace's mail server, and one message sent through it.
+//! A workspace's mail server, as its URL says it.
 
-use lettre::Address;
-use lettre::transport::smtp::Error;
-use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret, SecretString};
-use std::fmt;
+use secrecy::SecretString;
 use std::net::IpAddr;
-use std::time::Duration;
 use url::Url;
-
-/// How long each address of a server may take to accept a connection: a server
-/// that is there accepts in a second, and the next address must get its turn.
-const CONNECT_LIMIT: Duration = Duration::from_secs(20);
-
-/// How long a server may take to say goodbye; the message is sent by then.
-const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Ports by RFC 8314 section 3 (465), RFC 6409 (587) and RFC 5321 (25).
 const IMPLICIT_TLS_PORT: u16 = 465;
@@ -28,14 +13,14 @@ const RELAY_PORT: u16 = 25;
 /// Where mail is handed in, and how.
 #[derive(Debug)]
 pub struct MailServer {
-    host: String,
-    port: u16,
-    encryption: Encryption,
-    login: Option<Login>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) encryption: Encryption,
+    pub(crate) login: Option<Login>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encryption {
+pub(crate) enum Encryption {
     /// TLS from the first byte.
     Implicit,
     /// An upgrade, without which nothing is sent.
@@ -44,9 +29,9 @@ enum Encryption {
 }
 
 #[derive(Debug)]
-struct Login {
-    user: String,
-    password: SecretString,
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: SecretString,
 }
 
 /// Why a text names no mail server. It never quotes the text, which may hold a
@@ -94,96 +79,6 @@ impl MailServer {
             login,
         })
     }
-
-    /// Sends `message` to one recipient. It has been accepted once this returns.
-    ///
-    /// # Errors
-    ///
-    /// [`NotSent`] says which step failed; nothing was accepted, unless the
-    /// connection broke before the answer to [`Step::Message`].
-    pub async fn send(
-        &self,
-        from: &Address,
-        to: &Address,
-        message: &[u8],
-    ) -> Result<Connection, NotSent> {
-        let mut connection = self.connect().await?;
-        let mut parameters = Vec::new();
-        let addresses: [&str; 2] = [from.as_ref(), to.as_ref()];
-        if !addresses.iter().all(|address| address.is_ascii()) {
-            parameters.push(MailParameter::SmtpUtfEight);
-            let extension = Extension::SmtpUtfEight;
-            if !connection.server_info().supports_feature(extension) {
-                return Err(NotSent {
-                    step: Step::Recipient,
-                    cause: Cause::AddressNotSupported,
-                });
-            }
-        }
-        let sender = Mail::new(Some(from.clone()), parameters);
-        let recipient = Rcpt::new(to.clone(), Vec::new());
-        let sent = async {
-            let said = connection.command(sender).await;
-            said.map_err(Step::Sender.failed())?;
-            let said = connection.command(recipient).await;
-            said.map_err(Step::Recipient.failed())?;
-            let said = connection.command(Data).await;
-            said.map_err(Step::Recipient.failed())?;
-            let said = connection.message(message).await;
-            said.map_err(Step::Message.failed())
-        }
-        .await;
-        let connection = Connection(connection);
-        match sent {
-            Ok(_) => Ok(connection),
-            Err(problem) => {
-                connection.close().await;
-                Err(problem)
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<AsyncSmtpConnection, NotSent> {
-        let name = ClientId::default();
-        let (implicit, upgrade) = match self.encryption {
-            Encryption::Implicit => (Some(self.tls().await?), None),
-            Encryption::StartTls => (None, Some(self.tls().await?)),
-            Encryption::None => (None, None),
-        };
-        let mut connection = AsyncSmtpConnection::connect_tokio1(
-            (self.host.as_str(), self.port),
-            Some(CONNECT_LIMIT),
-            &name,
-            implicit,
-            None,
-        )
-        .await
-        .map_err(Step::Connect.failed())?;
-        if let Some(tls) = upgrade {
-            let upgraded = connection.starttls(tls, &name).await;
-            upgraded.map_err(Step::Encrypt.failed())?;
-        }
-        if let Some(Login { user, password }) = &self.login {
-            let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
-            let known = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
-            known.map_err(Step::LogIn.failed())?;
-        }
-        Ok(connection)
-    }
-
-    /// The certificates that the machine trusts, read anew each time: a renewed
-    /// one needs no restart.
-    async fn tls(&self) -> Result<TlsParameters, NotSent> {
-        let host = self.host.clone();
-        let read = tokio::task::spawn_blocking(|| TlsParameters::new(host)).await;
-        match read {
-            Ok(tls) => tls.map_err(Step::Encrypt.failed()),
-            Err(_) => Err(NotSent {
-                step: Step::Encrypt,
-                cause: Cause::NoCertificates,
-            }),
-        }
-    }
 }
 
 /// User and password are both there or neither is.
@@ -207,133 +102,10 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// A connection that has done its work.
-pub struct Connection(AsyncSmtpConnection);
-
-impl Connection {
-    /// Says goodbye and closes it.
-    pub async fn close(mut self) {
-        let _ = tokio::time::timeout(QUIT_LIMIT, self.0.quit()).await;
-    }
-}
-
-/// What is done, in this order, to send a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// To connect; with TLS from the start, to encrypt as well.
-    Connect,
-    /// To upgrade the connection.
-    Encrypt,
-    /// To prove user and password.
-    LogIn,
-    /// To name the sender.
-    Sender,
-    /// To name the recipient.
-    Recipient,
-    /// To hand in the message.
-    Message,
-}
-
-impl Step {
-    fn failed(self) -> impl FnOnce(Error) -> NotSent {
-        move |error| NotSent {
-            step: self,
-            cause: Cause::Smtp(error),
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "connecting",
-            Self::Encrypt => "encrypting",
-            Self::LogIn => "logging in",
-            Self::Sender => "naming the sender",
-            Self::Recipient => "naming the recipient",
-            Self::Message => "handing in the message",
-        })
-    }
-}
-
-/// Why a message was not sent.
-///
-/// As text it has the step and the status, and none of the server's words: a
-/// server may quote what it was told.
-#[derive(Debug)]
-pub struct NotSent {
-    step: Step,
-    cause: Cause,
-}
-
-#[derive(Debug)]
-enum Cause {
-    Smtp(Error),
-    AddressNotSupported,
-    NoCertificates,
-}
-
-impl NotSent {
-    /// The server will not have this recipient or this message, however often
-    /// it is asked (RFC 5321 section 4.2.1). What it says of the connection, the
-    /// login, the sender or its policy, such as that it relays nothing for
-    /// strangers, is about settings, and those change.
-    pub fn is_final(&self) -> bool {
-        let Cause::Smtp(error) = &self.cause else {
-            return false;
-        };
-        match self.step {
-            Step::Connect | Step::Encrypt | Step::LogIn | Step::Sender => false,
-            Step::Recipient => error.is_permanent() && !is_policy(error),
-            Step::Message => error.is_permanent(),
-        }
-    }
-
-    /// The server's words about the sender or the recipient: it has not seen the
-    /// message then. What it says about a login or a message may quote them.
-    pub fn words(&self) -> Option<String> {
-        match &self.cause {
-            Cause::Smtp(error) if matches!(self.step, Step::Sender | Step::Recipient) => {
-                said(error)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A status of the class 5.7 (RFC 3463 section 3.8).
-fn is_policy(error: &Error) -> bool {
-    said(error).is_some_and(|words| words.starts_with("5.7."))
-}
-
-/// What the server said after the status.
-fn said(error: &Error) -> Option<String> {
-    error.status()?;
-    std::error::Error::source(error).map(ToString::to_string)
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.step)?;
-        match &self.cause {
-            Cause::Smtp(error) => match error.status() {
-                Some(status) => write!(f, "the server answered {status}"),
-                None if error.is_response() => f.write_str("the server's answer is not SMTP"),
-                None => write!(f, "{error}"),
-            },
-            Cause::AddressNotSupported => {
-                f.write_str("the server does not take addresses that are not ASCII")
-            }
-            Cause::NoCertificates => f.write_str("the trusted certificates cannot be read"),
-        }
-    }
-}
-
-impl std::error::Error for NotSent {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret;
 
     #[test]
     fn a_url_says_where_and_how() {

@@ -2,10 +2,10 @@
 
 use super::table::{aligned, headed, printable};
 use super::{Desk, Report};
-use anyhow::{Context, bail};
 use clap::Subcommand;
 use host_harness::clock::Timestamp;
-use host_harness::store::outbox::{Mail, MailState, Outbox, Retry};
+use host_harness::store::Directory;
+use host_harness::store::outbox::{Mail, MailState};
 use serde_json::{Value, json};
 
 #[derive(Subcommand)]
@@ -30,38 +30,28 @@ pub(crate) enum Command {
 }
 
 pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report> {
-    desk.settings().await?;
     let (store, workspace, now) = (&desk.store, desk.workspace.as_str(), desk.now);
-    let no_mail = |id| {
-        format!(
-            "workspace {workspace} has no mail {id}; `host-harness outbox list` shows those that wait"
-        )
-    };
     match command {
         Command::List => {
-            let mails = store.list_mail(workspace, now).await?;
+            let mails = store.list_mail(workspace, now).await??;
             Ok(Report {
                 text: table(&mails),
                 json: mails.iter().map(summary).collect(),
             })
         }
         Command::Show { id } => {
-            let mail = store.find_mail(workspace, id, now).await?;
-            let mail = mail.with_context(|| no_mail(id))?;
+            let mail = store.find_mail(workspace, id, now).await??;
             Ok(Report {
                 text: page(&mail),
                 json: details(&mail),
             })
         }
-        Command::Retry { id } => match store.retry_mail(desk.operation(), id).await? {
-            Retry::Due => Ok(done(id, "due")),
-            Retry::BeingSent => bail!("mail {id} is being sent; try again in a few minutes"),
-            Retry::Unknown => bail!(no_mail(id)),
-        },
+        Command::Retry { id } => {
+            store.retry_mail(desk.operation(), id).await??;
+            Ok(done(id, "due"))
+        }
         Command::Remove { id } => {
-            if !store.remove_mail(desk.operation(), id).await? {
-                bail!(no_mail(id));
-            }
+            store.remove_mail(desk.operation(), id).await??;
             Ok(done(id, "removed"))
         }
     }

@@ -1,10 +1,11 @@
-//! What operators do: they create workspaces and change accounts, roles, tokens
-//! and settings, by the names that people use.
+//! What operators do: they create workspaces, change accounts, roles, tokens and
+//! settings, by the names that people use, and see to mail that waits.
 //!
 //! Each function is one transaction. Every change of an existing workspace is
 //! recorded in the audit trail, in that transaction, with the caller
 //! [`OPERATOR`].
 
+use super::outbox::Mail;
 use super::{
     Account, Action, AuditRecord, BYPASS_RATE_LIMIT, Decision, EDIT_OTHER_USER_TOTP, Email, Result,
     TotpFactor,
@@ -158,7 +159,7 @@ pub struct Operation {
 
 impl Operation {
     /// The audit record of `action` on the account `target`. The detail is the
-    /// role, permission, token or setting that it is about.
+    /// role, permission, token, setting or mail that it is about.
     pub fn record(
         &self,
         action: Action,
@@ -325,6 +326,15 @@ pub enum Problem {
         /// What was asked for.
         token: String,
     },
+    /// The workspace has no such mail.
+    #[error("there is no mail {0}; `host-harness outbox list` shows all")]
+    UnknownMail(i64),
+    /// Somebody is sending the mail.
+    #[error("mail {0} is being sent; try again in a few minutes")]
+    MailBeingSent(i64),
+    /// The mail holds a code that is accepted no longer.
+    #[error("mail {0} held a code that has expired; ask for a new one")]
+    CodeExpired(i64),
     /// The value is not one of the setting's.
     #[error(transparent)]
     InvalidSetting(#[from] InvalidSetting),
@@ -392,4 +402,17 @@ pub trait Directory: Send + Sync {
         setting: &'static Setting,
         value: SecretString,
     ) -> Result<Answer<()>>;
+
+    /// The mails that wait and the dead letters, oldest first.
+    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Mail>>>;
+
+    /// The mail with this id.
+    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Answer<Mail>>;
+
+    /// Makes a mail due at once; a dead letter has the workspace's whole time
+    /// again.
+    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>>;
+
+    /// Removes a mail; one that is being sent may still arrive.
+    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>>;
 }

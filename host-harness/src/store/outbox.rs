@@ -1,15 +1,14 @@
 //! Mail that waits to be sent: what delivers it, and what operators see of it.
 
 use super::Result;
-use super::directory::Operation;
 use crate::clock::Timestamp;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use std::time::Duration;
 
 /// How long whoever claims a mail has to say what became of it: longer than a
-/// delivery may take ([`crate::delivery::DELIVERY_LIMIT`]) and than the store
-/// takes to note its outcome. Then another may claim it, and a process that
+/// delivery may take and than the store takes to note its outcome, which the
+/// module that delivers asserts. Then another may claim it, and a process that
 /// ended in between has sent it once or not at all: the mail arrives at least
 /// once.
 pub const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -29,8 +28,6 @@ pub struct Claim {
     pub subject: String,
     /// Plain text.
     pub body: SecretString,
-    /// The body holds a code.
-    pub holds_code: bool,
     /// When it was written.
     pub queued: Timestamp,
     /// How often it was tried, this time included. It tells this claim of the
@@ -103,18 +100,14 @@ pub struct Mail {
     pub last_problem: Option<String>,
 }
 
-/// How an operator's request to try a mail again ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// It is due at once; a dead letter has the workspace's whole time again.
-    Due,
-    /// Somebody is sending it: nothing was changed.
-    BeingSent,
-    /// The workspace has no such mail.
-    Unknown,
+impl Mail {
+    /// Whether the body holds a code.
+    pub fn holds_code(&self) -> bool {
+        self.body.is_none()
+    }
 }
 
-/// The mail that waits to be sent.
+/// The part of a store that the worker uses, which sends mail that waits.
 ///
 /// # Errors
 ///
@@ -138,17 +131,4 @@ pub trait Outbox {
     /// Makes dead letters of mails that are due and have expired; removes those
     /// that hold a code.
     async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>>;
-
-    /// The workspace's mails, oldest first.
-    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Vec<Mail>>;
-
-    /// The workspace's mail with this id.
-    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Option<Mail>>;
-
-    /// Makes a mail due at once, for an operator, and writes the audit record.
-    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Retry>;
-
-    /// Removes a mail, for an operator, and writes the audit record; one that is
-    /// being sent may still arrive. False where the workspace has no such mail.
-    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<bool>;
 }

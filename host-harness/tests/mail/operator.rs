@@ -62,7 +62,8 @@ async fn data() -> (Data, [String; 4]) {
         .iter()
         .map(|mail| mail.id.to_string())
         .collect();
-    let theirs = data.store.list_mail(GLOBEX, data.now()).await.unwrap();
+    let theirs = data.store.list_mail(GLOBEX, data.now()).await;
+    let theirs = theirs.unwrap().unwrap();
     ids.extend(theirs.iter().map(|mail| mail.id.to_string()));
     (data, ids.try_into().unwrap())
 }
@@ -197,6 +198,21 @@ async fn an_expired_mail_waits_as_a_new_one_when_it_is_tried_again() {
     assert!(mail.expires <= Clock::system().now() + 3 * day);
 }
 
+/// Nobody could use it.
+#[tokio::test]
+async fn an_expired_code_is_not_tried_again() {
+    let (data, [_, _, code, _]) = data().await;
+    data.edit("UPDATE outbox SET expires = queued WHERE holds_code");
+    let (mails, audit) = (data.mails().await, data.audit());
+    assert_eq!(
+        refuses(&data, &["retry", &code]),
+        format!("host-harness: mail {code} held a code that has expired; ask for a new one\n")
+    );
+    assert_eq!((data.mails().await, data.audit()), (mails, audit));
+    data.deliver_due().await;
+    assert!(!data.files_hold(b"135-790"));
+}
+
 #[tokio::test]
 async fn a_mail_that_is_being_sent_is_not_sent_twice() {
     let (data, [_, _, code, _]) = data().await;
@@ -251,13 +267,12 @@ async fn another_workspaces_mail_is_unknown() {
             assert_eq!(
                 refuses(&data, &[command, id]),
                 format!(
-                    "host-harness: workspace default has no mail {id}; `host-harness outbox list` \
-                     shows those that wait\n"
+                    "host-harness: there is no mail {id}; `host-harness outbox list` shows all\n"
                 )
             );
         }
         let error = refuses(&data, &[command, &notice, "--workspace", GLOBEX]);
-        assert!(error.contains("workspace globex has no mail"), "{error}");
+        assert!(error.contains("there is no mail"), "{error}");
         let error = refuses(&data, &[command, &notice, "--workspace", "none"]);
         assert_eq!(
             error,

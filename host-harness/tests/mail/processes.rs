@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const PASSWORD: &str = "hunter2-of-the-mail-server";
 
@@ -212,6 +214,61 @@ async fn a_server_without_starttls_gets_no_mail_where_it_is_required() {
     assert!(server.stop().is_empty());
 }
 
+/// Answers that an attacker in between adds to the one to STARTTLS, which is not
+/// encrypted: to the commands that follow, encrypted (RFC 3207 section 4.2).
+const INJECTED: &[u8] = b"250 mail.example\r\n\
+                          250 Sender accepted\r\n\
+                          250 Recipient accepted\r\n\
+                          354 Go on\r\n\
+                          250 Message accepted\r\n";
+
+/// Passes on what `from` says next.
+async fn pass(from: &mut TcpStream, to: &mut TcpStream) -> std::io::Result<()> {
+    let mut said = Vec::with_capacity(4096);
+    from.read_buf(&mut said).await?;
+    to.write_all(&said).await
+}
+
+/// Passes on everything up to STARTTLS, adds [`INJECTED`] to its answer, and
+/// passes on the client's part of the TLS handshake and what the server says.
+async fn inject(mut client: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
+    for _greeting_and_capabilities in 0..2 {
+        pass(&mut server, &mut client).await?;
+        pass(&mut client, &mut server).await?;
+    }
+    let mut answers = Vec::with_capacity(4096);
+    server.read_buf(&mut answers).await?;
+    answers.extend(INJECTED);
+    client.write_all(&answers).await?;
+    pass(&mut client, &mut server).await?;
+    tokio::io::copy(&mut server, &mut client).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_from_before_the_encryption_counts_for_nothing_after_it() {
+    let certificates = Certificates::new();
+    let server = certificates.server("starttls");
+    let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("smtp://{}?tls=required", front.local_addr().unwrap());
+    let data = data(&url, &["alice@example.com"]).await;
+    data.queue_notice(ACME).await;
+    let port = server.port;
+    let attack = tokio::spawn(async move {
+        let (client, _) = front.accept().await.unwrap();
+        let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        inject(client, server).await
+    });
+    let process = Process::start(&data.path(), Some(certificates.file("ca.pem")), "info");
+    process.log_until(" sent ");
+    attack.abort();
+    process.stop();
+    let outbox = data.outbox().await;
+    assert_eq!(outbox.len(), 1, "nobody has this mail");
+    assert!(outbox[0].contains(" tries=1 encrypting: "), "{outbox:?}");
+    assert!(server.stop().is_empty());
+}
+
 #[tokio::test]
 async fn two_processes_send_each_of_fifty_mails_once() {
     let server = SmtpServer::start();
@@ -271,7 +328,7 @@ async fn a_process_that_stops_finishes_the_delivery_in_progress() {
     process.log_until("listening");
     process.tell_to_stop();
     process.log_until("stopping");
-    let mut upstream = tokio::net::TcpStream::connect(("127.0.0.1", server.port))
+    let mut upstream = TcpStream::connect(("127.0.0.1", server.port))
         .await
         .unwrap();
     tokio::io::copy_bidirectional(&mut client, &mut upstream)

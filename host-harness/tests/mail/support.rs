@@ -164,7 +164,8 @@ impl Data {
     }
 
     pub(crate) async fn mails(&self) -> Vec<Mail> {
-        self.store.list_mail(ACME, self.now()).await.unwrap()
+        let mails = self.store.list_mail(ACME, self.now()).await;
+        mails.unwrap().unwrap()
     }
 
     /// What waits: a line for each with recipient, state, tries, the seconds

@@ -4,6 +4,7 @@ use crate::support::{ACME, Data, GLOBEX, SmtpServer};
 use host_harness::clock::Clock;
 use host_harness::delivery::{DELIVERY_LIMIT, WORKSPACE_LIMIT, deliver, deliver_due};
 use host_harness::store::outbox::LEASE;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
@@ -21,15 +22,15 @@ async fn a_missing_setting_is_named_and_mail_goes_soon_after_it_is_set() {
         (
             "mail-server",
             server.url().as_str(),
-            "mail-server and mail-from",
+            "settings mail-server and mail-from have",
         ),
-        ("mail-server", "", "mail-from"),
+        ("mail-server", "", "setting mail-from has"),
         (
             "mail-from",
             "chat@acme.example",
-            "mail-server and mail-from",
+            "settings mail-server and mail-from have",
         ),
-        ("mail-server", &server.url(), "mail-server"),
+        ("mail-server", &server.url(), "setting mail-server has"),
     ] {
         data.deliver_due().await;
         let outbox = data.outbox().await;
@@ -38,7 +39,7 @@ async fn a_missing_setting_is_named_and_mail_goes_soon_after_it_is_set() {
             "{outbox:?}"
         );
         assert!(
-            outbox[0].ends_with(&format!("no value for {missing}")),
+            outbox[0].ends_with(&format!(" the {missing} no value")),
             "{outbox:?}"
         );
         data.set(ACME, setting, value);
@@ -187,7 +188,7 @@ async fn a_mail_whose_time_is_over_is_a_dead_letter_and_a_code_is_removed() {
     data.deliver_due().await;
     assert!(data.outbox().await[0].starts_with("alice@example.com waiting in 0 "));
     data.advance(Duration::from_millis(1));
-    let dead = ["alice@example.com dead letter tries=3 no value for mail-server"];
+    let dead = ["alice@example.com dead letter tries=3 the setting mail-server has no value"];
     assert_eq!(data.outbox().await, dead, "before anyone has looked");
     for _ in 0..2 {
         data.deliver_due().await;
@@ -351,6 +352,29 @@ async fn the_worker_survives_a_store_that_fails() {
         .unwrap();
     assert_eq!(mail.to, ["alice@example.com"]);
     worker.abort();
+}
+
+/// Nor is a panic.
+#[tokio::test]
+async fn the_worker_survives_a_panic() {
+    let server = SmtpServer::start();
+    let data = Data::new(&server.url(), &["alice@example.com"]).await;
+    data.queue_notice(ACME).await;
+    let (now, has_panicked) = (data.now(), AtomicBool::new(false));
+    let clock = Clock::new(move || {
+        assert!(has_panicked.swap(true, Ordering::SeqCst), "panics once");
+        now
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let worker = tokio::spawn(deliver(data.store.clone(), clock, async {
+        let _ = stopped.await;
+    }));
+    let mail = tokio::task::spawn_blocking(move || server.receive())
+        .await
+        .unwrap();
+    assert_eq!(mail.to, ["alice@example.com"]);
+    stop.send(()).unwrap();
+    worker.await.unwrap();
 }
 
 /// A setting that this program would not take is not the end either.

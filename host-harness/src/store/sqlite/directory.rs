@@ -6,13 +6,14 @@ use super::create::{
 };
 use super::look_up::{self, find_user};
 use super::second_factor::{clear_failures, forget_unproved, remove_totp};
-use super::{SqlResult, Sqlite, Stop, outcome, record, token};
+use super::{SqlResult, Sqlite, Stop, outbox, outcome, record, token};
 use crate::clock::Timestamp;
 use crate::settings::{SETTINGS, Setting, Settings};
 use crate::store::directory::{
     Answer, Changed, Directory, NewUser, NewWorkspace, Operation, Problem, Role, RoleChange, Token,
     UserChange, Workspace,
 };
+use crate::store::outbox::Mail;
 use crate::store::{Account, Action, Email, Result, Selector, User};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -136,6 +137,40 @@ impl Directory for Sqlite {
     ) -> Result<Answer<()>> {
         self.operate(move |tx| set_setting(tx, &operation, setting, &value))
             .await
+    }
+
+    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Mail>>> {
+        let workspace = workspace.to_owned();
+        self.view(move |tx| {
+            require_workspace(tx, &workspace)?;
+            Ok(outbox::list(tx, &workspace, now)?)
+        })
+        .await
+    }
+
+    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Answer<Mail>> {
+        let workspace = workspace.to_owned();
+        self.view(move |tx| {
+            require_workspace(tx, &workspace)?;
+            outbox::find(tx, &workspace, id, now)
+        })
+        .await
+    }
+
+    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>> {
+        self.operate(move |tx| {
+            require_workspace(tx, &operation.workspace)?;
+            outbox::retry(tx, &operation, id)
+        })
+        .await
+    }
+
+    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>> {
+        self.operate(move |tx| {
+            require_workspace(tx, &operation.workspace)?;
+            outbox::remove(tx, &operation, id)
+        })
+        .await
     }
 }
 

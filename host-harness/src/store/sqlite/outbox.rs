@@ -4,14 +4,16 @@ use super::look_up::settings;
 use super::{SqlResult, Sqlite, record};
 use crate::clock::Timestamp;
 use crate::mail::Letter;
-use crate::store::directory::Operation;
-use crate::store::outbox::{Claim, Expired, LEASE, Mail, MailState, NextTry, Outbox, Retry};
+use crate::store::directory::{Operation, Problem};
+use crate::store::outbox::{Claim, Expired, LEASE, Mail, MailState, NextTry, Outbox};
 use crate::store::{Action, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio_rusqlite::rusqlite::{
     Connection, OptionalExtension, Row, Transaction, named_params, params,
 };
+
+type Step<T> = super::Step<T, Problem>;
 
 /// Queues `letter` for every verified address of `user`.
 pub(super) fn queue(
@@ -74,34 +76,6 @@ impl Outbox for Sqlite {
     async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>> {
         self.write(move |tx| expire_mail(tx, now)).await
     }
-
-    async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Vec<Mail>> {
-        let workspace = workspace.to_owned();
-        self.read(move |db| mails(db, &workspace, None, now)).await
-    }
-
-    async fn find_mail(&self, workspace: &str, id: i64, now: Timestamp) -> Result<Option<Mail>> {
-        let workspace = workspace.to_owned();
-        self.read(move |db| Ok(mails(db, &workspace, Some(id), now)?.pop()))
-            .await
-    }
-
-    async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Retry> {
-        self.write(move |tx| retry_mail(tx, &operation, id)).await
-    }
-
-    async fn remove_mail(&self, operation: Operation, id: i64) -> Result<bool> {
-        self.write(move |tx| {
-            let removed = tx
-                .prepare_cached("DELETE FROM outbox WHERE workspace = ?1 AND id = ?2")?
-                .execute(params![operation.workspace, id])?;
-            if removed > 0 {
-                record_operation(tx, &operation, Action::RemoveMail, id)?;
-            }
-            Ok(removed > 0)
-        })
-        .await
-    }
 }
 
 fn next_mail_due(db: &Connection) -> SqlResult<Option<Timestamp>> {
@@ -118,7 +92,7 @@ fn claim_mail(tx: &Transaction<'_>, now: Timestamp, but: &str) -> SqlResult<Opti
                      WHERE next_try <= :now AND expires > :now
                        AND workspace NOT IN (SELECT value FROM json_each(:but))
                      ORDER BY next_try, id LIMIT 1)
-         RETURNING id, workspace, message_id, recipient, subject, body, holds_code, queued, tries",
+         RETURNING id, workspace, message_id, recipient, subject, body, queued, tries",
     )?
     .query_row(
         named_params! {
@@ -134,9 +108,8 @@ fn claim_mail(tx: &Transaction<'_>, now: Timestamp, but: &str) -> SqlResult<Opti
                 recipient: row.get(3)?,
                 subject: row.get(4)?,
                 body: row.get::<_, String>(5)?.into(),
-                holds_code: row.get(6)?,
-                queued: Timestamp::from_millis(row.get(7)?),
-                tries: row.get(8)?,
+                queued: Timestamp::from_millis(row.get(6)?),
+                tries: row.get(7)?,
             })
         },
     )
@@ -201,6 +174,60 @@ fn expired(row: &Row<'_>, removed: bool) -> SqlResult<Expired> {
     })
 }
 
+/// The workspace's mails, oldest first.
+pub(super) fn list(db: &Connection, workspace: &str, now: Timestamp) -> SqlResult<Vec<Mail>> {
+    mails(db, workspace, None, now)
+}
+
+/// The workspace's mail with this id.
+pub(super) fn find(db: &Connection, workspace: &str, id: i64, now: Timestamp) -> Step<Mail> {
+    mails(db, workspace, Some(id), now)?
+        .pop()
+        .ok_or_else(|| Problem::UnknownMail(id).into())
+}
+
+/// Makes a mail due at once, for an operator.
+pub(super) fn retry(tx: &Transaction<'_>, operation: &Operation, id: i64) -> Step<()> {
+    let (workspace, now) = (operation.workspace.as_str(), operation.now);
+    let mail = find(tx, workspace, id, now)?;
+    let expires = match mail.state {
+        MailState::BeingSent(_) => return Err(Problem::MailBeingSent(id).into()),
+        MailState::Waiting(_) => mail.expires,
+        MailState::DeadLetter if mail.holds_code() => return Err(Problem::CodeExpired(id).into()),
+        MailState::DeadLetter => {
+            let settings = settings(tx, workspace)?.unwrap_or_default();
+            now + settings.mail_lifetime()
+        }
+    };
+    tx.prepare_cached(
+        "UPDATE outbox SET claimed = 0, next_try = ?3, expires = ?4
+         WHERE workspace = ?1 AND id = ?2",
+    )?
+    .execute(params![workspace, id, now.millis(), expires.millis()])?;
+    Ok(record_operation(tx, operation, Action::RetryMail, id)?)
+}
+
+/// Removes a mail, for an operator.
+pub(super) fn remove(tx: &Transaction<'_>, operation: &Operation, id: i64) -> Step<()> {
+    let removed = tx
+        .prepare_cached("DELETE FROM outbox WHERE workspace = ?1 AND id = ?2")?
+        .execute(params![operation.workspace, id])?;
+    if removed == 0 {
+        return Err(Problem::UnknownMail(id).into());
+    }
+    Ok(record_operation(tx, operation, Action::RemoveMail, id)?)
+}
+
+fn record_operation(
+    tx: &Transaction<'_>,
+    operation: &Operation,
+    action: Action,
+    id: i64,
+) -> SqlResult<()> {
+    let detail = Some(format!("mail {id}"));
+    record(tx, &operation.record(action, None, detail))
+}
+
 /// The workspace's mails, or that with this id.
 fn mails(
     db: &Connection,
@@ -241,38 +268,4 @@ fn state(claimed: bool, next_try: i64, expires: Timestamp, now: Timestamp) -> Ma
     } else {
         MailState::Waiting(next)
     }
-}
-
-fn retry_mail(tx: &Transaction<'_>, operation: &Operation, id: i64) -> SqlResult<Retry> {
-    let (workspace, now) = (operation.workspace.as_str(), operation.now);
-    let Some(mail) = mails(tx, workspace, Some(id), now)?.pop() else {
-        return Ok(Retry::Unknown);
-    };
-    let expires = match mail.state {
-        MailState::BeingSent(_) => return Ok(Retry::BeingSent),
-        MailState::Waiting(_) => mail.expires,
-        MailState::DeadLetter => {
-            let settings = settings(tx, workspace)?.unwrap_or_default();
-            now + settings.mail_lifetime()
-        }
-    };
-    tx.prepare_cached(
-        "UPDATE outbox SET claimed = 0, next_try = ?3, expires = ?4
-         WHERE workspace = ?1 AND id = ?2",
-    )?
-    .execute(params![workspace, id, now.millis(), expires.millis()])?;
-    record_operation(tx, operation, Action::RetryMail, id)?;
-    Ok(Retry::Due)
-}
-
-fn record_operation(
-    tx: &Transaction<'_>,
-    operation: &Operation,
-    action: Action,
-    id: i64,
-) -> SqlResult<()> {
-    record(
-        tx,
-        &operation.record(action, None, Some(format!("mail {id}"))),
-    )
 }
