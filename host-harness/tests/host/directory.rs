@@ -284,7 +284,8 @@ async fn what_only_another_workspace_has_is_unknown() {
     let data = busy().await;
     data.edit(
         "INSERT INTO role VALUES ('globex', 'auditor');
-         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, 0, 'cd');",
+         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, 0, 'cd'),
+                                        ('acme', 'bob', 'bobs-hash', NULL, 0, 'bobs');",
     );
     let before = data.dump();
     let cases = [
@@ -307,6 +308,12 @@ async fn what_only_another_workspace_has_is_unknown() {
             "alice",
             UserChange::RevokeToken("cd".to_owned()),
             "Alice.acme has no token cd",
+        ),
+        (
+            ACME,
+            "alice",
+            UserChange::RevokeToken("bobs".to_owned()),
+            "Alice.acme has no token bobs",
         ),
         (
             ACME,
@@ -462,6 +469,10 @@ async fn of_two_who_take_a_username_at_once_one_gets_it() {
 #[tokio::test]
 async fn a_role_is_made_where_it_is_first_allowed_something() {
     let data = Data::new().await;
+    data.edit(
+        "INSERT INTO role VALUES ('globex', 'helpdesk');
+         INSERT INTO role_permission VALUES ('globex', 'helpdesk', 'a'), ('acme', 'user', 'a')",
+    );
     let before = data.dump();
     for (permission, allow) in [("a", true), ("b", true), ("a", false)] {
         let permission = permission.to_owned();
