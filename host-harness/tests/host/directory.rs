@@ -514,6 +514,7 @@ async fn a_setting_is_set_whatever_it_was() {
     let data = Data::new().await;
     data.edit(
         "INSERT INTO setting VALUES ('acme', 'totp-window', '99');
+         INSERT INTO setting VALUES ('acme', 'login-days', '7');
          INSERT INTO setting VALUES ('globex', 'totp-window', '3');",
     );
     assert!(data.store.settings(ACME).await.is_err());
@@ -525,7 +526,7 @@ async fn a_setting_is_set_whatever_it_was() {
             .await;
         set.unwrap().unwrap();
         let settings = data.store.settings(ACME).await.unwrap().unwrap();
-        assert_eq!(settings.totp_window, expected);
+        assert_eq!((settings.totp_window, settings.login_days), (expected, 7));
     }
     let other = data.store.settings(GLOBEX).await.unwrap().unwrap();
     assert_eq!(other.totp_window, 3);
