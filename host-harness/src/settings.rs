@@ -348,6 +348,16 @@ mod tests {
                 "mail-from: it is not an address such as Acme chat <chat@acme.example>",
             ),
             (
+                "mail-from",
+                "chat@acme.example\n",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-from",
+                "\"Acme\u{7}\" <chat@acme.example>",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
                 "mail-server",
                 "smtp://user:hunter2@mail.example",
                 "mail-server: it would send the password unencrypted: use smtps:// or ?tls=required",
@@ -362,6 +372,27 @@ mod tests {
             let error = named(name).set(&mut settings, text).unwrap_err();
             assert_eq!(error.to_string(), problem);
             assert!(!named(name).is_changed(&settings));
+        }
+    }
+
+    /// A browser sends none of these as an origin: they would be allowed in vain.
+    #[test]
+    fn an_origin_has_scheme_host_and_port_and_no_more() {
+        for text in [
+            "https://",
+            "https:// http://chat.example",
+            "https://chat.example/",
+            "https://*.chat.example",
+            "https://user@chat.example",
+            "https://chat.example?page",
+            "https://chat.example#page",
+            "ftp://chat.example",
+            "null",
+        ] {
+            let mut settings = Settings::default();
+            let origins = named("cors-origins");
+            assert!(origins.set(&mut settings, text).is_err(), "{text}");
+            assert!(!origins.is_changed(&settings), "{text}");
         }
     }
 

@@ -211,6 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn windows_that_have_ended_are_forgotten_first() {
+        let limiter = RateLimit::default();
+        for client in 1..u32::try_from(MAX_WINDOWS).unwrap() {
+            let client = IpAddr::from(client.to_be_bytes());
+            limiter.count(client, "/a", 2, MINUTE, at(0));
+        }
+        counted(&limiter, "192.0.2.1", 60);
+        counted(&limiter, "192.0.2.1", 60);
+        counted(&limiter, "192.0.2.2", 60);
+        assert_eq!(counted(&limiter, "192.0.2.1", 60), (false, 0));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let limiter = RateLimit::default();
         for client in 0..=u32::try_from(MAX_WINDOWS).unwrap() {

@@ -304,7 +304,8 @@ async fn what_only_another_workspace_has_is_unknown() {
     let data = busy().await;
     data.edit(
         "INSERT INTO role VALUES ('globex', 'auditor');
-         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, 0, 'cd');",
+         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, 0, 'cd'),
+                                        ('acme', 'bob', 'bobs-hash', NULL, 0, 'bobs');",
     );
     let before = data.dump();
     let cases = [
@@ -327,6 +328,12 @@ async fn what_only_another_workspace_has_is_unknown() {
             "alice",
             UserChange::RevokeToken("cd".to_owned()),
             "Alice.acme has no token cd",
+        ),
+        (
+            ACME,
+            "alice",
+            UserChange::RevokeToken("bobs".to_owned()),
+            "Alice.acme has no token bobs",
         ),
         (
             ACME,
@@ -482,6 +489,10 @@ async fn of_two_who_take_a_username_at_once_one_gets_it() {
 #[tokio::test]
 async fn a_role_is_made_where_it_is_first_allowed_something() {
     let data = Data::new().await;
+    data.edit(
+        "INSERT INTO role VALUES ('globex', 'helpdesk');
+         INSERT INTO role_permission VALUES ('globex', 'helpdesk', 'a'), ('acme', 'user', 'a')",
+    );
     let before = data.dump();
     for (permission, allow) in [("a", true), ("b", true), ("a", false)] {
         let permission = permission.to_owned();
@@ -523,6 +534,7 @@ async fn a_setting_is_set_whatever_it_was() {
     let data = Data::new().await;
     data.edit(
         "INSERT INTO setting VALUES ('acme', 'totp-window', '99');
+         INSERT INTO setting VALUES ('acme', 'login-days', '7');
          INSERT INTO setting VALUES ('globex', 'totp-window', '3');",
     );
     assert!(data.store.settings(ACME).await.is_err());
@@ -534,7 +546,7 @@ async fn a_setting_is_set_whatever_it_was() {
             .await;
         set.unwrap().unwrap();
         let settings = data.store.settings(ACME).await.unwrap().unwrap();
-        assert_eq!(settings.totp_window, expected);
+        assert_eq!((settings.totp_window, settings.login_days), (expected, 7));
     }
     let other = data.store.settings(GLOBEX).await.unwrap().unwrap();
     assert_eq!(other.totp_window, 3);

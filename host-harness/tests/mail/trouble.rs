@@ -240,6 +240,45 @@ async fn a_claim_is_taken_over_after_the_lease() {
     assert_eq!(server.stop_and_list(), ["alice@example.com"]);
 }
 
+#[tokio::test]
+async fn a_late_outcome_removes_no_code_that_another_process_sends() {
+    let data = Data::new("", &["alice@example.com"]).await;
+    data.queue_code(ACME, "135790").await;
+    let claim = data.store.claim_mail(data.now(), &[]).await;
+    data.advance(LEASE);
+    let later = data.store.claim_mail(data.now(), &[]).await;
+    assert_eq!(later.unwrap().unwrap().tries, 2);
+    let never = host_harness::store::outbox::NextTry::Never;
+    let claim = claim.unwrap().unwrap();
+    data.store.mail_failed(&claim, "late", never).await.unwrap();
+    assert_eq!(
+        data.outbox().await,
+        ["alice@example.com being sent in 300 tries=2 "]
+    );
+}
+
+/// What is claimed in its last moment is sent, and nobody else removes it
+/// meanwhile; what has expired is claimed by nobody.
+#[tokio::test]
+async fn a_mail_expires_before_it_is_claimed_or_after_the_lease() {
+    let data = Data::new("", &["alice@example.com"]).await;
+    data.queue_code(ACME, "135790").await;
+    data.advance(3600 * SECOND - Duration::from_millis(1));
+    let last = data.store.claim_mail(data.now(), &[]).await;
+    assert!(last.unwrap().is_some());
+    data.advance(LEASE - Duration::from_millis(1));
+    assert!(data.store.expire_mail(data.now()).await.unwrap().is_empty());
+    assert_eq!(
+        data.outbox().await,
+        ["alice@example.com being sent in 0 tries=1 "]
+    );
+    data.advance(Duration::from_millis(1));
+    let next = data.store.claim_mail(data.now(), &[]).await;
+    assert!(next.unwrap().is_none());
+    assert_eq!(data.store.expire_mail(data.now()).await.unwrap().len(), 1);
+    assert!(data.mails().await.is_empty());
+}
+
 /// Two processes' worth of workers on one store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_send_each_of_fifty_mails_once() {
