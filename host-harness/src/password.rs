@@ -3,25 +3,16 @@
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::{Arc, LazyLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// bcrypt's cost, as Rocket.Chat sets it: 2^10 rounds, tens of milliseconds.
 const COST: u32 = 10;
 
-/// What a password is compared for. Each purpose has a core's worth of turns of
-/// its own, so that log-ins do not starve resets.
-#[derive(Clone, Copy, Debug)]
-pub enum Lane {
-    /// To log in: anybody can ask for it.
-    LogIn,
-    /// As a second factor of somebody who is logged in.
-    SecondFactor,
-}
-
-/// Passwords that are compared at once in a lane: a small machine has two cores.
+/// Passwords that a queue compares at once: a small machine has two cores.
 const COMPARISONS: usize = 1;
 
-/// Passwords that wait for their turn in a lane: about two seconds' worth, less
+/// Passwords that wait in a queue for their turn: about two seconds' worth, less
 /// than a call may take.
 const WAITING: usize = 32;
 
@@ -30,26 +21,37 @@ const WAITING: usize = 32;
 #[error("too many passwords wait to be compared")]
 pub struct Busy;
 
-struct Queue {
-    waiting: Semaphore,
-    turns: Semaphore,
+/// Passwords that wait to be compared. What anybody can ask for has a queue of
+/// its own, so that log-ins do not starve resets.
+pub struct Queue {
+    waiting: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+/// Those of callers who are logged in and prove their second factor.
+pub static SECOND_FACTORS: LazyLock<Queue> = LazyLock::new(Queue::default);
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiting: Arc::new(Semaphore::new(COMPARISONS + WAITING)),
+            turns: Arc::new(Semaphore::new(COMPARISONS)),
+        }
+    }
 }
 
 impl Queue {
-    const fn new() -> Self {
-        Self {
-            waiting: Semaphore::const_new(COMPARISONS + WAITING),
-            turns: Semaphore::const_new(COMPARISONS),
-        }
-    }
-
-    fn of(lane: Lane) -> &'static Self {
-        static LOG_INS: Queue = Queue::new();
-        static SECOND_FACTORS: Queue = Queue::new();
-        match lane {
-            Lane::LogIn => &LOG_INS,
-            Lane::SecondFactor => &SECOND_FACTORS,
-        }
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] when too many wait already.
+    pub async fn turn(&self) -> Result<Turn, Busy> {
+        let place = self.waiting.clone().try_acquire_owned();
+        Ok(Turn {
+            _place: place.map_err(|_| Busy)?,
+            _turn: self.turns.clone().acquire_owned().await.map_err(|_| Busy)?,
+        })
     }
 }
 
@@ -71,21 +73,8 @@ pub fn hash(digest: &SecretString) -> Result<SecretString, bcrypt::BcryptError> 
 
 /// The right to compare one password.
 pub struct Turn {
-    _place: SemaphorePermit<'static>,
-    _turn: SemaphorePermit<'static>,
-}
-
-/// Waits for a turn.
-///
-/// # Errors
-///
-/// [`Busy`] when too many wait already.
-pub async fn turn(lane: Lane) -> Result<Turn, Busy> {
-    let queue = Queue::of(lane);
-    Ok(Turn {
-        _place: queue.waiting.try_acquire().map_err(|_| Busy)?,
-        _turn: queue.turns.acquire().await.map_err(|_| Busy)?,
-    })
+    _place: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Turn {
@@ -113,7 +102,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     async fn compared(digest: SecretString, hash: &SecretString) -> bool {
-        let turn = turn(Lane::SecondFactor).await.unwrap();
+        let turn = Queue::default().turn().await.unwrap();
         turn.matches(digest, hash.clone()).await
     }
 
@@ -137,16 +126,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_crowd_that_waits_to_log_in_is_bounded_and_holds_up_nobody_else() {
-        let digest = digest(&"correct horse".into());
-        let stored = hash(&digest).unwrap();
-        let _first = turn(Lane::LogIn).await.unwrap();
-        let waiting: JoinSet<_> = (0..WAITING).map(|_| turn(Lane::LogIn)).collect();
-        while Queue::of(Lane::LogIn).waiting.available_permits() > 0 {
+    async fn the_crowd_that_waits_is_bounded() {
+        let queue = Arc::new(Queue::default());
+        let _first = queue.turn().await.unwrap();
+        let turn = |queue: Arc<Queue>| async move { queue.turn().await };
+        let waiting: JoinSet<_> = (0..WAITING).map(|_| turn(queue.clone())).collect();
+        while queue.waiting.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(turn(Lane::LogIn).await.err(), Some(Busy));
-        assert!(compared(digest, &stored).await);
+        assert_eq!(queue.turn().await.err(), Some(Busy));
         assert_eq!(waiting.len(), WAITING);
     }
 }

@@ -12,6 +12,7 @@ mod second_factor;
 mod totp;
 
 use crate::clock::{Clock, Timestamp};
+use crate::password;
 use crate::plugin::Plugin;
 use crate::settings::Settings;
 use crate::store::{Caller, Store, StoreError};
@@ -134,6 +135,7 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .layer(from_fn(finish))
         .layer(Extension(decisions))
         .layer(Extension(Arc::new(RateLimit::default())))
+        .layer(Extension(Arc::new(password::Queue::default())))
         .with_state(app)
 }
 

@@ -9,7 +9,7 @@ use super::{Attempt, Call};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
-use crate::password::{self, Lane};
+use crate::password::SECOND_FACTORS;
 use crate::store::{self, StoreError};
 use crate::totp::{code_hash, email_code};
 use secrecy::ExposeSecret;
@@ -82,7 +82,7 @@ impl Host for Call {
         &mut self,
         digest: String,
     ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
-        let turn = password::turn(Lane::SecondFactor).await?;
+        let turn = SECOND_FACTORS.turn().await?;
         let attempt = self
             .store
             .begin_password_attempt(&self.workspace, &self.caller.id, self.now)

@@ -6,7 +6,7 @@ use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, CodeHeaders, SecondFactor};
 use super::{App, RequestId};
 use crate::clock::Timestamp;
-use crate::password::{self, Lane};
+use crate::password;
 use crate::store::{
     Account, Act, Action, AuditRecord, Authority, Caller, Change, Decision, Denial, NewToken,
 };
@@ -194,6 +194,7 @@ struct Message {
 pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(queue): Extension<Arc<password::Queue>>,
     request: Request,
 ) -> answer::Result {
     let header = CodeHeaders::of(request.headers())?;
@@ -209,7 +210,7 @@ pub(super) async fn log_in(
             return Err(body::invalid(problem));
         }
     };
-    let (user, password_hash) = match check(&app, &name, password).await? {
+    let (user, password_hash) = match check(&app, &queue, &name, password).await? {
         Ok(proved) => proved,
         Err(user) => {
             app.store
@@ -269,6 +270,7 @@ fn wrong_password(
 /// otherwise the account, if there is one. Takes as long where there is none.
 async fn check(
     app: &App,
+    queue: &password::Queue,
     name: &str,
     password: Password,
 ) -> Result<Result<(String, SecretString), Option<String>>, Answer> {
@@ -283,7 +285,7 @@ async fn check(
         ),
         None => (None, nobodys()),
     };
-    let turn = password::turn(Lane::LogIn).await?;
+    let turn = queue.turn().await?;
     let right = turn.matches(password.digest(), hash.clone()).await;
     Ok(match user {
         Some(user) if right => Ok((user, hash)),

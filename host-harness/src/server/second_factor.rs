@@ -5,7 +5,7 @@ use super::App;
 use super::answer::{Answer, Details};
 use super::body;
 use crate::clock::Timestamp;
-use crate::password::{self, Lane};
+use crate::password::SECOND_FACTORS;
 use crate::store::{Attempt, Code, Denial, EmailCode, Method, Selector, StoreError};
 use crate::totp;
 use axum::http::HeaderMap;
@@ -94,7 +94,7 @@ impl SecondFactor {
             Method::Totp => Some(Code::Totp(entered)),
             Method::Email => Some(Code::Email(entered)),
             Method::Password => {
-                let turn = password::turn(Lane::SecondFactor).await?;
+                let turn = SECOND_FACTORS.turn().await?;
                 let attempt = app
                     .store
                     .begin_password_attempt(&app.workspace, &self.user, now)

@@ -5,7 +5,7 @@ use crate::component::plugin_bytes;
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits};
 use crate::support::{ACME, Data, admin_code, now};
 use host_harness::clock::Clock;
-use host_harness::password::{self, Busy, Lane};
+use host_harness::password;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
 use reqwest::header::HeaderMap;
@@ -13,11 +13,10 @@ use secrecy::ExposeSecret;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// OWASP ASVS 5.0 V16.5.1: the client is told that it failed, not how.
 #[tokio::test]
@@ -193,38 +192,44 @@ async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() 
     let server = Server::start(Data::new().await, built()).await;
     let hash = password::hash(&password::digest(&"correct horse".into())).unwrap();
     server.data.edit(&format!(
-        "UPDATE user SET password_hash = '{}' WHERE (workspace, id) = ('acme', 'bob')",
+        "UPDATE user SET password_hash = '{}' WHERE (workspace, id) = ('acme', 'bob');
+         INSERT INTO setting VALUES ('acme', 'rate-limit-calls', '0')",
         hash.expose_secret()
     ));
-    let _turn = password::turn(Lane::LogIn).await.unwrap();
-    let mut waiting = Vec::new();
-    loop {
-        let mut turn = Box::pin(password::turn(Lane::LogIn));
-        let mut context = Context::from_waker(Waker::noop());
-        match turn.as_mut().poll(&mut context) {
-            Poll::Pending => waiting.push(turn),
-            Poll::Ready(result) => {
-                assert_eq!(result.err(), Some(Busy));
-                break;
-            }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let log_in = |i: usize| {
+        let user = ["Bob.acme", "nobody"][i % 2];
+        let request = client
+            .post(format!("http://{}/api/v1/login", server.address))
+            .body(format!(r#"{{"user":"{user}","password":"wrong"}}"#))
+            .send();
+        async move {
+            let response = request.await.unwrap();
+            let (status, headers) = (response.status(), response.headers().clone());
+            (user, status, headers, response.text().await.unwrap())
+        }
+    };
+    let answers = (0..96).map(log_in).collect::<JoinSet<_>>().join_all().await;
+    for user in ["Bob.acme", "nobody"] {
+        let busy = answers
+            .iter()
+            .filter(|answer| answer.0 == user && answer.1 == 503);
+        let busy: Vec<_> = busy.collect();
+        assert!(!busy.is_empty(), "{user}");
+        for (_, _, headers, text) in busy {
+            assert_eq!(headers.get("retry-after").unwrap(), "5");
+            assert_eq!(
+                text,
+                r#"{"success":false,"error":"The server is busy [host-busy]","errorType":"host-busy"}"#
+            );
         }
     }
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    for user in ["Bob.acme", "nobody"] {
-        let response = client
-            .post(format!("http://{}/api/v1/login", server.address))
-            .body(format!(r#"{{"user":"{user}","password":"correct horse"}}"#))
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status(), 503, "{user}");
-        assert_eq!(response.headers().get("retry-after").unwrap(), "5");
-        assert_eq!(
-            response.text().await.unwrap(),
-            r#"{"success":false,"error":"The server is busy [host-busy]","errorType":"host-busy"}"#
-        );
-    }
-    assert!(server.audit().is_empty());
+    let refused = answers.iter().filter(|answer| answer.1 == 401).count();
+    assert_eq!(
+        server.audit().len(),
+        refused,
+        "the others were not looked at"
+    );
 }
 
 /// A server of acme in this process, whose clock stands still.
