@@ -174,6 +174,51 @@ fn no_secret_reaches_the_log() {
     }
 }
 
+/// The id on the answer finds everything that the log says of the request: how it
+/// was decided, and that it was answered.
+#[test]
+fn every_line_of_a_request_carries_the_id_of_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = host_harness();
+    command
+        .env("RUST_LOG", "info")
+        .args(["demo", "--json", "--listen", "127.0.0.1:0", "--log", "json"])
+        .arg("--plugin")
+        .arg(plugin())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap();
+    let (user, token) = (text("/users/admin/userId"), text("/users/admin/authToken"));
+    let ids = [token, "wrong"].map(|token| {
+        let answer = post(text("/url"), user, token, "000000");
+        let id = answer.split_once("x-request-id: ").unwrap().1;
+        id.split("\r\n").next().unwrap().to_owned()
+    });
+    let told = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(told.unwrap().success() && child.wait().unwrap().success());
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line.get("span").is_some())
+        .collect();
+    let of = |id: &str| {
+        let lines = lines.iter();
+        let lines = lines.filter(|line| line.pointer("/span/request_id").unwrap() == id);
+        let messages = lines.map(|line| line.pointer("/fields/message").cloned());
+        messages.collect::<Vec<_>>()
+    };
+    assert_eq!(of(&ids[0]), [None, Some("answered".into())], "{log}");
+    assert_eq!(of(&ids[1]), [Some("answered".into())], "{log}");
+    assert_eq!(lines.len(), 3, "{log}");
+}
+
 /// The answer to a request to reset bob by the user and token given.
 fn post(url: &str, user: &str, token: &str, code: &str) -> String {
     let address = url.strip_prefix("http://").unwrap();

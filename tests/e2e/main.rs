@@ -46,7 +46,7 @@
 //! |---|---|
 //! | 1. a code is accepted once, on every path (RFC 6238 section 5.2, OWASP ASVS 5.0 V6.5.1) | `a_code_is_accepted_once`, `a_code_older_than_the_last_accepted_one_is_refused`, `a_spent_code_is_spent_on_every_path` |
 //! | 2. 64 parallel calls with one code on two servers: one succeeds (ASVS V15.4.2, Gitea CVE-2026-20779) | `of_sixty_four_parallel_requests_with_one_code_one_succeeds`, `of_sixty_four_parallel_log_ins_with_one_code_one_succeeds` |
-//! | 3. failures are counted before the code is looked at and outlive the refusal, the process and the path (NIST SP 800-63B 5.2.2, Vikunja CVE-2026-35597, Keycloak CVE-2024-4629); an operator can unlock | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `of_parallel_guesses_on_every_path_five_are_looked_at`, `what_excuses_from_a_proof_clears_no_failures`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_by_e_mail_lock_the_log_in`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures` |
+//! | 3. failures are counted before the code is looked at and outlive the refusal, the process and the path (NIST SP 800-63B 5.2.2, Vikunja CVE-2026-35597, Keycloak CVE-2024-4629); an operator can unlock | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `of_parallel_guesses_on_every_path_five_are_looked_at`, `what_excuses_from_a_proof_clears_no_failures`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_by_e_mail_lock_the_log_in`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures`, `a_member_is_added_locked_unlocked_reset_and_enrolled_again` |
 //! | 4. what is not logged in moves no count | `without_a_login_nothing_is_answered_and_nothing_is_counted`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing` |
 //! | 5. the window, to the second; a clock set back | `a_window_of_one_step_is_accepted_from_its_first_to_its_last_second`, `a_clock_set_back_allows_no_reuse` |
 //! | 6. six ASCII digits or eight backup characters | `a_malformed_code_is_a_wrong_one` |
@@ -63,11 +63,11 @@
 //! | 18. the target's tokens end at once, on every server; the caller's stay | `the_targets_tokens_stop_working_at_once_and_the_callers_stay` |
 //! | 19. nothing to remove is a success | `nothing_to_remove_is_a_success_that_changes_nothing_but_the_spent_step` |
 //! | 20. one notice for each success and verified address, without a secret, by a server that may be down | `one_notice_waits_for_each_verified_address_and_holds_no_secret`, `a_notice_arrives_once_at_each_verified_address`, `a_server_that_is_down_gets_each_mail_once_when_it_is_back`, `nothing_can_add_a_header_or_a_recipient` |
-//! | 22. no secret in any output | `a_secret_is_found_as_a_word_and_nothing_else_is` (the scan runs in every test), `what_was_entered_is_not_quoted_back` |
+//! | 22. no secret in any output | `a_secret_is_found_as_a_word_and_nothing_else_is` (the scan runs in every test), `what_was_entered_is_not_quoted_back`, `no_secret_reaches_the_log`, `no_code_password_or_address_reaches_the_log` |
 //! | 23. operators in JSON, nested, long, deep, invalid UTF-8: no look-up (Rocket.Chat CVE-2021-22911, CVE-2022-32211) | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing`, `a_body_of_a_megabyte_is_refused`, `a_header_that_is_repeated_or_no_text_or_too_long_is_refused`, `a_body_that_is_not_understood_logs_nobody_in` |
 //! | 24. unknown keys change no decision (CVE-2022-35248) | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing`, `a_query_is_refused` |
 //! | 25. only POST | `other_routes_and_methods_are_refused_as_json` |
-//! | 26. every answer has its headers, and tells nothing of the inside | `every_answer_has_its_headers` |
+//! | 26. every answer has its headers, tells nothing of the inside, and is found in the log by its id | `every_answer_has_its_headers`, `every_line_of_a_request_carries_the_id_of_its_answer` |
 //!
 //! Those that need a failing store, a lying plugin or a mail server are in
 //! `host-harness/tests`. Not held by a test yet: a kill at any moment, thousands of
