@@ -18,9 +18,10 @@ use std::time::Duration;
 /// more addresses than that gains nothing by making the server forget them.
 const MAX_WINDOWS: usize = 100_000;
 
-/// Bits of an IPv6 address that name a client's network: a client has all
-/// addresses of one (RFC 6177).
-const IPV6_NETWORK_BITS: u32 = 64;
+/// Bits of an IPv6 address by which clients are counted: many providers give a
+/// home a network of this size (RFC 6177 section 2), and all its addresses are one
+/// client's to choose from.
+const IPV6_NETWORK_BITS: u32 = 56;
 
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -202,7 +203,8 @@ mod tests {
             ("::ffff:192.0.2.1", (true, 0)),
             ("2001:db8::1", (true, 1)),
             ("2001:db8::ffff:1", (true, 0)),
-            ("2001:db8:0:1::1", (true, 1)),
+            ("2001:db8:0:ff::1", (false, 0)),
+            ("2001:db8:0:100::1", (true, 1)),
         ] {
             assert_eq!(counted(&limiter, client, 0), expected, "{client}");
         }
