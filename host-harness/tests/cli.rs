@@ -7,7 +7,7 @@ use host_harness::totp::{TotpKey, step_of};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 fn host_harness() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));
@@ -134,14 +134,8 @@ fn no_secret_reaches_the_log() {
             .arg(plugin())
             .arg("--data")
             .arg(folder.path())
-            .stdout(Stdio::piped())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let (child, shown) = shown(command);
         let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap().to_owned();
         let token = text("/users/admin/authToken");
         let key = TotpKey::from_base32(&text("/users/admin/totpSecret")).unwrap();
@@ -150,9 +144,7 @@ fn no_secret_reaches_the_log() {
         assert!(send(&token).starts_with("HTTP/1.1 200"));
         assert!(send(&token).starts_with("HTTP/1.1 400"));
         assert!(send("a-wrong-token").starts_with("HTTP/1.1 401"));
-        let pid = child.id().to_string();
-        let told = Command::new("kill").arg(&pid).status().unwrap();
-        assert!(told.success() && child.wait().unwrap().success());
+        stop(child);
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
         assert!(log.contains("answered") && log.contains("TRACE"), "{log}");
         let mut secrets = vec![code, "a-wrong-token".to_owned()];
@@ -185,14 +177,8 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
         .args(["demo", "--json", "--listen", "127.0.0.1:0", "--log", "json"])
         .arg("--plugin")
         .arg(plugin())
-        .stdout(Stdio::piped())
         .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let (child, shown) = shown(command);
     let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap();
     let (user, token) = (text("/users/admin/userId"), text("/users/admin/authToken"));
     let ids = [token, "wrong"].map(|token| {
@@ -200,8 +186,7 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
         let id = answer.split_once("x-request-id: ").unwrap().1;
         id.split("\r\n").next().unwrap().to_owned()
     });
-    let told = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(told.unwrap().success() && child.wait().unwrap().success());
+    stop(child);
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     let lines: Vec<serde_json::Value> = log
         .lines()
@@ -217,6 +202,21 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
     assert_eq!(of(&ids[0]), [None, Some("answered".into())], "{log}");
     assert_eq!(of(&ids[1]), [Some("answered".into())], "{log}");
     assert_eq!(lines.len(), 3, "{log}");
+}
+
+/// Starts a demonstration, and reads the line of JSON that it shows.
+fn shown(mut command: Command) -> (Child, serde_json::Value) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (child, serde_json::from_str(&line).unwrap())
+}
+
+fn stop(mut child: Child) {
+    let told = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(told.unwrap().success() && child.wait().unwrap().success());
 }
 
 /// The answer to a request to reset bob by the user and token given.
