@@ -2,6 +2,7 @@
 
 use crate::support::{ACME, Data, GLOBEX, SmtpServer, host_harness};
 use host_harness::clock::Clock;
+use host_harness::store::outbox::Mail;
 use serde_json::{Value, json};
 use std::process::Output;
 use std::time::Duration;
@@ -196,6 +197,25 @@ async fn an_expired_mail_waits_as_a_new_one_when_it_is_tried_again() {
     let day = Duration::from_secs(24 * 3600);
     assert!(mail.expires >= data.now() + 3 * day);
     assert!(mail.expires <= Clock::system().now() + 3 * day);
+}
+
+#[tokio::test]
+async fn a_mail_that_waits_keeps_its_end_when_it_is_tried_again() {
+    let (data, ids) = data().await;
+    for id in [&ids[0], &ids[2]] {
+        let sooner = "UPDATE outbox SET expires = expires - 60000";
+        data.edit(sooner);
+        let end = |mails: Vec<Mail>| {
+            let mut mails = mails.into_iter();
+            mails
+                .find(|mail| mail.id.to_string() == *id)
+                .unwrap()
+                .expires
+        };
+        let before = end(data.mails().await);
+        prints(&data, &["retry", id]);
+        assert_eq!(end(data.mails().await), before);
+    }
 }
 
 /// Nobody could use it.
