@@ -130,6 +130,15 @@ async fn an_expired_token_is_no_login() {
 }
 
 #[tokio::test]
+async fn a_personal_access_token_does_not_expire() {
+    let server = Server::start().await;
+    let personal = "UPDATE login_token SET expires = NULL, name = 'ci' WHERE user = 'adminId'";
+    server.store().execute(personal, []).unwrap();
+    server.advance(std::time::Duration::from_secs(10 * 365 * 24 * 3600));
+    assert_eq!(server.reset(ALICE).send().await.text(), SUCCESS);
+}
+
+#[tokio::test]
 async fn a_caller_without_the_permission_is_refused_and_never_learns_who_exists() {
     let server = Server::start().await;
     for (caller, body) in [

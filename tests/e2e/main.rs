@@ -21,7 +21,7 @@
 //! | `totp-max-attempts` | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `after_five_wrong_tries_the_right_code_is_refused` |
 //! | rate limit, its headers, its permission | `the_eleventh_call_of_a_minute_is_refused`, `each_route_and_each_address_has_a_limit_of_its_own`, `the_permission_lifts_the_limit`, `the_limit_is_the_workspaces` |
 //! | client address | `an_address_that_the_client_invents_changes_nothing` |
-//! | session tokens, personal access tokens | `a_log_in_lasts_as_long_as_the_workspace_says`, `a_token_that_bypasses_the_second_factor_is_refused_unless_the_workspace_says_otherwise` |
+//! | session tokens, personal access tokens | `a_log_in_lasts_as_long_as_the_workspace_says`, `a_personal_access_token_does_not_expire`, `a_token_that_bypasses_the_second_factor_is_refused_unless_the_workspace_says_otherwise` |
 //! | method `totp` | `a_window_of_one_step_is_accepted_from_its_first_to_its_last_second`, `the_window_is_the_workspaces`, `a_backup_code_works_once` |
 //! | method `email` | `a_code_is_sent_to_every_verified_address_and_accepted_once`, `a_code_ends_after_an_hour`, `lifetime_and_tries_are_settings` |
 //! | method `password` | `a_caller_without_another_factor_proves_the_password`, `without_the_fallback_the_password_is_no_factor` |
