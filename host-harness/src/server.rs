@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::password;
 use crate::plugin::Plugin;
 use crate::settings::Settings;
-use crate::store::{Caller, Store, StoreError};
+use crate::store::{Caller, Change, Decision, Denial, Store, StoreError};
 use crate::token;
 use answer::Answer;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -65,6 +65,17 @@ impl App {
     async fn settings(&self) -> Result<Settings, StoreError> {
         let settings = self.store.settings(&self.workspace).await?;
         settings.ok_or_else(|| StoreError("the workspace is gone".into()))
+    }
+
+    /// Does to an account what its holder asks, and logs how that was decided.
+    async fn change(&self, change: Change) -> Result<Result<(), Denial>, StoreError> {
+        let (caller, action) = (change.user.clone(), change.act.action().name());
+        let outcome = self.store.change(change).await?;
+        let denial = outcome.err();
+        let decision = denial.map_or(Decision::Done, Denial::decision).name();
+        let reason = denial.map(Denial::id);
+        tracing::info!(workspace = self.workspace, caller, action, decision, reason);
+        Ok(outcome)
     }
 }
 

@@ -213,9 +213,15 @@ pub(super) async fn log_in(
     let (user, password_hash) = match check(&app, &queue, &name, password).await? {
         Ok(proved) => proved,
         Err(user) => {
-            app.store
-                .record(wrong_password(&app, user, now, request_id))
-                .await?;
+            let record = wrong_password(&app, user, now, request_id);
+            tracing::info!(
+                workspace = record.workspace,
+                caller = record.caller,
+                action = record.action.name(),
+                decision = record.decision.name(),
+                reason = record.reason.as_deref(),
+            );
+            app.store.record(record).await?;
             return Err(Answer::wrong_login("Incorrect password"));
         }
     };
@@ -236,7 +242,7 @@ pub(super) async fn log_in(
         now,
         request_id,
     };
-    match app.store.change(change).await? {
+    match app.change(change).await? {
         Ok(()) => logged_in(&app, user, &token).await,
         Err(Denial::NotAuthenticated) => Err(Answer::wrong_login("Incorrect password")),
         Err(denial) => {

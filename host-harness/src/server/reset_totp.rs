@@ -190,14 +190,15 @@ fn log(record: &AuditRecord, failure: Option<&Failure>) {
         workspace, caller, ..
     } = record;
     let target = record.target.as_deref();
+    let action = record.action.name();
     let decision = record.decision.name();
     let reason = record.reason.as_deref();
     match failure {
         None => {
-            tracing::info!(workspace, caller, target, decision, reason);
+            tracing::info!(workspace, caller, action, target, decision, reason);
         }
         Some(failure) => {
-            tracing::error!(workspace, caller, target, decision, reason, %failure);
+            tracing::error!(workspace, caller, action, target, decision, reason, %failure);
         }
     }
 }

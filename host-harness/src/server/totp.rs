@@ -98,7 +98,7 @@ pub(super) async fn enable(
         now,
         request_id,
     };
-    match app.store.change(change).await? {
+    match app.change(change).await? {
         Ok(()) => Ok(Answer::success(Enrolment {
             secret: key.to_base32(),
             url: key.to_url(&account.user.username),
@@ -239,7 +239,7 @@ async fn change(
         now: app.clock.now(),
         request_id,
     };
-    match app.store.change(change).await? {
+    match app.change(change).await? {
         Ok(()) => Ok(()),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
         Err(denial) => Err(refused(denial)),

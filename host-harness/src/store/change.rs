@@ -1,6 +1,6 @@
 //! What an account does to itself: logs in, enrols TOTP, gives it up.
 
-use super::{Action, NewToken};
+use super::{Action, Decision, NewToken};
 use crate::clock::Timestamp;
 use crate::totp::TotpKey;
 use secrecy::SecretString;
@@ -110,6 +110,15 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// How the audit trail calls such a refusal.
+    pub fn decision(self) -> Decision {
+        match self {
+            Self::Replayed => Decision::Replayed,
+            Self::Locked => Decision::Locked,
+            _ => Decision::Refused,
+        }
+    }
+
     /// The error id by which clients and the audit trail know it.
     pub fn id(self) -> &'static str {
         match self {

@@ -34,12 +34,7 @@ pub(super) fn commit(tx: &Transaction<'_>, change: &Change) -> SqlResult<Result<
             action: change.act.action(),
             caller: change.user.clone(),
             target: Some(change.user.clone()),
-            decision: match outcome {
-                Ok(()) => Decision::Done,
-                Err(Denial::Replayed) => Decision::Replayed,
-                Err(Denial::Locked) => Decision::Locked,
-                Err(_) => Decision::Refused,
-            },
+            decision: outcome.err().map_or(Decision::Done, Denial::decision),
             reason: outcome.err().map(|denial| denial.id().to_owned()),
         },
     )?;
