@@ -358,14 +358,15 @@ pub trait Store: Directory + Outbox + Send + Sync {
         now: Timestamp,
     ) -> Result<EmailCode>;
 
-    /// Checks authority and code, spends the code, clears the failures, does
-    /// what is asked and writes the audit record. A refusal is counted where it
-    /// is for the code, and recorded.
+    /// Checks authority and code, spends the code, clears the failures (but not
+    /// by the code of a pending key), does what is asked and writes the audit
+    /// record. A refusal is counted where it is for the code, and recorded.
     async fn change(&self, change: Change) -> Result<std::result::Result<(), Denial>>;
 
     /// Commits a reset: checks permission, target and proof, spends the proof,
     /// removes the target's factor, revokes its tokens, queues the notices,
-    /// clears the caller's failures and writes the audit record.
+    /// clears the caller's failures (unless no proof was needed) and writes the
+    /// audit record.
     async fn reset(&self, reset: Reset) -> Result<std::result::Result<Receipt, Refusal>>;
 
     /// Writes the audit record of a request that changed nothing.

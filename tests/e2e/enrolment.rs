@@ -290,6 +290,19 @@ async fn to_ask_for_what_cannot_be_had_counts_nothing() {
     assert_eq!(server.failures(), 0);
 }
 
+#[tokio::test]
+async fn a_member_of_another_server_enrols_there_and_nothing_is_counted() {
+    let server = Server::start().await;
+    let moved = "UPDATE user SET federated = 1 WHERE id = 'daveId'";
+    server.store().execute(moved, []).unwrap();
+    for code in [PASSWORD_DIGEST, "wrong"] {
+        let enable = server.request_of(DAVE, Method::POST, ENABLE).code(code);
+        assert_eq!(enable.send().await.text(), FEDERATED);
+    }
+    assert_eq!(server.failures(), 0);
+    assert!(server.dump()["pending_totp"].is_empty());
+}
+
 /// Who only holds a session knows the key that it was shown: its code must not
 /// make the guesses at another factor forgotten.
 #[tokio::test]

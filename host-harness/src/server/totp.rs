@@ -83,6 +83,9 @@ pub(super) async fn enable(
     if !app.settings().await?.uses_totp() {
         return Err(refused(Denial::NotEnabled));
     }
+    if account.user.federated {
+        return Err(refused(Denial::Federated));
+    }
     if account.backup_codes.is_some() {
         return Err(refused(Denial::AlreadyEnrolled));
     }
