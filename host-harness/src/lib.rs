@@ -28,15 +28,22 @@
 //!   error, and every attempt stays counted.
 //!
 //! ```no_run
-//! use host_harness::{clock::Clock, plugin::Plugin, server, store::sqlite::Sqlite};
+//! use arc_swap::ArcSwap;
+//! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
+//! use host_harness::{server, stores::StoreFile, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::new(Capacity::default())?;
+//! let workspace = Workspace {
+//!     id: "default".to_owned(),
+//!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
+//!     plugin: Arc::new(Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?),
+//!     limits: Limits::default(),
+//! };
 //! let app = server::App {
-//!     store: Arc::new(Sqlite::open(Path::new("store.sqlite")).await?),
-//!     plugin: Arc::new(Plugin::load(Path::new("target/reset_totp.wasm"))?),
+//!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
-//!     workspace: "default".to_owned(),
 //!     trusted_proxies: Vec::new(),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
@@ -45,18 +52,25 @@
 //! # }
 //! ```
 
+pub mod admission;
 pub mod attempts;
 pub mod capabilities;
 pub mod clock;
 pub mod contract;
 pub mod delivery;
+pub mod digest;
+pub mod grants;
 pub mod mail;
 pub mod mail_server;
+pub mod outcome;
 pub mod password;
 pub mod plugin;
+pub mod runtime;
 pub mod sandbox;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod stores;
 pub mod token;
 pub mod totp;
+pub mod workspace;

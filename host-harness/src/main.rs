@@ -4,13 +4,18 @@ mod demo;
 mod operator;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_harness::clock::Clock;
 use host_harness::delivery::deliver;
 use host_harness::plugin::Plugin;
+use host_harness::runtime::{Capacity, Runtime};
+use host_harness::sandbox::Limits;
 use host_harness::server::{App, serve};
 use host_harness::store::Store;
 use host_harness::store::sqlite::Sqlite;
+use host_harness::stores::StoreFile;
+use host_harness::workspace::{Workspace, Workspaces};
 use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
@@ -138,7 +143,9 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = listen(common.listen).await?;
     tracing::info!(url = url(&listener)?, "listening");
-    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
+    let store: Arc<dyn Store> = Arc::new(store);
+    let app = app(store.clone(), plugin, &common.trusted_proxy);
+    run(listener, store, app, stop).await
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
@@ -157,18 +164,21 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     } else {
         demo::guide(&url, &credentials)?;
     }
-    run(listener, app(store, plugin, &common.trusted_proxy), stop).await
+    let store: Arc<dyn Store> = Arc::new(store);
+    let app = app(store.clone(), plugin, &common.trusted_proxy);
+    run(listener, store, app, stop).await
 }
 
 /// Serves `app` and delivers the store's mail until `stop` is ready.
 async fn run(
     listener: TcpListener,
+    store: Arc<dyn Store>,
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let delivery = tokio::spawn(deliver(
-        app.store.clone(),
+        store,
         app.clock.clone(),
         stopping.clone().cancelled_owned(),
     ));
@@ -202,18 +212,24 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn app(store: Sqlite, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
-    App {
-        store: Arc::new(store),
+fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
+    let workspace = Workspace {
+        id: WORKSPACE.to_owned(),
+        store: Arc::new(StoreFile::opened(store)),
         plugin: Arc::new(plugin),
+        limits: Limits::default(),
+    };
+    App {
+        workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
         clock: Clock::system(),
-        workspace: WORKSPACE.to_owned(),
         trusted_proxies: trusted_proxies.to_vec(),
     }
 }
 
 fn load(path: &Path) -> anyhow::Result<Plugin> {
-    Plugin::load(path).with_context(|| {
+    let runtime = Runtime::new(Capacity::default())
+        .map_err(|e| anyhow::anyhow!("cannot start the engine: {e:#}"))?;
+    Plugin::load(&runtime, path).with_context(|| {
         format!(
             "cannot load the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
             path.display()

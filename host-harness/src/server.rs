@@ -13,11 +13,12 @@ mod totp;
 
 use crate::clock::{Clock, Timestamp};
 use crate::password;
-use crate::plugin::Plugin;
 use crate::settings::Settings;
 use crate::store::{Caller, Change, Decision, Denial, Store, StoreError};
 use crate::token;
+use crate::workspace::{Workspace, Workspaces};
 use answer::Answer;
+use arc_swap::ArcSwap;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -48,22 +49,26 @@ const REQUEST_ID_BYTES: usize = 16;
 
 /// What a server serves.
 pub struct App {
-    /// The chat server's data.
-    pub store: Arc<dyn Store>,
-    /// The plugin that decides.
-    pub plugin: Arc<Plugin>,
+    /// The workspaces, which may be replaced at any time.
+    pub workspaces: Arc<ArcSwap<Workspaces>>,
     /// The time.
     pub clock: Clock,
-    /// The workspace that every request is for.
-    pub workspace: String,
     /// Proxies that are believed when they tell for whom they speak.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-impl App {
+/// The workspace that a request is for, as long as the request lasts.
+#[derive(Clone)]
+struct Site {
+    workspace: Arc<Workspace>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl Site {
     /// The settings of the workspace.
     async fn settings(&self) -> Result<Settings, StoreError> {
-        let settings = self.store.settings(&self.workspace).await?;
+        let settings = self.store.settings(&self.workspace.id).await?;
         settings.ok_or_else(|| StoreError("the workspace is gone".into()))
     }
 
@@ -74,7 +79,13 @@ impl App {
         let denial = outcome.err();
         let decision = denial.map_or(Decision::Done, Denial::decision).name();
         let reason = denial.map(Denial::id);
-        tracing::info!(workspace = self.workspace, caller, action, decision, reason);
+        tracing::info!(
+            workspace = self.workspace.id,
+            caller,
+            action,
+            decision,
+            reason
+        );
         Ok(outcome)
     }
 }
@@ -120,7 +131,7 @@ pub async fn serve(
 fn router(app: App, decisions: TaskTracker) -> Router {
     let app = Arc::new(app);
     let limited = from_fn_with_state(app.clone(), rate_limit::limit);
-    let logged_in = from_fn_with_state(app.clone(), require_login);
+    let logged_in = from_fn(require_login);
     let member = |route: MethodRouter<Arc<App>>| {
         route
             .route_layer(limited.clone())
@@ -142,7 +153,8 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .fallback(async || Answer::not_found())
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
-        .layer(from_fn_with_state(app.clone(), cors::allow))
+        .layer(from_fn(cors::allow))
+        .layer(from_fn_with_state(app.clone(), choose_workspace))
         .layer(from_fn(finish))
         .layer(Extension(decisions))
         .layer(Extension(Arc::new(RateLimit::default())))
@@ -193,9 +205,37 @@ async fn finish(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Passes a request on to the workspace that its `Host` header names, as a [`Site`].
+async fn choose_workspace(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let workspace = only(request.headers(), "host")
+        .and_then(|host| app.workspaces.load().of_host(host).cloned());
+    let Some(workspace) = workspace else {
+        return Answer::unknown_workspace().into_response();
+    };
+    let store = match workspace.store.get().await {
+        Ok(store) => store,
+        Err(error) => return Answer::store_failed(&error).into_response(),
+    };
+    let clock = app.clock.clone();
+    request.extensions_mut().insert(Site {
+        workspace,
+        store,
+        clock,
+    });
+    next.run(request).await
+}
+
 /// Passes a request on if its caller is logged in, as a [`Caller`].
-async fn require_login(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let answer = match authenticate(&app, request.headers(), app.clock.now()).await {
+async fn require_login(
+    Extension(site): Extension<Site>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let answer = match authenticate(&site, request.headers(), site.clock.now()).await {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
             return next.run(request).await;
@@ -209,7 +249,7 @@ async fn require_login(State(app): State<Arc<App>>, mut request: Request, next: 
 /// The account that the headers `X-User-Id` and `X-Auth-Token` prove; each must
 /// be there exactly once.
 async fn authenticate(
-    app: &App,
+    site: &Site,
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Option<Caller>, StoreError> {
@@ -218,8 +258,8 @@ async fn authenticate(
         return Ok(None);
     };
     let hash = token::hash(&SecretString::from(token));
-    app.store
-        .authenticate(&app.workspace, user, &hash, now)
+    site.store
+        .authenticate(&site.workspace.id, user, &hash, now)
         .await
 }
 

@@ -2,17 +2,22 @@
 //! still until a test advances it, and a store in a real file.
 
 use crate::{documentation, secrets};
+use arc_swap::ArcSwap;
 use host_harness::clock::{Clock, Timestamp};
 use host_harness::password;
 use host_harness::plugin::Plugin;
+use host_harness::runtime::{Capacity, Runtime};
+use host_harness::sandbox::Limits;
 use host_harness::server::{self, App};
 use host_harness::settings::Settings;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::store::{
     Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace, TotpFactor,
 };
+use host_harness::stores::StoreFile;
 use host_harness::token;
 use host_harness::totp::{TotpKey, code_hash, step_of};
+use host_harness::workspace::{Workspace, Workspaces};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use secrecy::SecretString;
@@ -92,7 +97,8 @@ static PASSWORD_HASH: LazyLock<SecretString> =
 /// Compiled once for all tests.
 static PLUGIN: LazyLock<Arc<Plugin>> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reset_totp.wasm");
-    Arc::new(Plugin::load(&file).expect("`cargo xtask build` makes the plugin"))
+    let runtime = Runtime::new(Capacity::default()).unwrap();
+    Arc::new(Plugin::load(&runtime, &file).expect("`cargo xtask build` makes the plugin"))
 });
 
 pub(crate) struct Server {
@@ -126,11 +132,15 @@ impl Server {
         secrets::watch_log();
         let store = Sqlite::open(&folder.path().join("store.sqlite")).await;
         let clock = now.clone();
-        let app = App {
-            store: Arc::new(store.unwrap()),
+        let workspace = Workspace {
+            id: WORKSPACE.to_owned(),
+            store: Arc::new(StoreFile::opened(Arc::new(store.unwrap()))),
             plugin: PLUGIN.clone(),
+            limits: Limits::default(),
+        };
+        let app = App {
+            workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
             clock: Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
-            workspace: WORKSPACE.to_owned(),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,8 +2,8 @@
 //! shapes.
 
 use crate::contract::exports::chat::reset_totp::handler;
+use crate::outcome::Failure;
 use crate::password::Busy;
-use crate::plugin::Failure;
 use crate::store::StoreError;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -189,6 +189,13 @@ impl Answer {
             error: problem,
         };
         Self::new(status, &body)
+    }
+
+    /// No workspace is served under the host name that was asked for (RFC 9110
+    /// section 15.5.20).
+    pub(super) fn unknown_workspace() -> Self {
+        let error = "No workspace is served under this host name".to_owned();
+        Self::failure(StatusCode::MISDIRECTED_REQUEST, error, None, None)
     }
 
     /// There is no such route.

@@ -4,12 +4,12 @@
 //! must still be refused as any other method.
 
 use super::rate_limit;
-use super::{App, REQUEST_ID};
-use axum::extract::{Request, State};
+use super::{REQUEST_ID, Site};
+use axum::Extension;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::sync::Arc;
 
 /// Methods of all routes.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
@@ -33,8 +33,12 @@ const RESPONSE_HEADERS: [HeaderName; 5] = [
 ];
 
 /// Answers preflights of allowed origins, and lets their pages read the answers.
-pub(super) async fn allow(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(origin) = allowed_origin(&app, request.headers()).await else {
+pub(super) async fn allow(
+    Extension(site): Extension<Site>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(origin) = allowed_origin(&site, request.headers()).await else {
         return next.run(request).await;
     };
     let is_preflight = request.method() == Method::OPTIONS
@@ -69,9 +73,9 @@ fn preflight() -> Response {
 
 /// The request's origin, if the workspace allows it; none where the store cannot
 /// tell.
-async fn allowed_origin(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
+async fn allowed_origin(site: &Site, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
-    let settings = app.settings().await.ok()?;
+    let settings = site.settings().await.ok()?;
     settings
         .cors_origins
         .split_ascii_whitespace()

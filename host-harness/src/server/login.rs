@@ -4,7 +4,7 @@ use super::answer::{self, Answer, LoginRefused, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, CodeHeaders, SecondFactor};
-use super::{App, RequestId};
+use super::{RequestId, Site};
 use crate::clock::Timestamp;
 use crate::password;
 use crate::store::{
@@ -12,7 +12,7 @@ use crate::store::{
 };
 use crate::token;
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -192,28 +192,28 @@ struct Message {
     ),
 )]
 pub(super) async fn log_in(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     Extension(queue): Extension<Arc<password::Queue>>,
     request: Request,
 ) -> answer::Result {
     let header = CodeHeaders::of(request.headers())?;
     let credentials: Credentials = body::parse(request).await?;
-    let now = app.clock.now();
+    let now = site.clock.now();
     let names = [credentials.user, credentials.username, credentials.email];
     let mut names = names.into_iter().flatten();
     let (name, password) = match (names.next(), credentials.password, credentials.resume) {
         (Some(name), Some(password), None) if names.next().is_none() => (name, password),
-        (None, None, Some(token)) => return resume(&app, token).await,
+        (None, None, Some(token)) => return resume(&site, token).await,
         _ => {
             let problem = "it takes one of user, username and email, and password; or resume";
             return Err(body::invalid(problem));
         }
     };
-    let (user, password_hash) = match check(&app, &queue, &name, password).await? {
+    let (user, password_hash) = match check(&site, &queue, &name, password).await? {
         Ok(proved) => proved,
         Err(user) => {
-            let record = wrong_password(&app, user, now, request_id);
+            let record = wrong_password(&site, user, now, request_id);
             tracing::info!(
                 workspace = record.workspace,
                 caller = record.caller,
@@ -221,20 +221,20 @@ pub(super) async fn log_in(
                 decision = record.decision.name(),
                 reason = record.reason.as_deref(),
             );
-            app.store.record(record).await?;
+            site.store.record(record).await?;
             return Err(Answer::wrong_login("Incorrect password"));
         }
     };
-    let factor = SecondFactor::choose(&app, &user, header.or_in_body(credentials.code)).await?;
-    let code = factor.code(&app, now).await?;
+    let factor = SecondFactor::choose(&site, &user, header.or_in_body(credentials.code)).await?;
+    let code = factor.code(&site, now).await?;
     let token = token::generate();
     let change = Change {
-        workspace: app.workspace.clone(),
+        workspace: site.workspace.id.clone(),
         user: user.clone(),
         authority: Authority::Password(password_hash),
         act: Act::LogIn(NewToken {
             hash: token::hash(&token),
-            expires: Some(now + app.settings().await?.login_lifetime()),
+            expires: Some(now + site.settings().await?.login_lifetime()),
             bypass_two_factor: false,
             name: None,
         }),
@@ -242,11 +242,11 @@ pub(super) async fn log_in(
         now,
         request_id,
     };
-    match app.change(change).await? {
-        Ok(()) => logged_in(&app, user, &token).await,
+    match site.change(change).await? {
+        Ok(()) => logged_in(&site, user, &token).await,
         Err(Denial::NotAuthenticated) => Err(Answer::wrong_login("Incorrect password")),
         Err(denial) => {
-            let (denial, details) = factor.details(&app, denial, now).await?;
+            let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
             Err(Answer::login_refused_by(denial.id(), message, details))
         }
@@ -255,14 +255,14 @@ pub(super) async fn log_in(
 
 /// Recorded whether or not there is such an account, so that it takes as long.
 fn wrong_password(
-    app: &App,
+    site: &Site,
     user: Option<String>,
     now: Timestamp,
     request_id: String,
 ) -> AuditRecord {
     AuditRecord {
         at: now,
-        workspace: app.workspace.clone(),
+        workspace: site.workspace.id.clone(),
         request_id,
         action: Action::LogIn,
         caller: user.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
@@ -275,14 +275,14 @@ fn wrong_password(
 /// The account that `name` names and its password's hash, if `password` is right;
 /// otherwise the account, if there is one. Takes as long where there is none.
 async fn check(
-    app: &App,
+    site: &Site,
     queue: &password::Queue,
     name: &str,
     password: Password,
 ) -> Result<Result<(String, SecretString), Option<String>>, Answer> {
     static NOBODYS: LazyLock<Option<SecretString>> =
         LazyLock::new(|| password::hash(&password::digest(&token::generate())).ok());
-    let login = app.store.find_login(&app.workspace, name).await?;
+    let login = site.store.find_login(&site.workspace.id, name).await?;
     let nobodys = || NOBODYS.clone().unwrap_or_default();
     let (user, hash) = match login {
         Some(login) => (
@@ -299,25 +299,25 @@ async fn check(
     })
 }
 
-async fn resume(app: &App, token: String) -> answer::Result {
+async fn resume(site: &Site, token: String) -> answer::Result {
     let token = SecretString::from(token);
-    let holder = app
+    let holder = site
         .store
-        .token_holder(&app.workspace, &token::hash(&token), app.clock.now())
+        .token_holder(&site.workspace.id, &token::hash(&token), site.clock.now())
         .await?;
     match holder {
-        Some(user) => logged_in(app, user, &token).await,
+        Some(user) => logged_in(site, user, &token).await,
         None => Err(Answer::wrong_login(
             "You've been logged out by the server. Please log in again.",
         )),
     }
 }
 
-async fn logged_in(app: &App, user: String, token: &SecretString) -> answer::Result {
+async fn logged_in(site: &Site, user: String, token: &SecretString) -> answer::Result {
     let body = LoggedIn {
         status: "success",
         data: Session {
-            me: me_of(app, &user).await?,
+            me: me_of(site, &user).await?,
             user_id: user,
             auth_token: token.expose_secret().to_owned(),
         },
@@ -325,9 +325,9 @@ async fn logged_in(app: &App, user: String, token: &SecretString) -> answer::Res
     Ok(Answer::new(StatusCode::OK, &body))
 }
 
-async fn me_of(app: &App, user: &str) -> Result<Me, Answer> {
-    let now = app.clock.now();
-    let account = app.store.account(&app.workspace, user, now).await?;
+async fn me_of(site: &Site, user: &str) -> Result<Me, Answer> {
+    let now = site.clock.now();
+    let account = site.store.account(&site.workspace.id, user, now).await?;
     account.map(Me::of).ok_or_else(Answer::not_logged_in)
 }
 
@@ -343,10 +343,10 @@ async fn me_of(app: &App, user: &str) -> Result<Me, Answer> {
     ),
 )]
 pub(super) async fn me(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
 ) -> answer::Result {
-    Ok(Answer::success(me_of(&app, &caller.id).await?))
+    Ok(Answer::success(me_of(&site, &caller.id).await?))
 }
 
 /// Log out
@@ -363,11 +363,11 @@ pub(super) async fn me(
     ),
 )]
 pub(super) async fn log_out(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
 ) -> answer::Result {
-    app.store
-        .revoke_token(&app.workspace, &caller.token_hash)
+    site.store
+        .revoke_token(&site.workspace.id, &caller.token_hash)
         .await?;
     let body = LoggedOut {
         status: "success",

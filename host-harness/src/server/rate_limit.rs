@@ -1,7 +1,7 @@
 //! How often a client address may call a route.
 
 use super::answer::Answer;
-use super::{App, client_address};
+use super::{App, Site, client_address};
 use crate::clock::Timestamp;
 use crate::store::{BYPASS_RATE_LIMIT, Caller};
 use axum::Extension;
@@ -29,7 +29,7 @@ pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset"
 
 /// The calls that were made, in this process.
 #[derive(Default)]
-pub(super) struct RateLimit(Mutex<HashMap<(IpAddr, String), Window>>);
+pub(super) struct RateLimit(Mutex<HashMap<(IpAddr, String, String), Window>>);
 
 /// The calls of one client to one route. It begins with the first of them.
 #[derive(Clone, Copy)]
@@ -42,6 +42,7 @@ impl RateLimit {
     /// Counts a call, unless the window is full.
     fn count(
         &self,
+        workspace: &str,
         client: IpAddr,
         route: &str,
         limit: u32,
@@ -60,7 +61,7 @@ impl RateLimit {
             ends: now + length,
         };
         let window = windows
-            .entry((network(client), route.to_owned()))
+            .entry((network(client), workspace.to_owned(), route.to_owned()))
             .or_insert(fresh);
         if window.ends <= now || window.ends > fresh.ends {
             *window = fresh;
@@ -107,14 +108,15 @@ impl Call {
 /// known by then.
 pub(super) async fn limit(
     State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(limiter): Extension<Arc<RateLimit>>,
     caller: Option<Extension<Caller>>,
     route: MatchedPath,
     request: Request,
     next: Next,
 ) -> Response {
-    let workspace = &app.workspace;
-    let settings = match app.settings().await {
+    let workspace = &site.workspace.id;
+    let settings = match site.settings().await {
         Ok(settings) => settings,
         Err(error) => return Answer::store_failed(&error).into_response(),
     };
@@ -122,7 +124,7 @@ pub(super) async fn limit(
         return next.run(request).await;
     }
     if let Some(Extension(caller)) = caller {
-        match app
+        match site
             .store
             .has_permission(workspace, &caller.id, BYPASS_RATE_LIMIT)
             .await
@@ -132,8 +134,9 @@ pub(super) async fn limit(
             Err(error) => return Answer::store_failed(&error).into_response(),
         }
     }
-    let now = app.clock.now();
+    let now = site.clock.now();
     let call = limiter.count(
+        workspace,
         client_address::of(&app.trusted_proxies, &request),
         route.as_str(),
         settings.rate_limit_calls,
@@ -162,7 +165,7 @@ mod tests {
 
     fn counted(limiter: &RateLimit, client: &str, seconds: i64) -> (bool, u32) {
         let client = client.parse().unwrap();
-        let call = limiter.count(client, "/a", 2, MINUTE, at(seconds));
+        let call = limiter.count("acme", client, "/a", 2, MINUTE, at(seconds));
         (call.granted, call.remaining)
     }
 
@@ -208,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(counted(&limiter, client, 0), expected, "{client}");
         }
-        let other = limiter.count("192.0.2.1".parse().unwrap(), "/b", 2, MINUTE, at(0));
+        let other = limiter.count("acme", "192.0.2.1".parse().unwrap(), "/b", 2, MINUTE, at(0));
         assert_eq!(other.remaining, 1);
     }
 
@@ -217,7 +220,7 @@ mod tests {
         let limiter = RateLimit::default();
         for client in 1..u32::try_from(MAX_WINDOWS).unwrap() {
             let client = IpAddr::from(client.to_be_bytes());
-            limiter.count(client, "/a", 2, MINUTE, at(0));
+            limiter.count("acme", client, "/a", 2, MINUTE, at(0));
         }
         counted(&limiter, "192.0.2.1", 60);
         counted(&limiter, "192.0.2.1", 60);
@@ -230,7 +233,7 @@ mod tests {
         let limiter = RateLimit::default();
         for client in 0..=u32::try_from(MAX_WINDOWS).unwrap() {
             let client = IpAddr::from(client.to_be_bytes());
-            limiter.count(client, "/a", 2, MINUTE, at(0));
+            limiter.count("acme", client, "/a", 2, MINUTE, at(0));
         }
         assert_eq!(limiter.0.lock().unwrap().len(), 1);
     }

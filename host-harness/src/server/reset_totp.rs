@@ -4,17 +4,16 @@
 use super::answer::{self, Answer, Done, INVALID_PARAMS, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
-use super::{App, RequestId};
+use super::{RequestId, Site};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
-use crate::plugin::Failure;
+use crate::outcome::Failure;
 use crate::store::{Action, AuditRecord, Caller, Decision, Receipt, Refusal};
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
-use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -56,13 +55,13 @@ const REASONS: [&str; 8] = [
     ),
 )]
 pub(super) async fn handle(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(RequestId(id)): Extension<RequestId>,
     Extension(caller): Extension<Caller>,
     Extension(decisions): Extension<TaskTracker>,
     request: Request,
 ) -> answer::Result {
-    let answer = answer(app, id, caller, request).in_current_span();
+    let answer = answer(site, id, caller, request).in_current_span();
     match decisions.spawn(answer).await {
         Ok(answer) => answer,
         Err(_panic) => {
@@ -88,12 +87,12 @@ pub(super) struct ResetTotp {
     user: Option<String>,
 }
 
-async fn answer(app: Arc<App>, id: String, caller: Caller, request: Request) -> answer::Result {
+async fn answer(site: Site, id: String, caller: Caller, request: Request) -> answer::Result {
     let request = read(request).await;
-    let now = app.clock.now();
+    let now = site.clock.now();
     let mut record = AuditRecord {
         at: now,
-        workspace: app.workspace.clone(),
+        workspace: site.workspace.id.clone(),
         request_id: id,
         action: Action::ResetTotp,
         caller: caller.id.clone(),
@@ -104,25 +103,29 @@ async fn answer(app: Arc<App>, id: String, caller: Caller, request: Request) -> 
     let request = match request {
         Ok(request) => request,
         Err(answer) => {
-            app.store.record(record).await?;
+            site.store.record(record).await?;
             return Ok(answer);
         }
     };
     let call = Call::new(
-        app.store.clone(),
-        app.workspace.clone(),
+        site.store.clone(),
+        site.workspace.id.clone(),
         caller,
         now,
         record.request_id.clone(),
         request.two_factor_code.clone().map(SecretString::from),
     );
-    let (outcome, observed) = app.plugin.reset_totp(call, &request).await;
+    let workspace = &site.workspace;
+    let (outcome, observed) = workspace
+        .plugin
+        .reset_totp(call, &request, workspace.limits)
+        .await;
     record.decision = decision(&outcome, &observed);
     record.reason = reason(&outcome);
     record.target = observed.target.clone();
     log(&record, outcome.as_ref().err());
     if !observed.committed() {
-        app.store.record(record).await?;
+        site.store.record(record).await?;
     }
     Ok(match outcome {
         Err(_) if observed.committed() => Answer::success(Done {}),

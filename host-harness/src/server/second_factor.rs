@@ -1,7 +1,7 @@
 //! The second factor on the host's own routes: which applies, the code that was
 //! entered, and how to ask for one.
 
-use super::App;
+use super::Site;
 use super::answer::{Answer, Details};
 use super::body;
 use crate::clock::Timestamp;
@@ -57,11 +57,11 @@ impl SecondFactor {
     ///
     /// When the store failed.
     pub(super) async fn choose(
-        app: &App,
+        site: &Site,
         user: &str,
         CodeHeaders { code, method }: CodeHeaders,
     ) -> Result<Self, StoreError> {
-        let methods = app.store.methods(&app.workspace, user).await?;
+        let methods = site.store.methods(&site.workspace.id, user).await?;
         let is_choice = |method: &Method| *method != Method::Password;
         let available: Vec<_> = methods.preferred().filter(is_choice).collect();
         let asked_for = available
@@ -86,7 +86,7 @@ impl SecondFactor {
 
     /// What was entered, as the store takes it. A password is compared here, and
     /// counted before that. The error answers the request.
-    pub(super) async fn code(&self, app: &App, now: Timestamp) -> Result<Option<Code>, Answer> {
+    pub(super) async fn code(&self, site: &Site, now: Timestamp) -> Result<Option<Code>, Answer> {
         let (Some(method), Some(entered)) = (self.method, self.entered.clone()) else {
             return Ok(None);
         };
@@ -95,9 +95,9 @@ impl SecondFactor {
             Method::Email => Some(Code::Email(entered)),
             Method::Password => {
                 let turn = SECOND_FACTORS.turn().await?;
-                let attempt = app
+                let attempt = site
                     .store
-                    .begin_password_attempt(&app.workspace, &self.user, now)
+                    .begin_password_attempt(&site.workspace.id, &self.user, now)
                     .await?;
                 match attempt {
                     Attempt::Begun(hash) => {
@@ -121,7 +121,7 @@ impl SecondFactor {
     /// When the store failed.
     pub(super) async fn details(
         &self,
-        app: &App,
+        site: &Site,
         denial: Denial,
         now: Timestamp,
     ) -> Result<(Denial, Details), StoreError> {
@@ -135,9 +135,9 @@ impl SecondFactor {
             return Ok((denial, details));
         }
         if method == Method::Email {
-            let sent = app
+            let sent = site
                 .store
-                .send_email_code(&app.workspace, &self.user, totp::email_code(), now)
+                .send_email_code(&site.workspace.id, &self.user, totp::email_code(), now)
                 .await?;
             match sent {
                 EmailCode::Sent { .. } => details.code_generated = Some(true),
@@ -146,7 +146,7 @@ impl SecondFactor {
                 EmailCode::Unavailable => (),
             }
             let user = Selector::Id(self.user.clone());
-            let user = app.store.find_user(&app.workspace, user).await?;
+            let user = site.store.find_user(&site.workspace.id, user).await?;
             details.email_or_username = user.map(|user| user.username);
         }
         details.available_methods = Some(self.available.iter().map(|m| m.name()).collect());

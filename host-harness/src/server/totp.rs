@@ -4,16 +4,15 @@ use super::answer::{self, Answer, Details, Done, Refused, Success};
 use super::body;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::second_factor::{self, CodeHeaders, SecondFactor};
-use super::{App, RequestId};
+use super::{RequestId, Site};
 use crate::store::{Act, Authority, Caller, Change, Code, Denial, Method};
 use crate::totp::{self, TotpKey};
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// A code of the authenticator app, or a backup code.
+/// A code of the authenticator site, or a backup code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EnteredCode {
@@ -29,7 +28,7 @@ pub(super) struct Enrolment {
     url: String,
 }
 
-/// What lets the holder in without the authenticator app, each once.
+/// What lets the holder in without the authenticator site, each once.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BackupCodes {
     codes: Vec<String>,
@@ -66,7 +65,7 @@ pub(super) struct Remaining {
     ),
 )]
 pub(super) async fn enable(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
@@ -76,11 +75,14 @@ pub(super) async fn enable(
     struct Nothing {}
     let header = CodeHeaders::of(request.headers())?;
     let Nothing {} = body::parse(request).await?;
-    let now = app.clock.now();
-    let account = app.store.account(&app.workspace, &caller.id, now).await?;
+    let now = site.clock.now();
+    let account = site
+        .store
+        .account(&site.workspace.id, &caller.id, now)
+        .await?;
     let account = account.ok_or_else(Answer::not_logged_in)?;
     // Before a password is counted as an attempt; the store checks again.
-    if !app.settings().await?.uses_totp() {
+    if !site.settings().await?.uses_totp() {
         return Err(refused(Denial::NotEnabled));
     }
     if account.user.federated {
@@ -89,19 +91,19 @@ pub(super) async fn enable(
     if account.backup_codes.is_some() {
         return Err(refused(Denial::AlreadyEnrolled));
     }
-    let factor = SecondFactor::choose(&app, &caller.id, header).await?;
+    let factor = SecondFactor::choose(&site, &caller.id, header).await?;
     let factor = factor.or_password();
     let key = TotpKey::generate();
     let change = Change {
-        workspace: app.workspace.clone(),
+        workspace: site.workspace.id.clone(),
         user: caller.id.clone(),
         authority: Authority::Token(caller.token_hash),
         act: Act::BeginEnrolment(key.clone()),
-        code: factor.code(&app, now).await?,
+        code: factor.code(&site, now).await?,
         now,
         request_id,
     };
-    match app.change(change).await? {
+    match site.change(change).await? {
         Ok(()) => Ok(Answer::success(Enrolment {
             secret: key.to_base32(),
             url: key.to_url(&account.user.username),
@@ -111,7 +113,7 @@ pub(super) async fn enable(
             Err(refused(denial))
         }
         Err(denial) => {
-            let (denial, details) = factor.details(&app, denial, now).await?;
+            let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
             Err(Answer::refused(denial.id(), message, Some(details)))
         }
@@ -134,7 +136,7 @@ pub(super) async fn enable(
     ),
 )]
 pub(super) async fn validate(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
@@ -143,7 +145,7 @@ pub(super) async fn validate(
     let act = Act::ConfirmTotp {
         backup_code_hashes: codes.hashes(),
     };
-    change(&app, caller, request_id, act, request).await?;
+    change(&site, caller, request_id, act, request).await?;
     Ok(Answer::success(BackupCodes::of(&codes)))
 }
 
@@ -162,12 +164,12 @@ pub(super) async fn validate(
     ),
 )]
 pub(super) async fn disable(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> answer::Result {
-    change(&app, caller, request_id, Act::DisableTotp, request).await?;
+    change(&site, caller, request_id, Act::DisableTotp, request).await?;
     Ok(Answer::success(Done {}))
 }
 
@@ -186,7 +188,7 @@ pub(super) async fn disable(
     ),
 )]
 pub(super) async fn regenerate_codes(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
@@ -195,7 +197,7 @@ pub(super) async fn regenerate_codes(
     let act = Act::ReplaceBackupCodes {
         backup_code_hashes: codes.hashes(),
     };
-    change(&app, caller, request_id, act, request).await?;
+    change(&site, caller, request_id, act, request).await?;
     Ok(Answer::success(BackupCodes::of(&codes)))
 }
 
@@ -211,11 +213,14 @@ pub(super) async fn regenerate_codes(
     ),
 )]
 pub(super) async fn codes_remaining(
-    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
     Extension(caller): Extension<Caller>,
 ) -> answer::Result {
-    let now = app.clock.now();
-    let account = app.store.account(&app.workspace, &caller.id, now).await?;
+    let now = site.clock.now();
+    let account = site
+        .store
+        .account(&site.workspace.id, &caller.id, now)
+        .await?;
     let account = account.ok_or_else(Answer::not_logged_in)?;
     match account.backup_codes {
         Some(remaining) => Ok(Answer::success(Remaining { remaining })),
@@ -226,7 +231,7 @@ pub(super) async fn codes_remaining(
 /// Does to the caller's account what the code in the body proves. The error
 /// answers the request.
 async fn change(
-    app: &App,
+    site: &Site,
     caller: Caller,
     request_id: String,
     act: Act,
@@ -234,15 +239,15 @@ async fn change(
 ) -> Result<(), Answer> {
     let EnteredCode { code } = body::parse(request).await?;
     let change = Change {
-        workspace: app.workspace.clone(),
+        workspace: site.workspace.id.clone(),
         user: caller.id,
         authority: Authority::Token(caller.token_hash),
         act,
         code: Some(Code::Totp(code.into())),
-        now: app.clock.now(),
+        now: site.clock.now(),
         request_id,
     };
-    match app.change(change).await? {
+    match site.change(change).await? {
         Ok(()) => Ok(()),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
         Err(denial) => Err(refused(denial)),

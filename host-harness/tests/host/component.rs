@@ -1,7 +1,7 @@
 //! The built component: what it asks of a host, how large it is, and one call.
 
 use crate::contract;
-use crate::guest::limits;
+use crate::guest::{RUNTIME, limits};
 use crate::support::{ACME, Data, admin_code, request};
 use host_harness::capabilities::Attempt;
 use host_harness::plugin::Plugin;
@@ -69,11 +69,11 @@ fn it_does_not_say_where_it_was_built() {
 #[tokio::test]
 async fn it_removes_a_members_factor() {
     let data = Data::new().await;
-    let plugin = Plugin::new(&plugin_bytes(), limits()).unwrap();
+    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
     let code = admin_code();
     let request = request(Some(&code), r#"{"userId":"alice"}"#);
     let call = data.call("admin", Some(&code));
-    let (answer, observed) = plugin.reset_totp(call, &request).await;
+    let (answer, observed) = plugin.reset_totp(call, &request, limits()).await;
     let answer = answer.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, r#"{"success":true}"#);
@@ -84,7 +84,7 @@ async fn it_removes_a_members_factor() {
     // The same code again (RFC 6238 section 5.2).
     let before = data.dump();
     let call = data.call("admin", Some(&code));
-    let (answer, observed) = plugin.reset_totp(call, &request).await;
+    let (answer, observed) = plugin.reset_totp(call, &request, limits()).await;
     assert_eq!(answer.unwrap().status, 400);
     let spent = Attempt::Begun { spent_code: true };
     assert_eq!(observed.attempt, Some(spent));
@@ -99,9 +99,11 @@ async fn it_removes_a_members_factor() {
 async fn it_asks_for_a_code_and_changes_nothing() {
     let data = Data::new().await;
     let before = data.dump();
-    let plugin = Plugin::new(&plugin_bytes(), limits()).unwrap();
+    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
     let request = request(None, r#"{"userId":"alice"}"#);
-    let (answer, _) = plugin.reset_totp(data.call("admin", None), &request).await;
+    let (answer, _) = plugin
+        .reset_totp(data.call("admin", None), &request, limits())
+        .await;
     let answer = answer.unwrap();
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains("totp-required"), "{}", answer.body);

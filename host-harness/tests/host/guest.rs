@@ -5,10 +5,17 @@ use crate::contract;
 use crate::support::request;
 use host_harness::capabilities::{Call, Observed};
 use host_harness::contract::exports::chat::reset_totp::handler::Response;
-use host_harness::plugin::{Failure, Plugin};
+use host_harness::outcome::Failure;
+use host_harness::plugin::Plugin;
+use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
+use std::sync::LazyLock;
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+
+/// The one engine of the tests.
+pub(crate) static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new(Capacity::default()).unwrap());
 
 /// The answer of a guest that behaves.
 pub(crate) const ANSWER: &str = r#"{"success":false}"#;
@@ -101,7 +108,7 @@ impl Guest<'_> {
     }
 
     pub(crate) fn plugin(&self) -> Plugin {
-        Plugin::new(&self.component(), limits()).unwrap()
+        Plugin::new(&RUNTIME, &self.component()).unwrap()
     }
 
     /// Runs the guest for one request.
@@ -112,7 +119,16 @@ impl Guest<'_> {
 
 /// Runs a plugin for one request.
 pub(crate) async fn run(plugin: &Plugin, call: Call) -> (Result<Response, Failure>, Observed) {
-    plugin.reset_totp(call, &request(None, "{}")).await
+    run_within(limits(), plugin, call).await
+}
+
+/// The same within these limits.
+pub(crate) async fn run_within(
+    limits: Limits,
+    plugin: &Plugin,
+    call: Call,
+) -> (Result<Response, Failure>, Observed) {
+    plugin.reset_totp(call, &request(None, "{}"), limits).await
 }
 
 /// The host's own, with time enough for a machine that is busy.

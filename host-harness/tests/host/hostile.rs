@@ -2,10 +2,11 @@
 //! failure that names what it did, nothing is changed, and the process goes on.
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits, run};
+use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits, run, run_within};
 use crate::support::{Data, now};
 use host_harness::capabilities;
-use host_harness::plugin::{Failure, Plugin};
+use host_harness::outcome::Failure;
+use host_harness::plugin::Plugin;
 use host_harness::sandbox::Limits;
 use host_harness::store::{Attempt, Receipt};
 use std::sync::Mutex;
@@ -164,7 +165,7 @@ fn with_another_memory(guest: &Guest<'_>) -> Plugin {
         module,
         ANOTHER_INSTANCE.to_vec(),
     ];
-    Plugin::new(&component.concat(), limits()).unwrap()
+    Plugin::new(&RUNTIME, &component.concat()).unwrap()
 }
 
 /// 4 memories, 8 tables and 16 core instances; `wit-component` gives a guest one
@@ -211,7 +212,7 @@ fn with_instances(count: usize) -> Plugin {
         EMPTY_MODULE.to_vec(),
         ANOTHER_INSTANCE.repeat(count),
     ];
-    Plugin::new(&component.concat(), limits()).unwrap()
+    Plugin::new(&RUNTIME, &component.concat()).unwrap()
 }
 
 #[tokio::test]
@@ -396,10 +397,10 @@ async fn a_guest_that_loops_keeps_no_other_call_from_its_answer() {
 #[tokio::test]
 async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let data = Data::new().await;
-    let plugin = impatient(&ATTEMPTING);
+    let plugin = ATTEMPTING.plugin();
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (answer, _) = run(&plugin, data.call("admin", None)).await;
+    let (answer, _) = run_within(impatient(), &plugin, data.call("admin", None)).await;
     let failure = answer.unwrap_err();
     assert!(matches!(failure, Failure::WallTime));
     assert_eq!(failure.code(), "call-wall-time");
@@ -414,7 +415,7 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
 #[tokio::test]
 async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
     let data = Data::without_second_factors().await;
-    let plugin = impatient(&RESETTING);
+    let plugin = RESETTING.plugin();
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let release = async {
@@ -422,7 +423,10 @@ async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
         tokio::time::sleep(2 * IMPATIENCE).await;
         lock.execute_batch("ROLLBACK").unwrap();
     };
-    let ((answer, observed), ()) = tokio::join!(run(&plugin, data.call("alice", None)), release);
+    let ((answer, observed), ()) = tokio::join!(
+        run_within(impatient(), &plugin, data.call("alice", None)),
+        release
+    );
     assert!(matches!(answer, Err(Failure::WallTime)));
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
     assert_eq!(observed.target.as_deref(), Some("alice"));
@@ -433,11 +437,11 @@ async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
 #[tokio::test]
 async fn a_reset_that_could_not_begin_is_not_committed_later() {
     let data = Data::without_second_factors().await;
-    let plugin = impatient(&RESETTING);
+    let plugin = RESETTING.plugin();
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let before = data.dump();
-    let (answer, observed) = run(&plugin, data.call("alice", None)).await;
+    let (answer, observed) = run_within(impatient(), &plugin, data.call("alice", None)).await;
     let failure = answer.unwrap_err().to_string();
     assert_eq!(
         failure,
@@ -470,13 +474,12 @@ async fn a_call_ends_where_the_store_fails() {
     served(&data).await;
 }
 
-/// The guest with half a second in all.
-fn impatient(guest: &Guest<'_>) -> Plugin {
-    let limits = Limits {
+/// Half a second in all.
+fn impatient() -> Limits {
+    Limits {
         wall_time: IMPATIENCE,
         ..limits()
-    };
-    Plugin::new(&guest.component(), limits).unwrap()
+    }
 }
 
 async fn fails(name: &str, guest: Guest<'_>, code: &str, text: &str) {

@@ -2,12 +2,15 @@
 //! what the audit trail keeps, and what outlives the client.
 
 use crate::component::plugin_bytes;
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits};
+use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits};
 use crate::support::{ACME, Data, admin_code, now};
+use arc_swap::ArcSwap;
 use host_harness::clock::Clock;
 use host_harness::password;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
+use host_harness::stores::StoreFile;
+use host_harness::workspace::{Workspace, Workspaces};
 use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret;
 use std::io::{Read, Write};
@@ -246,14 +249,18 @@ impl Server {
     async fn start(data: Data, plugin: Plugin) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
-        let app = App {
-            store: data.store.clone(),
+        let workspace = Workspace {
+            id: ACME.to_owned(),
+            store: Arc::new(StoreFile::opened(data.store.clone())),
             plugin: Arc::new(plugin),
+            limits: limits(),
+        };
+        let app = App {
+            workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
             clock: Clock::new(move || {
                 reads.add_permits(1);
                 now()
             }),
-            workspace: ACME.to_owned(),
             trusted_proxies: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -377,5 +384,5 @@ async fn rest(mut client: TcpStream) -> String {
 
 /// The plugin that is shipped.
 fn built() -> Plugin {
-    Plugin::new(&plugin_bytes(), limits()).unwrap()
+    Plugin::new(&RUNTIME, &plugin_bytes()).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Files that are no plugin are refused, each with one line that says why.
 
 use crate::component::plugin_bytes;
-use crate::guest::Guest;
+use crate::guest::{Guest, RUNTIME};
 use host_harness::plugin::Plugin;
 use std::io::Write;
 use tempfile::NamedTempFile;
@@ -11,7 +11,7 @@ const MIB: usize = 1024 * 1024;
 #[test]
 fn a_guest_that_keeps_the_contract_is_loaded() {
     let file = file(&Guest::default().component());
-    assert!(Plugin::load(file.path()).is_ok());
+    assert!(Plugin::load(&RUNTIME, file.path()).is_ok());
 }
 
 #[test]
@@ -92,13 +92,16 @@ fn a_file_that_is_too_large_is_not_read_to_its_end() {
 fn a_file_that_is_not_there_is_named_unreadable() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path(), &folder.path().join("missing.wasm")] {
-        let error = Plugin::load(path).err().unwrap().to_string();
+        let error = Plugin::load(&RUNTIME, path).err().unwrap().to_string();
         assert!(error.starts_with("cannot read it: "), "{error}");
     }
 }
 
 fn refused(name: &str, bytes: &[u8], reason: &str) {
-    let error = Plugin::load(file(bytes).path()).err().unwrap().to_string();
+    let error = Plugin::load(&RUNTIME, file(bytes).path())
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains(reason), "{name}: {error}");
     assert!(!error.contains('\n'), "{name}: {error}");
 }
