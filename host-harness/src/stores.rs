@@ -1,59 +1,222 @@
-//! The store files of a process: each is opened when a workspace in it is first
-//! used.
+//! The store files of a process. Each is opened when a workspace in it is used,
+//! has one worker that delivers its mail while it is open, and is closed when it
+//! is idle: a workspace that nobody uses holds no file, thread or connection.
 
-use crate::store::sqlite::Sqlite;
+use crate::clock::Clock;
+use crate::delivery::deliver;
+use crate::store::sqlite::{self, Sqlite};
 use crate::store::{self, Store};
 use arc_swap::ArcSwapOption;
+use std::collections::HashMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// How long a store stays open that nobody uses: opening takes a few
+/// milliseconds, and an open one holds three threads and about ten files.
+pub const IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// Stores above which those that are not in use at the moment are closed at once:
+/// together they hold two thirds of the 1024 files that a process may open by
+/// default.
+pub const MAX_OPEN: usize = 64;
+
+/// How often idle stores are looked for.
+const TEND: Duration = Duration::from_secs(30);
+
+/// How often closed stores are asked whether mail waits in them, which another
+/// process may have left there.
+const LOOK_FOR_MAIL: Duration = Duration::from_secs(10 * 60);
+
+/// The store files of a process.
+pub struct Stores {
+    files: Mutex<HashMap<PathBuf, Weak<StoreFile>>>,
+    clock: Clock,
+    deliveries: TaskTracker,
+    stopping: CancellationToken,
+}
 
 /// A store, open or not.
 pub struct StoreFile {
     path: PathBuf,
     open: ArcSwapOption<Open>,
-    opening: Mutex<()>,
+    opening: tokio::sync::Mutex<()>,
+    stores: Weak<Stores>,
 }
 
-/// What holds a store open.
 struct Open {
     store: Arc<dyn Store>,
+    used: Mutex<Instant>,
+    /// Ends the delivery of its mail.
+    _delivery: Option<DropGuard>,
 }
 
-impl StoreFile {
-    /// The store in the file at `path`, which is opened when it is first used.
-    pub fn at(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            open: ArcSwapOption::empty(),
-            opening: Mutex::new(()),
-        }
+/// Holders of an open store that nobody uses: [`Open`] and its delivery.
+const HOLDERS: usize = 2;
+
+impl Stores {
+    /// No files yet.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            files: Mutex::default(),
+            clock,
+            deliveries: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
     }
 
-    /// A store that is open and stays so. Whoever opened it delivers its mail.
-    pub fn opened(store: Arc<dyn Store>) -> Self {
-        let file = Self::at(Path::new(""));
-        file.open.store(Some(Arc::new(Open { store })));
+    /// The store in the file at `path`: one for all who ask for the same path.
+    pub fn file(self: &Arc<Self>, path: &Path) -> Arc<StoreFile> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(path).and_then(Weak::upgrade) {
+            return file;
+        }
+        let file = Arc::new(StoreFile {
+            path: path.to_owned(),
+            open: ArcSwapOption::empty(),
+            opening: tokio::sync::Mutex::default(),
+            stores: Arc::downgrade(self),
+        });
+        files.insert(path.to_owned(), Arc::downgrade(&file));
         file
     }
 
-    /// The store; opens the file where it is not.
+    /// Closes idle stores and opens those in which mail waits, until `stop` is
+    /// ready; then ends all deliveries, which finish what they have begun.
+    pub async fn tend(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let tending = async {
+            let mut looked: Option<Instant> = None;
+            loop {
+                self.close_idle(IDLE).await;
+                if looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_MAIL) {
+                    looked = Some(Instant::now());
+                    self.open_those_with_mail().await;
+                }
+                sleep(TEND).await;
+            }
+        };
+        tokio::select! {
+            () = stop => (),
+            () = tending => (),
+        }
+        self.stopping.cancel();
+        self.deliveries.close();
+        self.deliveries.wait().await;
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        let files = self.files();
+        files.iter().filter(|file| file.is_open()).count()
+    }
+
+    /// Closes those that nobody has used for so long and that hold no mail to be
+    /// sent.
+    pub async fn close_idle(&self, idle: Duration) {
+        for file in self.files() {
+            file.close_if_idle(idle).await;
+        }
+    }
+
+    async fn open_those_with_mail(&self) {
+        for file in self.files() {
+            if file.is_open() {
+                continue;
+            }
+            let opened = match sqlite::holds_mail(&file.path).await {
+                Ok(false) => Ok(()),
+                Ok(true) => file.get().await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = opened {
+                tracing::error!(store = %file.path.display(), %error, "cannot look for mail");
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<Arc<StoreFile>> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|_, file| file.strong_count() > 0);
+        files.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn deliver(&self, store: Arc<dyn Store>) -> DropGuard {
+        let stop = self.stopping.child_token();
+        let delivery = deliver(store, self.clock.clone(), stop.clone().cancelled_owned());
+        self.deliveries.spawn(delivery);
+        stop.drop_guard()
+    }
+}
+
+impl StoreFile {
+    /// A store that is open and stays so. Whoever opened it delivers its mail.
+    pub fn opened(store: Arc<dyn Store>) -> Self {
+        Self {
+            path: PathBuf::new(),
+            open: ArcSwapOption::from_pointee(Open {
+                store,
+                used: Mutex::new(Instant::now()),
+                _delivery: None,
+            }),
+            opening: tokio::sync::Mutex::default(),
+            stores: Weak::new(),
+        }
+    }
+
+    /// The store; opens the file where it is not open.
     ///
     /// # Errors
     ///
     /// As [`Sqlite::open`].
     pub async fn get(&self) -> store::Result<Arc<dyn Store>> {
-        if let Some(open) = &*self.open.load() {
-            return Ok(open.store.clone());
+        if let Some(store) = self.used() {
+            return Ok(store);
         }
         let _opening = self.opening.lock().await;
-        if let Some(open) = &*self.open.load() {
-            return Ok(open.store.clone());
+        if let Some(store) = self.used() {
+            return Ok(store);
+        }
+        let stores = self.stores.upgrade();
+        if let Some(stores) = stores.as_ref().filter(|s| s.open() >= MAX_OPEN) {
+            stores.close_idle(Duration::ZERO).await;
         }
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&self.path).await?);
+        let delivery = stores.map(|stores| stores.deliver(store.clone()));
         self.open.store(Some(Arc::new(Open {
             store: store.clone(),
+            used: Mutex::new(Instant::now()),
+            _delivery: delivery,
         })));
         Ok(store)
+    }
+
+    /// The store where it is open, which is used now.
+    fn used(&self) -> Option<Arc<dyn Store>> {
+        let open = self.open.load();
+        let open = open.as_ref()?;
+        *open.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Some(open.store.clone())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load().is_some()
+    }
+
+    async fn close_if_idle(&self, idle: Duration) {
+        let Some(open) = self.open.load_full() else {
+            return;
+        };
+        let used = *open.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.elapsed() < idle || Arc::strong_count(&open.store) > HOLDERS {
+            return;
+        }
+        // A store that cannot say is closed: it is opened anew when it is used.
+        if !matches!(open.store.next_mail_due().await, Ok(Some(_))) {
+            self.open.store(None);
+        }
     }
 }

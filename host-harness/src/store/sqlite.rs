@@ -157,6 +157,21 @@ fn fault(error: tokio_rusqlite::Error) -> StoreError {
     }
 }
 
+/// Whether the store in the file at `path` holds mail to be sent, or is of an older
+/// version and cannot tell: a look that costs one short-lived connection.
+///
+/// # Errors
+///
+/// As [`Sqlite::open`].
+pub async fn holds_mail(path: &Path) -> Result<bool> {
+    let connection = connect(path).await?;
+    let holds_mail = connection.call(|connection| {
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok(version < VERSION || outbox::next_mail_due(connection)?.is_some())
+    });
+    holds_mail.await.map_err(fault)
+}
+
 async fn connect(path: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .await

@@ -18,4 +18,5 @@ mod loading;
 mod look_up;
 mod sqlite;
 mod store;
+mod stores;
 mod support;

@@ -103,6 +103,20 @@ impl Data {
         }
     }
 
+    /// The same, which nobody has open.
+    pub(crate) async fn closed() -> Self {
+        let mut data = Self::new().await;
+        data.store = Arc::new(
+            Sqlite::open_or_create(&data.folder.path().join("none"))
+                .await
+                .unwrap(),
+        );
+        data.connect()
+            .pragma_update(None, "wal_checkpoint", "TRUNCATE")
+            .unwrap();
+        data
+    }
+
     /// Where acme uses no second factors: nobody needs a proof to reset their own.
     pub(crate) async fn without_second_factors() -> Self {
         Self::with(Settings {

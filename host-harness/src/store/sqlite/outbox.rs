@@ -78,7 +78,7 @@ impl Outbox for Sqlite {
     }
 }
 
-fn next_mail_due(db: &Connection) -> SqlResult<Option<Timestamp>> {
+pub(super) fn next_mail_due(db: &Connection) -> SqlResult<Option<Timestamp>> {
     db.prepare_cached("SELECT min(next_try) FROM outbox WHERE next_try < ?1")?
         .query_row([NEVER], |row| row.get(0))
         .map(|due: Option<i64>| due.map(Timestamp::from_millis))

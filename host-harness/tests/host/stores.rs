@@ -1,0 +1,108 @@
+//! The store files of a process: opened when they are used, closed when they are
+//! not.
+
+use crate::support::{Data, now};
+use host_harness::clock::Clock;
+use host_harness::stores::{IDLE, Stores};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+fn stores() -> Arc<Stores> {
+    Stores::new(Clock::new(now))
+}
+
+/// Waits until what ends in the background has ended.
+async fn open_files_settle(path: &std::path::Path, expected: bool) {
+    while is_held(path) != expected {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether this process has the file open.
+fn is_held(path: &std::path::Path) -> bool {
+    let path = path.canonicalize().unwrap();
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    files
+        .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+        .any(|target| target == path)
+}
+
+#[tokio::test]
+async fn a_store_is_opened_when_it_is_first_used_and_closed_when_nobody_does() {
+    let data = Data::closed().await;
+    let stores = stores();
+    let file = stores.file(&data.path());
+    assert!(Arc::ptr_eq(&file, &stores.file(&data.path())));
+    assert_eq!(stores.open(), 0);
+    assert!(!is_held(&data.path()));
+
+    let store = file.get().await.unwrap();
+    assert!(store.settings("acme").await.unwrap().is_some());
+    assert_eq!(stores.open(), 1);
+    stores.close_idle(Duration::ZERO).await;
+    assert_eq!(stores.open(), 1, "it is in use");
+    drop(store);
+    stores.close_idle(IDLE).await;
+    assert_eq!(stores.open(), 1, "it was used just now");
+    stores.close_idle(Duration::ZERO).await;
+    assert_eq!(stores.open(), 0);
+    open_files_settle(&data.path(), false).await;
+
+    let store = file.get().await.unwrap();
+    assert!(store.settings("acme").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_store_that_no_workspace_names_any_more_is_closed() {
+    let data = Data::closed().await;
+    let stores = stores();
+    let file = stores.file(&data.path());
+    file.get().await.unwrap();
+    assert!(is_held(&data.path()));
+    drop(file);
+    assert_eq!(stores.open(), 0);
+    open_files_settle(&data.path(), false).await;
+}
+
+#[tokio::test]
+async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
+    let (idle, mail) = (Data::closed().await, Data::closed().await);
+    mail.edit(
+        "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
+                             holds_code, next_try)
+         VALUES ('acme', 'm', 'a@example.com', 's', 'b', 0, 9000000000000000, 0, 8000000000000000)",
+    );
+    let stores = stores();
+    let files = [stores.file(&idle.path()), stores.file(&mail.path())];
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let tending = tokio::spawn(stores.clone().tend(async move { stopped.notified().await }));
+    while stores.open() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stores.close_idle(Duration::ZERO).await;
+    assert_eq!(stores.open(), 1);
+    assert!(is_held(&mail.path()) && !is_held(&idle.path()));
+    stop.notify_one();
+    tending.await.unwrap();
+    drop(files);
+}
+
+/// Ten files each would soon be more than a process may have open.
+#[tokio::test]
+async fn many_stores_do_not_stay_open_together() {
+    use host_harness::stores::MAX_OPEN;
+    let data = Data::closed().await;
+    let stores = stores();
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for number in 0..=MAX_OPEN {
+        let path = folder.path().join(format!("{number}.sqlite"));
+        std::fs::copy(data.path(), &path).unwrap();
+        let file = stores.file(&path);
+        file.get().await.unwrap();
+        files.push(file);
+    }
+    assert!(stores.open() < MAX_OPEN, "{}", stores.open());
+}
