@@ -55,8 +55,8 @@ impl Capability {
             Self::Secrets => {
                 "count a failed attempt of the caller and then read the caller's own TOTP \
                  key, have a code mailed to the caller, have the caller's code or password \
-                 compared, and ask for the removal of one member's TOTP factor, which the \
-                 host checks again and records"
+                 compared, and ask for the removal of the TOTP factor of one member, of its \
+                 own choice, which the host checks again and records"
             }
         }
     }

@@ -97,10 +97,7 @@ pub enum Problem {
         nearest: Option<String>,
     },
     /// It imports what was not granted.
-    #[error(
-        "it needs `{capability}`, which is not granted: grant it if the plugin may {}",
-        capability.allows()
-    )]
+    #[error("it needs `{capability}`, which is not granted: grant it, or use another plugin")]
     NotGranted {
         /// What it imports.
         capability: Capability,

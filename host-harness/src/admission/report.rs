@@ -13,12 +13,18 @@ use std::fmt;
 const NEVER: [&str; 6] = [
     "open a file, use the network, start a program, or read arguments or environment variables",
     "get randomness, measure time, or keep anything from one call to the next",
-    "see a token, a cookie, or a header but the content type and the x-2fa ones",
+    "see a token, a cookie, or another header of the request",
     "reach another workspace, or act for anybody but the caller of the request",
-    "read the secret, codes or password of the member whose factor is removed",
-    "remove a factor without the caller's right code and permission, twice in a call, \
-     or unrecorded, unless the workspace's settings excuse the caller from the code",
+    "read the secret, the codes or the password of another member",
+    "remove another member's factor without the caller's permission, a notice and a record; \
+     or any without a right and unused code of the caller, unless the settings excuse the \
+     caller from one; or two in one call",
 ];
+
+/// What every plugin is given: the arguments of the export.
+const GIVEN: &str = "the caller's id and whether the caller's token excuses from a code; of the \
+                     request its body, its content type and its x-2fa headers. It writes the \
+                     answer to the caller";
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -170,6 +176,7 @@ impl Report {
                 writeln!(f, "      it may {allows}")?;
             }
         }
+        writeln!(f, "\nIt is given:\n  {GIVEN}")?;
         writeln!(f, "\nIt cannot:")?;
         for capability in Capability::ALL {
             if !self.imports(capability) {
