@@ -7,7 +7,8 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`plugin`], [`sandbox`] | loading, and one bounded call |
+//! | [`admission`] | from a file to a plugin, or to a report that says why not |
+//! | [`plugin`], [`sandbox`] | one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
@@ -38,7 +39,7 @@
 //! let workspace = Workspace {
 //!     id: "default".to_owned(),
 //!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     plugin: Arc::new(Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?),
+//!     plugin: Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     limits: Limits::default(),
 //! };
 //! let app = server::App {

@@ -3,6 +3,7 @@
 mod enrolment;
 mod input;
 mod outbox;
+mod plugin;
 mod role;
 mod setting;
 mod table;
@@ -11,7 +12,7 @@ mod user;
 mod workspace;
 
 use crate::WORKSPACE;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use host_harness::clock::{Clock, Timestamp};
@@ -70,6 +71,28 @@ pub(crate) enum Command {
         place: Place,
         #[command(subcommand)]
         command: outbox::Command,
+    },
+    /// Tell what a plugin can and cannot do, and whether it may be admitted.
+    ///
+    /// Neither compiles nor runs it. Fails when it is not admissible.
+    ///
+    /// Example: host-harness inspect target/reset_totp.wasm
+    Inspect {
+        #[command(flatten)]
+        plugin: plugin::Plugin,
+    },
+    /// Admit a plugin as `serve` does, and print the line that pins it.
+    ///
+    /// It is compiled and instantiated once.
+    ///
+    /// Example: host-harness admit target/reset_totp.wasm --cache code
+    Admit {
+        #[command(flatten)]
+        plugin: plugin::Plugin,
+        /// A folder that keeps compiled code, so that it is compiled once; it must
+        /// belong to the host alone.
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
     },
 }
 
@@ -140,7 +163,23 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
+        Command::Inspect { plugin } => return inspect(&plugin),
+        Command::Admit { plugin, cache } => {
+            (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
+        }
     };
+    show(report, json)
+}
+
+/// The report is printed also where it says that the plugin is not admissible.
+fn inspect(plugin: &plugin::Plugin) -> anyhow::Result<()> {
+    let (report, admissible) = plugin::inspect(plugin)?;
+    show(report, plugin.json())?;
+    ensure!(admissible, "the plugin is not admissible");
+    Ok(())
+}
+
+fn show(report: Report, json: bool) -> anyhow::Result<()> {
     let text = if json {
         report.json.to_string()
     } else {
