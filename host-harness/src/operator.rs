@@ -15,16 +15,13 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use host_harness::clock::{Clock, Timestamp};
-use host_harness::store::directory::Operation;
+use host_harness::store::directory::{NAME_FORM, Operation, is_name};
 use host_harness::store::sqlite::Sqlite;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Bytes of chance in the id under which the audit trail has a command.
 const REQUEST_ID_BYTES: usize = 16;
-
-/// Characters in a name.
-const NAME_LIMIT: usize = 64;
 
 /// What an operator can do.
 #[derive(Subcommand)]
@@ -179,16 +176,12 @@ impl Desk {
     }
 }
 
-/// The name of something new: it needs no quotes in a shell, and has no place
-/// for what a terminal would obey.
+/// The name of something new.
 fn name(text: &str) -> Result<String, String> {
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.chars().count() <= NAME_LIMIT && !text.is_empty() && text.chars().all(is_plain) {
-        return Ok(text.to_owned());
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("a name is {NAME_FORM}")),
     }
-    Err(format!(
-        "a name is 1 to {NAME_LIMIT} letters, digits, `-`, `_` and `.`"
-    ))
 }
 
 /// For example `1 session`, `2 sessions`.
