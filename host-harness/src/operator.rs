@@ -1,5 +1,6 @@
 //! The operator's commands on a store, which a server may be serving meanwhile.
 
+mod config;
 mod enrolment;
 mod input;
 mod outbox;
@@ -60,6 +61,19 @@ pub(crate) enum Command {
         place: Place,
         #[command(subcommand)]
         command: setting::Command,
+    },
+    /// Say whether a configuration file can be served, or everything that is wrong.
+    ///
+    /// It looks at the plugins and the stores that the file names, too. Only exit
+    /// code 0 means that it can be.
+    ///
+    /// Example: host-harness check-config host.toml
+    CheckConfig {
+        /// The configuration file.
+        file: PathBuf,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// See to the mail that waits to be sent.
     Outbox {
@@ -133,6 +147,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             setting::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
+        Command::CheckConfig { file, json } => (config::check(&file).await?, json),
         Command::Outbox { place, command } => (
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
