@@ -33,6 +33,14 @@ impl<'a> Entry<'a> {
     pub(super) fn value(&self) -> &'a DeValue<'a> {
         self.value.get_ref()
     }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value(), DeValue::Table(_))
+    }
+
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(self.value(), DeValue::Array(list) if list.is_empty())
+    }
 }
 
 /// Reads a file to its end, whatever is wrong with it.

@@ -8,7 +8,7 @@ use crate::sandbox::Limits;
 use crate::settings::{SETTINGS, Setting, Settings};
 use crate::store::directory::{NAME_FORM, is_name};
 use crate::workspace::ANY_HOST;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const HOST_LIMIT: usize = 253;
 #[derive(Clone)]
 pub(super) struct Draft {
     ceiling: Limits,
+    /// The keys that must be there and are, right or wrong.
+    given: BTreeSet<&'static str>,
     hosts: Box<[Box<str>]>,
     store: Option<Arc<Path>>,
     plugin: Option<Digest>,
@@ -35,6 +37,7 @@ impl Draft {
     pub(super) fn under(ceiling: Limits) -> Self {
         Self {
             ceiling,
+            given: BTreeSet::new(),
             hosts: Box::default(),
             store: None,
             plugin: None,
@@ -47,12 +50,19 @@ impl Draft {
 
 const HOSTS: Key<Draft> = Key {
     name: "hosts",
-    read: |draft, entry, reader| reader.texts(entry, &mut draft.hosts, host_name),
+    read: |draft, entry, reader| {
+        draft.given.insert(HOSTS.name);
+        reader.texts(entry, &mut draft.hosts, host_name);
+        if entry.is_empty_list() {
+            reader.refuse(entry, "at least one is needed");
+        }
+    },
 };
 
 const STORE: Key<Draft> = Key {
     name: "store",
     read: |draft, entry, reader| {
+        draft.given.insert(STORE.name);
         let folder = reader.folder();
         let default = draft.store.clone();
         reader.text(entry, &mut draft.store, |text| {
@@ -67,6 +77,7 @@ const STORE: Key<Draft> = Key {
 const PLUGIN: Key<Draft> = Key {
     name: "plugin",
     read: |draft, entry, reader| {
+        draft.given.insert(PLUGIN.name);
         reader.text(entry, &mut draft.plugin, |text| {
             text.parse().map(Some).map_err(|error| format!("{error}"))
         });
@@ -126,15 +137,10 @@ pub(super) fn read_all(
 }
 
 fn finish(entry: &Entry<'_>, draft: Draft, reader: &mut Reader<'_>) -> Option<Workspace> {
-    let mut lacks = |key: &str| reader.refuse_key(entry, &format!("it lacks `{key}`"));
-    if draft.hosts.is_empty() {
-        lacks(HOSTS.name);
-    }
-    if draft.store.is_none() {
-        lacks(STORE.name);
-    }
-    if draft.plugin.is_none() {
-        lacks(PLUGIN.name);
+    for key in [HOSTS.name, STORE.name, PLUGIN.name] {
+        if entry.is_table() && !draft.given.contains(key) {
+            reader.refuse_key(entry, &format!("it lacks `{key}`"));
+        }
     }
     Some(Workspace {
         id: entry.name().into(),
