@@ -276,11 +276,19 @@ pub(super) fn suggestion(name: &str, names: impl Iterator<Item = &'static str> +
     }
 }
 
-/// The first line of a value, unless it is an address with a log-in in it.
+/// The first line of a value, unless it is an address with a log-in in it. What
+/// a terminal would obey is written as its escape.
 fn quote(text: &str) -> Option<String> {
-    let line = text.lines().next()?;
     let has_log_in = text.contains("://") && text.contains('@');
-    (!has_log_in).then(|| line.chars().take(QUOTE_LIMIT).collect())
+    let line = text.lines().next().filter(|_| !has_log_in)?;
+    let (mut quote, characters) = (String::new(), line.chars().take(QUOTE_LIMIT));
+    for c in characters {
+        match c.is_control() {
+            true => quote.extend(c.escape_default()),
+            false => quote.push(c),
+        }
+    }
+    Some(quote)
 }
 
 /// The line at `offset`, of which the reading ended: as far as it is sure to be

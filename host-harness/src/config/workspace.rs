@@ -110,15 +110,16 @@ pub(super) const DEFAULT_KEYS: [Key<Draft>; 5] = [STORE, PLUGIN, GRANTS, LIMITS,
 
 pub(super) const KEYS: [Key<Draft>; 6] = [HOSTS, STORE, PLUGIN, GRANTS, LIMITS, SETTINGS_TABLE];
 
-/// Reads all workspaces; those with a problem are left out.
+/// Reads all workspaces, sorted by id; of those with a problem some are left out.
 pub(super) fn read_all(
     entry: &Entry<'_>,
     defaults: &Draft,
     reader: &mut Reader<'_>,
 ) -> Vec<Workspace> {
     let mut owners = HashMap::new();
-    let mut workspaces = Vec::new();
-    for entry in reader.entries(entry) {
+    let entries = reader.entries(entry);
+    let mut workspaces = Vec::with_capacity(entries.len());
+    for entry in entries {
         let mut draft = defaults.clone();
         if !is_name(entry.name()) {
             reader.refuse_key(&entry, &format!("a workspace's id is {NAME_FORM}"));
