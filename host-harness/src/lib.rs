@@ -12,6 +12,7 @@
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`config`] | what the configuration file says of all of it |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
@@ -57,6 +58,7 @@ pub mod admission;
 pub mod attempts;
 pub mod capabilities;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod delivery;
 pub mod digest;
