@@ -63,6 +63,7 @@ pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod hosting;
 pub mod mail;
 pub mod mail_server;
 pub mod outcome;

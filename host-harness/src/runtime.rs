@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wasmtime::{Config, Engine};
 
 /// What a process gives to the calls of all its workspaces together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Calls that run at a time. Each holds 27 KiB and its guest's memory.
     pub calls: usize,
