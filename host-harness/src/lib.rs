@@ -7,10 +7,12 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`server`] | HTTP: routes, authentication, answers |
+//! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
@@ -30,7 +32,7 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,6 +47,7 @@
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
 //!     trusted_proxies: Vec::new(),
+//!     metrics: Arc::new(Metrics::default()),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! server::serve(listener, app, std::future::pending()).await?;
@@ -52,6 +55,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod admission;
 pub mod attempts;
 pub mod capabilities;
@@ -62,6 +66,7 @@ pub mod digest;
 pub mod grants;
 pub mod mail;
 pub mod mail_server;
+pub mod metrics;
 pub mod outcome;
 pub mod password;
 pub mod plugin;
@@ -71,6 +76,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod telemetry;
 pub mod token;
 pub mod totp;
 pub mod workspace;

@@ -5,6 +5,7 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod admin;
 mod change;
 mod component;
 mod contract;
@@ -16,6 +17,7 @@ mod http;
 mod lies;
 mod loading;
 mod look_up;
+mod metrics;
 mod sqlite;
 mod store;
 mod support;
