@@ -21,6 +21,7 @@ use host_harness::server::{self, App};
 use host_harness::stores::StoreFile;
 use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::{Workspace, Workspaces};
+use reqwest::Method;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,8 @@ use tokio::net::TcpListener;
 /// A trace that a proxy began (W3C Trace Context, the standard's example).
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+
+const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
 
 /// Only once in a process can its telemetry start: all of it is one test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,6 +46,9 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
     let in_the_open = serve(&data, &[]).await;
     assert_eq!(reset(&behind_a_proxy, "admin-token").await, 200);
     assert_eq!(reset(&in_the_open, "a-wrong-token").await, 401);
+    let method = Method::from_bytes(b"CHOSEN-BY-A-CLIENT").unwrap();
+    let refused = client().request(method, format!("{in_the_open}{RESET_TOTP}"));
+    assert_eq!(refused.send().await.unwrap().status(), 405);
     let work = tracing::info_span!(target: "host_harness::test", "work");
     work.in_scope(|| drop(tracing::debug_span!(target: "host_harness::test", "part")));
     drop(work);
@@ -55,9 +61,9 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
     let body = collector.bodies.lock().unwrap().concat();
     let found = spans(&body);
     let names: Vec<_> = found.iter().map(|span| span.name.as_str()).collect();
-    let route = "POST /api/v1/users.resetTOTP";
-    assert_eq!(names, [route, route, "part", "work"]);
-    let [done, refused, part, work] = &found[..] else {
+    let (reset, other) = (format!("POST {RESET_TOTP}"), format!("_OTHER {RESET_TOTP}"));
+    assert_eq!(names, [&reset, &reset, &other, "part", "work"]);
+    let [done, refused, _, part, work] = &found[..] else {
         unreachable!()
     };
 
@@ -81,7 +87,14 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
         assert!(text.contains(part), "the service's name and version");
     }
     let code = admin_code();
-    for secret in ["admin-token", "a-wrong-token", &code, "alice", ".rs"] {
+    for secret in [
+        "admin-token",
+        "a-wrong-token",
+        &code,
+        "alice",
+        "CHOSEN",
+        ".rs",
+    ] {
         assert!(!text.contains(secret), "{secret}");
     }
 }
@@ -130,9 +143,8 @@ async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
 
 /// The status of the answer to the administrator's request to reset alice.
 async fn reset(url: &str, token: &str) -> u16 {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = client
-        .post(format!("{url}/api/v1/users.resetTOTP"))
+    let response = client()
+        .post(format!("{url}{RESET_TOTP}"))
         .header("traceparent", format!("00-{TRACE}-{PARENT}-01"))
         .header("x-user-id", "admin")
         .header("x-auth-token", token)
@@ -143,6 +155,10 @@ async fn reset(url: &str, token: &str) -> u16 {
         .await
         .unwrap();
     response.status().as_u16()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// A span as it is sent.

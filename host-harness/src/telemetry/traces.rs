@@ -92,6 +92,7 @@ where
         .with_tracer(provider.tracer(SERVICE))
         .with_context_activation(false)
         .with_location(false)
+        .with_target(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))
