@@ -125,7 +125,7 @@ async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let workspace = Workspace {
         id: ACME.to_owned(),
         store: Arc::new(StoreFile::opened(data.store.clone())),
-        plugin: Arc::new(Plugin::load(&runtime, &file).unwrap()),
+        plugin: Plugin::load(&runtime, &file).unwrap(),
         limits: Limits::default(),
     };
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
