@@ -248,7 +248,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, &[u8], u64)> {
         let tag = varint(&mut message);
         let length = match tag & 7 {
             0 => {
-                fields.push((tag >> 3, &message[..0], varint(&mut message)));
+                fields.push((tag >> 3, Default::default(), varint(&mut message)));
                 continue;
             }
             1 => 8,
