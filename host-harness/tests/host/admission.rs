@@ -299,10 +299,10 @@ async fn types_in_each_other_exhaust_no_stack() {
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(u8::try_from(number).unwrap());
     bytes
 }
 
@@ -345,6 +345,24 @@ async fn what_needs_more_than_a_call_gets_is_refused_before_it_runs() {
         let text = rejected.to_string();
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_module_counts_as_often_as_it_is_instantiated() {
+    let nested = format!(
+        "(component (core module $m (memory 1)) {})",
+        "(core instance (instantiate $m))".repeat(5)
+    );
+    let nested = wat::parse_str(nested).unwrap();
+    let mut component = Guest::default().component();
+    component.push(4);
+    component.extend(leb128(nested.len()));
+    component.extend(nested);
+    // An instance of the second component, with nothing handed over.
+    component.extend([5, 4, 1, 0, 1, 0]);
+    let rejected = refused(&component).await;
+    let expected = "[needs-too-much] it needs 6 memories, and a call gets at most 4";
+    assert_eq!(rejected.to_string(), expected);
 }
 
 #[tokio::test]
