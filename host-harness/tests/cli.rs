@@ -43,7 +43,7 @@ fn a_missing_or_wrong_plugin_is_said() {
     std::fs::write(&wrong, "not a component").unwrap();
     for (path, problem) in [
         (&missing, "No such file"),
-        (&wrong, "it is not a component that this host can run"),
+        (&wrong, "[not-webassembly] it is not WebAssembly"),
         (&folder.path().to_owned(), "Is a directory"),
     ] {
         for subcommand in ["demo", "serve"] {
