@@ -12,6 +12,7 @@
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`measure`] | a call taken apart, for the benchmark |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -62,6 +63,7 @@ pub mod digest;
 pub mod grants;
 pub mod mail;
 pub mod mail_server;
+pub mod measure;
 pub mod outcome;
 pub mod password;
 pub mod plugin;
