@@ -52,8 +52,8 @@ impl Body {
             Self::Anything(bytes) => bytes.clone(),
             Self::Object(members) => object(members).into_bytes(),
             Self::Form(members) => form(members).into_bytes(),
-            Self::DamagedObject(members, damage) => damage.done_to(object(members)),
-            Self::DamagedForm(members, damage) => damage.done_to(form(members)),
+            Self::DamagedObject(members, damage) => damage.done_to(object(members).into_bytes()),
+            Self::DamagedForm(members, damage) => damage.done_to(form(members).into_bytes()),
         }
     }
 
@@ -236,8 +236,7 @@ impl Fragment {
 }
 
 impl Damage {
-    fn done_to(&self, text: String) -> Vec<u8> {
-        let mut bytes = text.into_bytes();
+    pub(crate) fn done_to(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         let place = |at: &u16| usize::from(*at) % (bytes.len() + 1);
         let (at, removed, inserted): (_, _, &[u8]) = match self {
             Self::Replaced { at, by } => (place(at), 1, std::slice::from_ref(by)),

@@ -7,6 +7,7 @@
 //! | `component` | how the compiled plugin becomes `target/reset_totp.wasm`, and what it asks of a host |
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
+//! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
@@ -17,6 +18,7 @@ mod checks;
 mod component;
 mod debian;
 mod demo;
+mod fuzz;
 mod test;
 mod toolchain;
 
@@ -25,6 +27,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use fuzz::Fuzz;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -37,6 +40,9 @@ Usage: cargo xtask <task> [args…]
   test [args…]    run every test of the workspace against the built plugin and count them;
                   args go to `cargo test`: `cargo xtask test backup_code` runs the tests
                   with backup_code in their name
+  fuzz [target] [--seconds N]
+                  look for input that breaks admission, http, body or decision, a minute each;
+                  the first time compiles everything again, with counters
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
@@ -50,6 +56,7 @@ enum Task {
     Build,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
+    Fuzz(Fuzz),
     Check,
 }
 
@@ -83,6 +90,7 @@ impl Task {
             ("build" | "check", false) => Err(format!("`cargo xtask {name}` takes no arguments")),
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
+            ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
@@ -95,6 +103,7 @@ impl Task {
             Self::Build => Ok(write!(io::stdout(), "{}", component::build()?)?),
             Self::Demo(args) => demo::start(&args),
             Self::Test(args) => test::run(&args),
+            Self::Fuzz(fuzz) => fuzz.run(),
             Self::Check => checks::run(),
         }
     }
