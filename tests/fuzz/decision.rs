@@ -31,7 +31,14 @@ struct Case {
     content_type: ContentType,
     code: Code,
     method: Option<Header>,
-    body: Body,
+    whom: Whom,
+}
+
+#[derive(Clone, Debug, TypeGenerator)]
+enum Whom {
+    Caller,
+    Member(#[generator(0..4u8)] u8),
+    Body(Body),
 }
 
 /// What the host lends.
@@ -135,7 +142,7 @@ impl Case {
             content_type: self.content_type.text().map(String::from),
             two_factor_code: self.code.text(),
             two_factor_method: self.method.as_ref().map(|method| method.name().to_owned()),
-            body: self.body.bytes(),
+            body: self.whom.body(),
         }
     }
 
@@ -186,6 +193,16 @@ impl Case {
                 }
             }
             _ => panic!("{target:?} is not {subject:?}"),
+        }
+    }
+}
+
+impl Whom {
+    fn body(&self) -> Vec<u8> {
+        match self {
+            Self::Caller => b"{}".to_vec(),
+            Self::Member(number) => format!(r#"{{"userId":"u{number}"}}"#).into_bytes(),
+            Self::Body(body) => body.bytes(),
         }
     }
 }
