@@ -500,9 +500,18 @@ impl Content {
             Self::Word(word) => word.text().as_bytes().to_vec(),
             Self::Number(number) => number.to_string().into_bytes(),
             Self::Long(length) => vec![b'1'; (*length).into()],
-            Self::Printable(bytes) => bytes.iter().map(|byte| b'!'.max(byte & !0x80)).collect(),
+            Self::Printable(bytes) => bytes.iter().map(|byte| printable(*byte)).collect(),
             Self::Anything(bytes) => bytes.clone(),
         }
+    }
+}
+
+/// What may stand in a header, UTF-8 or not.
+fn printable(byte: u8) -> u8 {
+    if byte.is_ascii_graphic() || byte >= 0x80 {
+        byte
+    } else {
+        b'!'
     }
 }
 
