@@ -7,10 +7,12 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`plugin`], [`sandbox`] | loading, and one bounded call |
+//! | [`admission`] | from a file to a plugin, or to a report that says why not |
+//! | [`plugin`], [`sandbox`] | one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`config`] | what the configuration file says of all of it |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
@@ -38,7 +40,7 @@
 //! let workspace = Workspace {
 //!     id: "default".to_owned(),
 //!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     plugin: Arc::new(Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?),
+//!     plugin: Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     limits: Limits::default(),
 //! };
 //! let app = server::App {
@@ -56,6 +58,7 @@ pub mod admission;
 pub mod attempts;
 pub mod capabilities;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod delivery;
 pub mod digest;

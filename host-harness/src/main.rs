@@ -212,11 +212,11 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
+fn app(store: Arc<dyn Store>, plugin: Arc<Plugin>, trusted_proxies: &[IpNet]) -> App {
     let workspace = Workspace {
         id: WORKSPACE.to_owned(),
         store: Arc::new(StoreFile::opened(store)),
-        plugin: Arc::new(plugin),
+        plugin,
         limits: Limits::default(),
     };
     App {
@@ -226,7 +226,7 @@ fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App 
     }
 }
 
-fn load(path: &Path) -> anyhow::Result<Plugin> {
+fn load(path: &Path) -> anyhow::Result<Arc<Plugin>> {
     let runtime = Runtime::new(Capacity::default())
         .map_err(|e| anyhow::anyhow!("cannot start the engine: {e:#}"))?;
     Plugin::load(&runtime, path).with_context(|| {

@@ -1,7 +1,9 @@
 //! The one engine of a process: what it compiles and runs, and how many calls it
 //! runs at a time.
 
+use crate::admission::Admissions;
 use crate::sandbox::{Limits, spawn_ticker};
+use std::sync::Arc;
 use wasmtime::{Config, Engine};
 
 /// What a process gives to the calls of all its workspaces together.
@@ -29,6 +31,7 @@ impl Default for Capacity {
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) capacity: Capacity,
+    pub(crate) admissions: Arc<Admissions>,
 }
 
 impl Runtime {
@@ -40,7 +43,11 @@ impl Runtime {
     pub fn new(capacity: Capacity) -> wasmtime::Result<Self> {
         let engine = Engine::new(&config(&capacity))?;
         spawn_ticker(engine.weak())?;
-        Ok(Self { engine, capacity })
+        Ok(Self {
+            engine,
+            capacity,
+            admissions: Arc::default(),
+        })
     }
 }
 

@@ -98,7 +98,7 @@ static PASSWORD_HASH: LazyLock<SecretString> =
 static PLUGIN: LazyLock<Arc<Plugin>> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reset_totp.wasm");
     let runtime = Runtime::new(Capacity::default()).unwrap();
-    Arc::new(Plugin::load(&runtime, &file).expect("`cargo xtask build` makes the plugin"))
+    Plugin::load(&runtime, &file).expect("`cargo xtask build` makes the plugin")
 });
 
 pub(crate) struct Server {

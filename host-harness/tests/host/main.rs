@@ -5,7 +5,9 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod admission;
 mod change;
+mod code_cache;
 mod component;
 mod contract;
 mod directory;
