@@ -8,13 +8,19 @@ use crate::guest::{ATTEMPTING, Guest, RUNTIME, run};
 use crate::support::Data;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
+use host_harness::admission::{Candidate, Policy, Rejected, Report};
+use host_harness::grants::Grants;
 use host_harness::plugin::Plugin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// A file that takes so long is one that holds the host up, on any machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// More than is said of the worst file, in bytes: what it repeats without end is
+/// not repeated.
+const LONGEST_REPORT: usize = 64 * 1024;
 
 #[derive(Debug, TypeGenerator)]
 enum File {
@@ -107,7 +113,7 @@ static SMALL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A file is refused with a word, or is a plugin whose call ends; none resets
+/// A file is refused with a report, or is a plugin whose call ends; none resets
 /// anybody without a code.
 #[test]
 fn whatever_is_in_a_file_it_is_refused_or_runs_to_an_end() {
@@ -115,13 +121,34 @@ fn whatever_is_in_a_file_it_is_refused_or_runs_to_an_end() {
     LazyLock::force(&ORIGINS);
     fuzz(150, |file: &File| {
         let start = Instant::now();
-        match Plugin::new(&RUNTIME, &file.bytes()) {
+        match DATA.0.block_on(admit(file.bytes())) {
             Ok(plugin) => runs_to_an_end(&plugin),
-            Err(refusal) => assert!(!refusal.to_string().is_empty()),
+            Err(refusal) => says_why(refusal.report()),
         }
         let elapsed = start.elapsed();
         assert!(elapsed < PATIENCE, "it took {elapsed:?}");
     });
+}
+
+async fn admit(bytes: Vec<u8>) -> Result<Arc<Plugin>, Rejected> {
+    let policy = Policy {
+        grants: Grants::all(),
+        ..Policy::default()
+    };
+    RUNTIME.admit(&Candidate::new(bytes, None), &policy).await
+}
+
+/// In words that a terminal can show, and that are not of a compiler that broke.
+fn says_why(report: &Report) {
+    let text = report.to_string();
+    assert!(!report.admissible(), "{text}");
+    assert!(!text.contains("the compiler panicked"), "{text}");
+    assert!(text.len() < LONGEST_REPORT, "{} bytes", text.len());
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+    assert!(serde_json::to_string(report).is_ok(), "{text}");
 }
 
 fn runs_to_an_end(plugin: &Plugin) {
