@@ -83,7 +83,8 @@ fn subject_of(content_type: Option<&str>, body: &[u8]) -> Option<Subject> {
 
 fn is_form(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase() == "application/x-www-form-urlencoded"
+    let form = "application/x-www-form-urlencoded";
+    essence.trim().eq_ignore_ascii_case(form)
 }
 
 /// The members of an object whose values are all text, in their order.
