@@ -15,13 +15,13 @@ mod workspace;
 
 pub use problem::ConfigError;
 
+use crate::admission::TrustRoot;
 use crate::digest::Digest;
 use crate::grants::Grants;
 use crate::runtime::Capacity;
 use crate::sandbox::Limits;
 use crate::settings::Setting;
 use ipnet::IpNet;
-use minisign_verify::PublicKey;
 use reader::{Key, Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// What a process does for all its workspaces.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Where clients call.
     pub listen: SocketAddr,
@@ -64,7 +64,7 @@ pub struct Host {
     pub cache: Option<PathBuf>,
     /// Whose signatures are accepted; when there are any, every plugin must have
     /// one.
-    pub trust: Vec<PublicKey>,
+    pub trust: Vec<TrustRoot>,
     /// How many calls run and wait, and what no workspace's limits exceed.
     pub capacity: Capacity,
     /// The OpenTelemetry collector (OTLP over HTTP) that is sent every span.

@@ -7,12 +7,15 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`server`] | HTTP: routes, authentication, answers |
+//! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
+//! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
+//! | [`workspace`], [`stores`] | one of them, and where its data is |
 //! | [`admission`] | from a file to a plugin, or to a report that says why not |
 //! | [`plugin`], [`sandbox`] | one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
-//! | [`config`] | what the configuration file says of all of it |
+//! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
@@ -32,7 +35,7 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,6 +50,7 @@
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
 //!     trusted_proxies: Vec::new(),
+//!     metrics: Arc::new(Metrics::default()),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! server::serve(listener, app, std::future::pending()).await?;
@@ -54,6 +58,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod admission;
 pub mod attempts;
 pub mod capabilities;
@@ -63,8 +68,10 @@ pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod hosting;
 pub mod mail;
 pub mod mail_server;
+pub mod metrics;
 pub mod outcome;
 pub mod password;
 pub mod plugin;
@@ -74,6 +81,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod telemetry;
 pub mod token;
 pub mod totp;
 pub mod workspace;

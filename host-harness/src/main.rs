@@ -5,9 +5,10 @@ mod operator;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use host_harness::clock::Clock;
 use host_harness::delivery::deliver;
+use host_harness::metrics::Metrics;
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
@@ -15,11 +16,11 @@ use host_harness::server::{App, serve};
 use host_harness::store::Store;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::stores::StoreFile;
+use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::{Workspace, Workspaces};
 use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,6 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// The workspace that every request is for, and every command unless it names
 /// another.
@@ -107,12 +107,6 @@ struct Common {
     log: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -130,7 +124,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
+    let _telemetry = telemetry::start(common.log, None)?;
     let plugin = load(&common.plugin)?;
     let store = open(path).await?;
     let known = store.settings(WORKSPACE).await?;
@@ -149,7 +143,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
+    let _telemetry = telemetry::start(common.log, None)?;
     let plugin = load(&common.plugin)?;
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = data.as_deref().unwrap_or(temporary.path());
@@ -223,6 +217,7 @@ fn app(store: Arc<dyn Store>, plugin: Arc<Plugin>, trusted_proxies: &[IpNet]) ->
         workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
         clock: Clock::system(),
         trusted_proxies: trusted_proxies.to_vec(),
+        metrics: Arc::new(Metrics::default()),
     }
 }
 
@@ -257,16 +252,4 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             _ = interrupt.recv() => (),
         }
     })
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
 }
 
 /// What one call may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the start to the answer, the host's own work included, but for the
     /// end of a reset that the store has begun: that is waited for.

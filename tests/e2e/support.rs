@@ -142,6 +142,7 @@ impl Server {
             workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
             clock: Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
+            metrics: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -3,8 +3,8 @@
 use super::Host;
 use super::limits;
 use super::reader::{Key, path};
+use crate::admission::{InvalidTrustRoot, TrustRoot};
 use ipnet::IpNet;
-use minisign_verify::PublicKey;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
@@ -96,11 +96,11 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(invalid)
 }
 
-fn public_key(text: &str) -> Result<PublicKey, String> {
-    let invalid = |_| {
+fn public_key(text: &str) -> Result<TrustRoot, String> {
+    let invalid = |_: InvalidTrustRoot| {
         "it is a list of minisign public keys, each 56 characters that begin with RWQ".to_owned()
     };
-    PublicKey::from_base64(text).map_err(invalid)
+    text.parse().map_err(invalid)
 }
 
 fn collector(text: &str) -> Result<Url, String> {

@@ -461,6 +461,8 @@ fn a_secret_is_never_shown() {
         format!("settings = {{totp-window = 1, mail-server = {url}}}"),
         format!("mail-server = \"{url}\""),
         format!("store = {{mail-server = \"{url}\"}}"),
+        format!("store = {{mail-server = \"{SECRET}\"}}"),
+        format!("settings = [\"{SECRET}\"]"),
         format!("settings.mail-server = {url}"),
         format!("settings.mial-server = {url}"),
         format!("settings.mail-server = {SECRET}"),

@@ -5,6 +5,7 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod admin;
 mod admission;
 mod change;
 mod code_cache;
@@ -19,6 +20,7 @@ mod http;
 mod lies;
 mod loading;
 mod look_up;
+mod metrics;
 mod sqlite;
 mod store;
 mod stores;
