@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
 use host_harness::clock::Clock;
+use host_harness::metrics::Metrics;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
 use host_harness::stores::StoreFile;
@@ -196,6 +197,7 @@ impl Server {
                 now() + PAUSE * passed.load(Ordering::SeqCst).try_into().unwrap()
             }),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
+            metrics: Arc::new(Metrics::default()),
         };
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
