@@ -8,6 +8,7 @@
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
 //! | `bench` | how the cost of a sandbox is measured |
+//! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
@@ -19,6 +20,7 @@ mod checks;
 mod component;
 mod debian;
 mod demo;
+mod fuzz;
 mod test;
 mod toolchain;
 
@@ -27,6 +29,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use fuzz::Fuzz;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -41,6 +44,9 @@ Usage: cargo xtask <task> [args…]
                   with backup_code in their name
   bench           measure what a fresh sandbox costs beside the plugin as a native function;
                   numbers for machines go to target/bench.json
+  fuzz [target] [--seconds N]
+                  look for input that breaks admission, http, body or decision, a minute each;
+                  the first time compiles everything again, with counters
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
@@ -55,6 +61,7 @@ enum Task {
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
     Bench,
+    Fuzz(Fuzz),
     Check,
 }
 
@@ -91,6 +98,7 @@ impl Task {
             }
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
+            ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
@@ -104,6 +112,7 @@ impl Task {
             Self::Demo(args) => demo::start(&args),
             Self::Test(args) => test::run(&args),
             Self::Bench => bench::run(),
+            Self::Fuzz(fuzz) => fuzz.run(),
             Self::Check => checks::run(),
         }
     }
