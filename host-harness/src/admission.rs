@@ -2,6 +2,7 @@
 
 use crate::capabilities::Call;
 use crate::contract::{ResetTotpPlugin, ResetTotpPluginPre};
+use crate::digest::Digest;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
@@ -69,6 +70,11 @@ impl Plugin {
         let mut linker = Linker::new(&engine);
         ResetTotpPlugin::add_to_linker::<_, HasSelf<Call>>(&mut linker, Sandbox::lend)?;
         let component = ResetTotpPluginPre::new(linker.instantiate_pre(&component)?)?;
-        Ok(Self { engine, component })
+        Ok(Self {
+            engine,
+            component,
+            digest: Digest::of(bytes),
+            turns: runtime.turns.clone(),
+        })
     }
 }

@@ -7,7 +7,8 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`plugin`], [`sandbox`] | loading, and one bounded call |
+//! | [`workspace`], [`turns`], [`breaker`] | whose call it is, when its turn is, and whether the plugin is fit |
+//! | [`plugin`], [`sandbox`], [`outcome`] | loading, one bounded call, and how it ended |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
@@ -35,12 +36,13 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::new(Capacity::default())?;
-//! let workspace = Workspace {
-//!     id: "default".to_owned(),
-//!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     plugin: Arc::new(Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?),
-//!     limits: Limits::default(),
-//! };
+//! let plugin = Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?;
+//! let workspace = Workspace::new(
+//!     "default".to_owned(),
+//!     Arc::new(StoreFile::at(Path::new("store.sqlite"))),
+//!     Ok(Arc::new(plugin)),
+//!     Limits::default(),
+//! );
 //! let app = server::App {
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
@@ -54,6 +56,7 @@
 
 pub mod admission;
 pub mod attempts;
+pub mod breaker;
 pub mod capabilities;
 pub mod clock;
 pub mod contract;
@@ -73,4 +76,5 @@ pub mod store;
 pub mod stores;
 pub mod token;
 pub mod totp;
+pub mod turns;
 pub mod workspace;

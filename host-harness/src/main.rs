@@ -213,12 +213,12 @@ fn show(text: &str) -> anyhow::Result<()> {
 }
 
 fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
-    let workspace = Workspace {
-        id: WORKSPACE.to_owned(),
-        store: Arc::new(StoreFile::opened(store)),
-        plugin: Arc::new(plugin),
-        limits: Limits::default(),
-    };
+    let workspace = Workspace::new(
+        WORKSPACE.to_owned(),
+        Arc::new(StoreFile::opened(store)),
+        Ok(Arc::new(plugin)),
+        Limits::default(),
+    );
     App {
         workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
         clock: Clock::system(),

@@ -2,7 +2,9 @@
 //! runs at a time.
 
 use crate::sandbox::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES, spawn_ticker};
+use crate::turns::{Crowd, Turns};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 /// How much of a memory, a table and a stack is wiped after a call by writing
@@ -40,6 +42,7 @@ impl Default for Capacity {
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) capacity: Capacity,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Runtime {
@@ -51,7 +54,17 @@ impl Runtime {
     pub fn new(capacity: Capacity) -> wasmtime::Result<Self> {
         let engine = Engine::new(&config(&capacity))?;
         spawn_ticker(engine.weak())?;
-        Ok(Self { engine, capacity })
+        let turns = Arc::new(Turns::new(capacity.calls, capacity.waiting));
+        Ok(Self {
+            engine,
+            capacity,
+            turns,
+        })
+    }
+
+    /// How many calls run and wait.
+    pub fn crowd(&self) -> Crowd {
+        self.turns.crowd()
     }
 }
 

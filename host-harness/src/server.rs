@@ -218,7 +218,7 @@ async fn choose_workspace(
     };
     let store = match workspace.store.get().await {
         Ok(store) => store,
-        Err(error) => return Answer::store_failed(&error).into_response(),
+        Err(error) => return Answer::store_failed(error).into_response(),
     };
     let clock = app.clock.clone();
     request.extensions_mut().insert(Site {
@@ -241,7 +241,7 @@ async fn require_login(
             return next.run(request).await;
         }
         Ok(None) => Answer::not_logged_in(),
-        Err(error) => Answer::store_failed(&error),
+        Err(error) => Answer::store_failed(error),
     };
     answer.into_response()
 }
