@@ -3,6 +3,7 @@
 
 use crate::admission::Admissions;
 use crate::sandbox::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES, spawn_ticker};
+use crate::turns::{Crowd, Turns};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
@@ -42,6 +43,7 @@ impl Default for Capacity {
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) capacity: Capacity,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) admissions: Arc<Admissions>,
 }
 
@@ -54,11 +56,18 @@ impl Runtime {
     pub fn new(capacity: Capacity) -> wasmtime::Result<Self> {
         let engine = Engine::new(&config(&capacity))?;
         spawn_ticker(engine.weak())?;
+        let turns = Arc::new(Turns::new(capacity.calls, capacity.waiting));
         Ok(Self {
             engine,
             capacity,
+            turns,
             admissions: Arc::default(),
         })
+    }
+
+    /// How many calls run and wait.
+    pub fn crowd(&self) -> Crowd {
+        self.turns.crowd()
     }
 }
 

@@ -132,12 +132,12 @@ impl Server {
         secrets::watch_log();
         let store = Sqlite::open(&folder.path().join("store.sqlite")).await;
         let clock = now.clone();
-        let workspace = Workspace {
-            id: WORKSPACE.to_owned(),
-            store: Arc::new(StoreFile::opened(Arc::new(store.unwrap()))),
-            plugin: PLUGIN.clone(),
-            limits: Limits::default(),
-        };
+        let workspace = Workspace::new(
+            WORKSPACE.to_owned(),
+            Arc::new(StoreFile::opened(Arc::new(store.unwrap()))),
+            PLUGIN.clone(),
+            Limits::default(),
+        );
         let app = App {
             workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
             clock: Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),

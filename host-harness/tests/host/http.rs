@@ -252,12 +252,12 @@ impl Server {
     pub(crate) async fn start(data: Data, plugin: Plugin) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
-        let workspace = Workspace {
-            id: ACME.to_owned(),
-            store: Arc::new(StoreFile::opened(data.store.clone())),
-            plugin: Arc::new(plugin),
-            limits: limits(),
-        };
+        let workspace = Workspace::new(
+            ACME.to_owned(),
+            Arc::new(StoreFile::opened(data.store.clone())),
+            Arc::new(plugin),
+            limits(),
+        );
         let metrics = Arc::new(Metrics::default());
         let app = App {
             workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
