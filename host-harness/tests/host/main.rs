@@ -5,6 +5,8 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod attacks;
+mod bounds;
 mod change;
 mod component;
 mod contract;
@@ -16,6 +18,7 @@ mod http;
 mod lies;
 mod loading;
 mod look_up;
+mod neighbours;
 mod sqlite;
 mod store;
 mod stores;
