@@ -244,9 +244,16 @@ impl Failure {
                 false => Self::BadAnswer("its body is too long"),
             };
         }
-        let text = format!("{error:#}");
+        let text = causes(error);
         Self::Trap(text.escape_debug().take(MAX_FAILURE_TEXT).collect())
     }
+}
+
+/// The cause first: what is around it holds names that the plugin chose, as long
+/// as it likes.
+fn causes(error: &wasmtime::Error) -> String {
+    let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+    causes.into_iter().rev().collect::<Vec<_>>().join(": ")
 }
 
 impl From<Stopped> for Failure {
