@@ -237,7 +237,6 @@ fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
         method,
         route,
         workspace = Empty,
-        plugin = Empty,
         outcome = Empty,
         status = Empty,
     )
