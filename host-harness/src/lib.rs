@@ -6,6 +6,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`scenarios`], [`harness`] | what a plugin is held to, and the server to try one on |
 //! | [`server`] | HTTP: routes, authentication, answers |
 //! | [`plugin`], [`sandbox`] | loading, and one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
@@ -60,6 +61,7 @@ pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod harness;
 pub mod mail;
 pub mod mail_server;
 pub mod outcome;
@@ -67,6 +69,7 @@ pub mod password;
 pub mod plugin;
 pub mod runtime;
 pub mod sandbox;
+pub mod scenarios;
 pub mod server;
 pub mod settings;
 pub mod store;
