@@ -47,7 +47,9 @@ impl Record {
     /// Whether it is that of a reset which was committed.
     pub fn is_success(&self) -> bool {
         let successes = [Decision::Reset, Decision::NothingEnrolled];
-        successes.iter().any(|decision| decision.name() == self.decision)
+        successes
+            .iter()
+            .any(|decision| decision.name() == self.decision)
     }
 }
 
@@ -215,7 +217,12 @@ mod tests {
         let after = of(&[("totp", &["ada 2"]), ("outbox", &["bob"])]);
         assert_eq!(
             before.changes(&after),
-            ["- totp ada 1", "- totp bob -", "+ outbox bob", "+ totp ada 2"]
+            [
+                "- totp ada 1",
+                "- totp bob -",
+                "+ outbox bob",
+                "+ totp ada 2"
+            ]
         );
         assert!(before.changes(&before).is_empty());
         assert!(before.mentions("totp", "bob") && !after.mentions("totp", "bob"));

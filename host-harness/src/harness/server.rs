@@ -1,9 +1,9 @@
 //! A server that runs, and its clock.
 
+use super::Error;
 use super::request::Request;
 use super::setup::{STORE, WORKSPACE};
 use super::user::{auth_token, id, totp_key};
-use super::Error;
 use crate::clock::{Clock, Timestamp};
 use crate::plugin::Plugin;
 use crate::sandbox::Limits;
@@ -33,7 +33,8 @@ pub struct Server {
     url: String,
     client: Client,
     site: Arc<Site>,
-    stop: oneshot::Sender<()>,
+    /// Stops it when this is gone.
+    stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
 }
 
@@ -75,7 +76,7 @@ impl Server {
             url,
             client: Client::new(),
             site,
-            stop,
+            stop: Some(stop),
             running,
         })
     }
@@ -90,16 +91,17 @@ impl Server {
         Self::at(self.site.clone()).await
     }
 
-    /// A new server in place of this one.
+    /// Ends the server and puts a new one in its place.
     ///
     /// # Errors
     ///
     /// [`Error::Store`] and [`Error::Server`].
-    pub async fn restart(self) -> Result<Self, Error> {
-        let _ = self.stop.send(());
-        let ended = self.running.await;
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.stop = None;
+        let ended = (&mut self.running).await;
         ended.map_err(std::io::Error::from)??;
-        Self::at(self.site).await
+        *self = Self::at(self.site.clone()).await?;
+        Ok(())
     }
 
     /// Where the server is, for a client of another making.
