@@ -1,5 +1,6 @@
 //! The command line: `serve`, `demo` and the operator's commands.
 
+mod check;
 mod demo;
 mod operator;
 
@@ -86,6 +87,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Try whether a plugin does what the contract promises.
+    ///
+    /// Every scenario runs on a server of its own, over HTTP. Progress goes to
+    /// standard error, the report to standard output. Exits with 0 when all passed,
+    /// 1 when one did not, 2 when the plugin cannot be loaded. RUST_LOG=error shows
+    /// why a plugin failed.
+    ///
+    /// Example: host-harness check target/reset_totp.wasm --format junit
+    Check(check::Check),
     #[command(flatten)]
     Operator(operator::Command),
 }
@@ -116,17 +126,22 @@ enum LogFormat {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve { store, common } => serve_store(&store, &common).await,
-        Command::Demo { data, json, common } => demo(data, json, &common).await,
-        Command::Operator(command) => operator::run(command).await,
+        Command::Serve { store, common } => done(serve_store(&store, &common).await),
+        Command::Demo { data, json, common } => done(demo(data, json, &common).await),
+        Command::Check(check) => check.run().await,
+        Command::Operator(command) => done(operator::run(command).await),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("host-harness: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
@@ -260,7 +275,12 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    start_log_of(format, "info");
+}
+
+/// With this filter where RUST_LOG has none.
+fn start_log_of(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
