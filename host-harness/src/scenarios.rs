@@ -138,7 +138,10 @@ scenarios! {
     "wit/secrets.wit, reset: one effect, one host call, one commit" {
         effect::a_reset_changes_the_named_member_and_nobody_else,
         effect::a_reset_of_ones_own_changes_ones_own_and_sends_no_mail,
-        effect::every_caller_meets_every_target_as_documented,
         effect::every_decision_is_recorded_with_its_reason,
+    }
+    "wit/permissions.wit, caller-has: edit-other-user-totp alone decides" {
+        effect::who_holds_the_permission_may_reset_anybody_here,
+        effect::who_does_not_hold_it_may_reset_nobody,
     }
 }
