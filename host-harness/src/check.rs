@@ -1,11 +1,13 @@
 //! `check`: tries every scenario of the contract on a plugin.
 
-use crate::{LogFormat, show, start_log_of};
+use crate::show;
 use clap::{Args, ValueEnum};
 use host_harness::harness::{Error, Harness};
 use host_harness::scenarios::{Report, SCENARIOS};
+use host_harness::telemetry::{self, LogFormat};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// The exit code when there is nothing to try.
 const NOT_TRIED: u8 = 2;
@@ -35,7 +37,9 @@ impl Check {
     /// Tries the scenarios and prints the report: 0 when all passed, 1 when one did
     /// not, 2 when the plugin cannot be loaded or no scenario has the name.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        start_log_of(LogFormat::Text, "off");
+        let _telemetry = std::env::var_os(EnvFilter::DEFAULT_ENV)
+            .map(|_| telemetry::start(LogFormat::Text, None))
+            .transpose()?;
         let harness = match Harness::load(&self.plugin) {
             Ok(harness) => harness,
             Err(Error::Refused(error)) => {

@@ -64,7 +64,8 @@ pub use server::Server;
 pub use setup::Setup;
 pub use user::User;
 
-use crate::admission::LoadError;
+use crate::admission::{Candidate, LoadError, Policy};
+use crate::grants::Grants;
 use crate::password;
 use crate::plugin::Plugin;
 use crate::runtime::{Capacity, Runtime};
@@ -109,31 +110,44 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Loads the component in the file at `path`.
+    /// Loads the component in the file at `path`, and grants it all that there is.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] when the host does not take it, [`Error::Engine`] when
     /// there is no engine.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self::of(Plugin::load(&runtime()?, path.as_ref())?))
+        let candidate = Candidate::read(path.as_ref()).map_err(LoadError::from)?;
+        Self::granting(&candidate, Grants::all())
     }
 
-    /// Loads the component that `bytes` are.
+    /// Loads the component that `bytes` are, and grants it all that there is.
     ///
     /// # Errors
     ///
     /// As [`Harness::load`].
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
-        let plugin = Plugin::new(&runtime()?, bytes).map_err(LoadError::from)?;
-        Ok(Self::of(plugin))
+        Self::granting(&Candidate::new(bytes.to_vec(), None), Grants::all())
     }
 
-    fn of(plugin: Plugin) -> Self {
-        Self {
-            plugin: Arc::new(plugin),
+    /// Loads a component and grants it these capabilities alone: one that imports
+    /// another is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Harness::load`].
+    pub fn granting(candidate: &Candidate, grants: Grants) -> Result<Self, Error> {
+        let runtime = Runtime::new(Capacity::default())
+            .map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let policy = Policy {
+            grants,
+            ..Policy::default()
+        };
+        let plugin = runtime.admit_here(candidate, &policy);
+        Ok(Self {
+            plugin: plugin.map_err(LoadError::from)?,
             passwords: Mutex::default(),
-        }
+        })
     }
 
     /// A server to set up, whose workspace has nobody in it.
@@ -154,8 +168,4 @@ impl Harness {
         known.insert(password.to_owned(), hash.clone());
         Ok(hash)
     }
-}
-
-fn runtime() -> Result<Runtime, Error> {
-    Runtime::new(Capacity::default()).map_err(|error| Error::Engine(format!("{error:#}")))
 }

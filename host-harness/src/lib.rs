@@ -8,10 +8,15 @@
 //! |---|---|
 //! | [`scenarios`], [`harness`] | what a plugin is held to, and the server to try one on |
 //! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`plugin`], [`sandbox`] | loading, and one bounded call |
+//! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
+//! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
+//! | [`workspace`], [`stores`] | one of them, and where its data is |
+//! | [`admission`] | from a file to a plugin, or to a report that says why not |
+//! | [`plugin`], [`sandbox`] | one bounded call |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
@@ -31,7 +36,7 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,13 +44,14 @@
 //! let workspace = Workspace {
 //!     id: "default".to_owned(),
 //!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     plugin: Arc::new(Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?),
+//!     plugin: Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     limits: Limits::default(),
 //! };
 //! let app = server::App {
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
 //!     trusted_proxies: Vec::new(),
+//!     metrics: Arc::new(Metrics::default()),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! server::serve(listener, app, std::future::pending()).await?;
@@ -53,17 +59,21 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod admission;
 pub mod attempts;
 pub mod capabilities;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
 pub mod harness;
+pub mod hosting;
 pub mod mail;
 pub mod mail_server;
+pub mod metrics;
 pub mod outcome;
 pub mod password;
 pub mod plugin;
@@ -74,6 +84,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod telemetry;
 pub mod token;
 pub mod totp;
 pub mod workspace;

@@ -6,9 +6,10 @@ mod operator;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use host_harness::clock::Clock;
 use host_harness::delivery::deliver;
+use host_harness::metrics::Metrics;
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
@@ -16,11 +17,11 @@ use host_harness::server::{App, serve};
 use host_harness::store::Store;
 use host_harness::store::sqlite::Sqlite;
 use host_harness::stores::StoreFile;
+use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::{Workspace, Workspaces};
 use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// The workspace that every request is for, and every command unless it names
 /// another.
@@ -117,12 +117,6 @@ struct Common {
     log: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -145,7 +139,7 @@ fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
+    let _telemetry = telemetry::start(common.log, None)?;
     let plugin = load(&common.plugin)?;
     let store = open(path).await?;
     let known = store.settings(WORKSPACE).await?;
@@ -164,7 +158,7 @@ async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
+    let _telemetry = telemetry::start(common.log, None)?;
     let plugin = load(&common.plugin)?;
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = data.as_deref().unwrap_or(temporary.path());
@@ -227,21 +221,22 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
+fn app(store: Arc<dyn Store>, plugin: Arc<Plugin>, trusted_proxies: &[IpNet]) -> App {
     let workspace = Workspace {
         id: WORKSPACE.to_owned(),
         store: Arc::new(StoreFile::opened(store)),
-        plugin: Arc::new(plugin),
+        plugin,
         limits: Limits::default(),
     };
     App {
         workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
         clock: Clock::system(),
         trusted_proxies: trusted_proxies.to_vec(),
+        metrics: Arc::new(Metrics::default()),
     }
 }
 
-fn load(path: &Path) -> anyhow::Result<Plugin> {
+fn load(path: &Path) -> anyhow::Result<Arc<Plugin>> {
     let runtime = Runtime::new(Capacity::default())
         .map_err(|e| anyhow::anyhow!("cannot start the engine: {e:#}"))?;
     Plugin::load(&runtime, path).with_context(|| {
@@ -272,21 +267,4 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             _ = interrupt.recv() => (),
         }
     })
-}
-
-fn start_log(format: LogFormat) {
-    start_log_of(format, "info");
-}
-
-/// With this filter where RUST_LOG has none.
-fn start_log_of(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

@@ -3,6 +3,7 @@
 use crate::capabilities::{Call, Observed};
 use crate::contract::ResetTotpPluginPre;
 use crate::contract::exports::chat::reset_totp::handler::{Caller, Request, Response};
+use crate::digest::Digest;
 use crate::outcome::Failure;
 use crate::sandbox::{Limits, Sandbox};
 use serde::de::IgnoredAny;
@@ -15,6 +16,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub struct Plugin {
     pub(crate) engine: Engine,
     pub(crate) component: ResetTotpPluginPre<Sandbox>,
+    pub(crate) digest: Digest,
 }
 
 impl Plugin {

@@ -1,11 +1,24 @@
 //! The one engine of a process: what it compiles and runs, and how many calls it
 //! runs at a time.
 
-use crate::sandbox::{Limits, spawn_ticker};
-use wasmtime::{Config, Engine};
+use crate::admission::Admissions;
+use crate::sandbox::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES, spawn_ticker};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+
+/// How much of a memory, a table and a stack is wiped after a call by writing
+/// zeros, in bytes; the system is asked for new pages where a call had more. The
+/// memory of our plugin has 64 KiB.
+const MEMORY_KEPT: usize = 128 * 1024;
+const TABLE_KEPT: usize = 64 * 1024;
+const STACK_KEPT: usize = 64 * 1024;
+
+/// Frames of a trap's backtrace: enough to find the place.
+const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(4);
 
 /// What a process gives to the calls of all its workspaces together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Calls that run at a time. Each holds 27 KiB and its guest's memory.
     pub calls: usize,
@@ -29,6 +42,7 @@ impl Default for Capacity {
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) capacity: Capacity,
+    pub(crate) admissions: Arc<Admissions>,
 }
 
 impl Runtime {
@@ -40,12 +54,57 @@ impl Runtime {
     pub fn new(capacity: Capacity) -> wasmtime::Result<Self> {
         let engine = Engine::new(&config(&capacity))?;
         spawn_ticker(engine.weak())?;
-        Ok(Self { engine, capacity })
+        Ok(Self {
+            engine,
+            capacity,
+            admissions: Arc::default(),
+        })
     }
 }
 
-fn config(_capacity: &Capacity) -> Config {
+fn config(capacity: &Capacity) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true);
     config
+        .allocation_strategy(pool(capacity))
+        .epoch_interruption(true)
+        // Nothing of a call is left on the stack of the next, should compiled
+        // code ever read what it has not written.
+        .async_stack_zeroing(true)
+        .wasm_backtrace_max_frames(BACKTRACE_FRAMES)
+        // What no plugin needs is no way to attack: results that differ from
+        // machine to machine, and code that few programs use.
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false);
+    config
+}
+
+/// Places for calls, reserved once and reused. There is room for all that
+/// [`Sandbox`](crate::sandbox::Sandbox) grants, and a module that wants a little
+/// more is loaded: the sandbox says no, and why.
+fn pool(capacity: &Capacity) -> PoolingAllocationConfig {
+    let places = |each: usize| count(capacity.calls.saturating_mul(each));
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(places(1))
+        .total_stacks(places(1))
+        .total_core_instances(places(MAX_INSTANCES))
+        .total_memories(places(MAX_MEMORIES))
+        .total_tables(places(MAX_TABLES))
+        .max_memories_per_module(count(2 * MAX_MEMORIES))
+        .max_tables_per_module(count(2 * MAX_TABLES))
+        .max_memory_size(capacity.ceiling.memory)
+        .table_elements(capacity.ceiling.table_elements)
+        // A place that was used for a plugin is cheapest for the same plugin.
+        .max_unused_warm_slots(places(MAX_MEMORIES))
+        .linear_memory_keep_resident(MEMORY_KEPT)
+        .table_keep_resident(TABLE_KEPT)
+        .async_stack_keep_resident(STACK_KEPT)
+        // It passes over pages that are swapped out: their secrets would stay.
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -14,9 +14,9 @@ const UNBILLED_EPOCHS: u32 = 16;
 /// Memories, tables and core instances of one call: the component of our plugin
 /// has one memory, two tables and three instances. Each memory reserves 4 GiB of
 /// addresses.
-const MAX_MEMORIES: usize = 4;
-const MAX_TABLES: usize = 8;
-const MAX_INSTANCES: usize = 16;
+pub(crate) const MAX_MEMORIES: usize = 4;
+pub(crate) const MAX_TABLES: usize = 8;
+pub(crate) const MAX_INSTANCES: usize = 16;
 
 /// Advances the engine's epoch, by which sandboxes measure processor time,
 /// until the engine is gone.
@@ -34,7 +34,7 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
 }
 
 /// What one call may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the start to the answer, the host's own work included, but for the
     /// end of a reset that the store has begun: that is waited for.

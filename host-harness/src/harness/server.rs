@@ -177,6 +177,7 @@ impl Site {
             clock: Clock::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst))),
             // A client that says for whom it speaks is believed.
             trusted_proxies: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
+            metrics: Arc::default(),
         })
     }
 }

@@ -119,7 +119,15 @@ pub(super) async fn who_does_not_hold_it_may_reset_nobody(harness: &Harness) -> 
     ] {
         let server = server(harness).await?;
         for target in [
-            ADMIN, HELPER, ALICE, CAROL, DEACTIVATED, BOT, FEDERATED, MALLORY, "nobody",
+            ADMIN,
+            HELPER,
+            ALICE,
+            CAROL,
+            DEACTIVATED,
+            BOT,
+            FEDERATED,
+            MALLORY,
+            "nobody",
         ] {
             server.advance(AFTER_ANY_LOCK);
             let when = format!("{caller} resets {target} with a right code");

@@ -13,9 +13,21 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-/// The one engine of the tests.
-pub(crate) static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Runtime::new(Capacity::default()).unwrap());
+/// The one engine of the tests. Its ceiling is twice as high as [`limits`]: what is
+/// above the ceiling is not even loaded.
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let limits = limits();
+    let ceiling = Limits {
+        memory: 2 * limits.memory,
+        table_elements: 2 * limits.table_elements,
+        ..limits
+    };
+    let capacity = Capacity {
+        ceiling,
+        ..Capacity::default()
+    };
+    Runtime::new(capacity).unwrap()
+});
 
 /// The answer of a guest that behaves.
 pub(crate) const ANSWER: &str = r#"{"success":false}"#;

@@ -5,7 +5,10 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod admin;
+mod admission;
 mod change;
+mod code_cache;
 mod component;
 mod contract;
 mod directory;
@@ -16,6 +19,7 @@ mod http;
 mod lies;
 mod loading;
 mod look_up;
+mod metrics;
 mod sqlite;
 mod store;
 mod stores;
