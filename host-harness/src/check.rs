@@ -1,15 +1,16 @@
 //! `check`: tries every scenario of the contract on a plugin.
 
 use crate::show;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use host_harness::harness::{Error, Harness};
-use host_harness::scenarios::{Report, SCENARIOS};
+use host_harness::harness::Harness;
+use host_harness::scenarios::Report;
 use host_harness::telemetry::{self, LogFormat};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// The exit code when there is nothing to try.
+/// The exit code when nothing could be tried.
 const NOT_TRIED: u8 = 2;
 
 #[derive(Args)]
@@ -35,36 +36,39 @@ enum Format {
 
 impl Check {
     /// Tries the scenarios and prints the report: 0 when all passed, 1 when one did
-    /// not, 2 when the plugin cannot be loaded or no scenario has the name.
-    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+    /// not, 2 when there is nothing to report.
+    pub(crate) async fn run(self) -> ExitCode {
+        match self.report().await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("host-harness: {error:#}");
+                ExitCode::from(NOT_TRIED)
+            }
+        }
+    }
+
+    /// Whether all passed.
+    async fn report(self) -> anyhow::Result<bool> {
         let _telemetry = std::env::var_os(EnvFilter::DEFAULT_ENV)
             .map(|_| telemetry::start(LogFormat::Text, None))
             .transpose()?;
-        let harness = match Harness::load(&self.plugin) {
-            Ok(harness) => harness,
-            Err(Error::Refused(error)) => {
-                eprintln!(
-                    "host-harness: cannot load the plugin {}: {error}",
-                    self.plugin.display()
-                );
-                return Ok(ExitCode::from(NOT_TRIED));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let wanted = SCENARIOS.iter().filter(|s| s.name.contains(&self.filter));
-        if wanted.count() == 0 {
-            eprintln!("host-harness: no scenario has {} in its name", self.filter);
-            return Ok(ExitCode::from(NOT_TRIED));
-        }
+        let harness = Harness::load(&self.plugin)
+            .with_context(|| format!("cannot check {}", self.plugin.display()))?;
         let report = Report::of(&harness, &self.filter, |tried| {
             eprintln!("{}", tried.line())
         });
         let report = report.await;
+        ensure!(
+            !report.tried.is_empty(),
+            "no scenario has {} in its name",
+            self.filter
+        );
         match self.format {
             Format::Text => show(&report.text())?,
             Format::Junit => show(report.junit()?.trim_end())?,
             Format::Json => show(&report.json().to_string())?,
         }
-        Ok(ExitCode::from(u8::from(!report.is_success())))
+        Ok(report.is_success())
     }
 }

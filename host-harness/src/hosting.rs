@@ -5,13 +5,17 @@
 //! it is found before anything changes. What is in flight ends with the plugin
 //! and the limits with which it began.
 
+mod control;
+
 use crate::admission::{Candidate, CodeCache, Policy};
 use crate::clock::Clock;
 use crate::config::{self, Config, FixedSetting};
 use crate::digest::Digest;
 use crate::grants::Grants;
+use crate::metrics::Metrics;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
+use crate::server::App;
 use crate::settings::Settings;
 use crate::store::directory::Operation;
 use crate::store::sqlite;
@@ -19,6 +23,7 @@ use crate::stores::Stores;
 use crate::workspace::{Workspace, Workspaces};
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
+use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -34,12 +39,14 @@ const REQUEST_ID_BYTES: usize = 16;
 /// times.
 const MAX_PROBLEMS: usize = 20;
 
-/// The workspaces of a process, and the file that says which.
+/// The workspaces of a process.
 pub struct Hosting {
-    path: PathBuf,
+    /// The file that says which.
+    file: Option<PathBuf>,
     runtime: Runtime,
     stores: Arc<Stores>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     workspaces: Arc<ArcSwap<Workspaces>>,
     live: Mutex<Live>,
 }
@@ -85,20 +92,23 @@ impl fmt::Display for Refused {
 }
 
 impl Hosting {
-    /// Takes the configuration in the file at `path`.
+    /// Takes `config`, which was read from `file` if it was.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is wrong, the engine cannot start, the
-    /// cache cannot be used, a plugin is not admitted, or a store cannot be opened
-    /// or lacks a workspace.
-    pub async fn start(path: &Path, clock: Clock) -> Result<Self, Refused> {
-        let config = read(path)?;
+    /// When the engine cannot start, the cache cannot be used, a plugin is not
+    /// admitted, or a store cannot be opened or lacks a workspace.
+    pub async fn start(
+        config: Config,
+        file: Option<PathBuf>,
+        clock: Clock,
+    ) -> Result<Arc<Self>, Refused> {
         let hosting = Self {
-            path: path.to_owned(),
+            file,
             runtime: runtime(&config.host)?,
             stores: Stores::new(clock.clone()),
             clock,
+            metrics: Arc::default(),
             workspaces: Arc::default(),
             live: Mutex::new(Live {
                 host: config.host.clone(),
@@ -106,26 +116,50 @@ impl Hosting {
             }),
         };
         hosting.load(config).await?;
-        Ok(hosting)
+        Ok(Arc::new(hosting))
     }
 
     /// Reads the file again and takes what it says now.
     ///
     /// # Errors
     ///
-    /// As [`Hosting::start`], and when what the file says of the process itself
-    /// has changed. Everything goes on as before then, except that settings which
-    /// were written before a store failed stay written.
+    /// When there is no file, it cannot be read or is wrong, it says something
+    /// else of the process itself than at the start, or for the reasons of
+    /// [`Hosting::start`]. Everything goes on as before then, except that settings
+    /// which were written before a store failed stay written.
     pub async fn reload(&self) -> Result<Loaded, Refused> {
-        let path = self.path.clone();
-        let config = tokio::task::spawn_blocking(move || read(&path)).await;
-        self.load(config.map_err(|panic| Refused::of(&panic))??)
+        let result = self.read_again().await;
+        match &result {
+            Ok(loaded) => tracing::info!(
+                workspaces = loaded.workspaces,
+                changed = loaded.changed,
+                removed = loaded.removed,
+                settings = loaded.settings,
+                "took the configuration"
+            ),
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        }
+        result
+    }
+
+    async fn read_again(&self) -> Result<Loaded, Refused> {
+        let Some(file) = self.file.clone() else {
+            return Err(Refused::of(&"there is no configuration file to read again"));
+        };
+        let config = tokio::task::spawn_blocking(move || Config::read(&file)).await;
+        let config = config.map_err(|panic| Refused::of(&panic))?;
+        self.load(config.map_err(|error| Refused::of(&error))?)
             .await
     }
 
-    /// What is served, and replaced by [`Hosting::reload`].
-    pub fn workspaces(&self) -> Arc<ArcSwap<Workspaces>> {
-        self.workspaces.clone()
+    /// What a server serves of it.
+    pub fn app(&self, trusted_proxies: Vec<IpNet>) -> App {
+        App {
+            workspaces: self.workspaces.clone(),
+            clock: self.clock.clone(),
+            trusted_proxies,
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// The store files.
@@ -133,9 +167,9 @@ impl Hosting {
         &self.stores
     }
 
-    /// What the file said of the process when it started.
-    pub async fn host(&self) -> config::Host {
-        self.live.lock().await.host.clone()
+    /// What is counted and measured.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     async fn load(&self, config: Config) -> Result<Loaded, Refused> {
@@ -244,10 +278,6 @@ impl Change {
     }
 }
 
-fn read(path: &Path) -> Result<Config, Refused> {
-    Config::read(path).map_err(|error| Refused::of(&error))
-}
-
 /// The engine that a configuration asks for, with its cache.
 ///
 /// # Errors
@@ -340,7 +370,11 @@ async fn survey(config: &Config, problems: &mut Vec<String>) -> Vec<Change> {
         let found = match sqlite::survey(store).await {
             Ok(found) => found,
             Err(error) => {
-                problems.push(format!("cannot open the store {path}: {error}"));
+                let hint = match store.exists() {
+                    true => "",
+                    false => "; `host-harness workspace create` makes one",
+                };
+                problems.push(format!("cannot open the store {path}{hint}: {error}"));
                 continue;
             }
         };

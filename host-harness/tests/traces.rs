@@ -125,7 +125,7 @@ async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let workspace = Workspace {
         id: ACME.to_owned(),
         store: Arc::new(StoreFile::opened(data.store.clone())),
-        plugin: Arc::new(Plugin::load(&runtime, &file).unwrap()),
+        plugin: Plugin::load(&runtime, &file).unwrap(),
         limits: Limits::default(),
     };
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
@@ -248,7 +248,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, &[u8], u64)> {
         let tag = varint(&mut message);
         let length = match tag & 7 {
             0 => {
-                fields.push((tag >> 3, &message[..0], varint(&mut message)));
+                fields.push((tag >> 3, Default::default(), varint(&mut message)));
                 continue;
             }
             1 => 8,

@@ -217,20 +217,19 @@ impl Comparison {
             ),
         };
         let error = context.component_entity_type(found, expected, 0).err()?;
+        let reason = quoted(&error.message().replace('\n', ": "));
         let more = |a: &[String], b: &[String]| a.iter().find(|name| !b.contains(name)).cloned();
         Some(match (more(&plugin, &host), more(&host, &plugin), sides) {
             (Some(name), _, _) => {
                 format!("the plugin has `{}`, the contract does not", quoted(&name))
             }
             (None, Some(name), _) => format!("the contract has `{name}`, the plugin does not"),
-            (None, None, Sides::Import) => format!(
-                "{} (expected by the plugin, found in the contract)",
-                quoted(error.message())
-            ),
-            (None, None, Sides::Export) => format!(
-                "{} (expected by the contract, found in the plugin)",
-                quoted(error.message())
-            ),
+            (None, None, Sides::Import) => {
+                format!("{} (expected by the plugin, found in the contract)", reason)
+            }
+            (None, None, Sides::Export) => {
+                format!("{} (expected by the contract, found in the plugin)", reason)
+            }
         })
     }
 

@@ -179,7 +179,7 @@ async fn a_page_in_a_browser_is_refused() {
 async fn it_listens_nowhere_but_on_the_machine_itself() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let (admin, _, _) = admin();
-    let error = admin::serve(listener, admin, std::future::pending());
+    let error = admin::serve(listener, admin, std::future::ready(()));
     let error = error.await.unwrap_err().to_string();
     assert!(error.ends_with(" is not a loopback address"), "{error}");
 }

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 async fn a_plugin_is_compiled_once_for_all_starts_of_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let entry = admitted(folder.path(), "a").await;
-    let before = inode(&entry);
+    let before = file(&entry);
     assert_eq!(admitted(folder.path(), "a").await, entry);
-    assert_eq!(inode(&entry), before, "it was not written again");
+    assert_eq!(file(&entry), before, "it was not written again");
     assert_eq!(entries(folder.path()).len(), 1);
 }
 
@@ -56,13 +56,13 @@ async fn an_entry_that_the_host_did_not_write_is_compiled_anew() {
         let mut forged = fs::read(&entry).unwrap();
         forge(&mut forged);
         fs::write(&entry, &forged).unwrap();
-        let before = inode(&entry);
+        let before = file(&entry);
         assert_eq!(admitted(folder.path(), "a").await, entry, "{name}");
         assert_ne!(fs::read(&entry).unwrap(), forged, "{name}");
-        let after = inode(&entry);
+        let after = file(&entry);
         assert_ne!(after, before, "{name}");
         admitted(folder.path(), "a").await;
-        assert_eq!(inode(&entry), after, "{name}: it is right again");
+        assert_eq!(file(&entry), after, "{name}: it is right again");
     }
 }
 
@@ -98,12 +98,12 @@ async fn code_under_another_key_is_compiled_anew() {
     for (name, replace) in replacements {
         let folder = tempfile::tempdir().unwrap();
         let entry = admitted(folder.path(), "a").await;
-        let (before, key) = (inode(&entry), folder.path().join("key"));
+        let (before, key) = (file(&entry), folder.path().join("key"));
         let old = fs::read(&key).unwrap();
         replace(&key);
         admitted(folder.path(), "a").await;
         assert_ne!(fs::read(&key).unwrap(), old, "{name}");
-        assert_ne!(inode(&entry), before, "{name}");
+        assert_ne!(file(&entry), before, "{name}");
     }
 }
 
@@ -181,8 +181,10 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn inode(path: &Path) -> u64 {
-    fs::metadata(path).unwrap().ino()
+/// Which file this is, and when it was put there.
+fn file(path: &Path) -> (u64, i64, i64) {
+    let found = fs::metadata(path).unwrap();
+    (found.ino(), found.ctime(), found.ctime_nsec())
 }
 
 fn mode(path: &Path, bits: u32) {
