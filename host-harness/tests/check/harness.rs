@@ -150,7 +150,10 @@ fn a_plugin_that_the_host_refuses_is_an_error_that_says_why() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("chat:reset-totp/secrets@0.1.0"), "{error}");
+    assert!(
+        error.contains("it needs `secrets`, which is not granted"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
