@@ -171,7 +171,7 @@ pub(crate) struct Admissions {
 /// into further.
 pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
     let mut report = Report {
-        digest: candidate.digest,
+        digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
         size: candidate.bytes.len(),
         kind: kind(&candidate.bytes),
         signed_by: None,
@@ -514,5 +514,27 @@ fn read_within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 fn failed(error: wasmtime::Error) -> Problem {
     Problem::CompileFailed {
         reason: causes(error.chain()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_granted_is_not_linked() {
+        let engine = Engine::default();
+        let imports = r#"(component (import "chat:reset-totp/settings@0.1.0" (instance
+            (export "totp-window" (func (result u8))))))"#;
+        let component = Component::new(&engine, wat::parse_str(imports).unwrap()).unwrap();
+        let links = |grants: &Grants| {
+            let linker = linker(&engine, grants).unwrap();
+            linker.instantiate_pre(&component).is_ok()
+        };
+        for granted in Capability::ALL {
+            let grants = Grants::from_iter([granted]);
+            assert_eq!(links(&grants), granted == Capability::Settings, "{granted}");
+        }
+        assert!(links(&Grants::all()) && !links(&Grants::default()));
     }
 }

@@ -110,11 +110,12 @@ fn track(import: &str) -> (&str, &str) {
     if !is_plain(patch) || (major, minor) == ("0", "0") {
         return (name, version);
     }
-    if major != "0" {
-        return (name, major);
-    }
-    let end = major.len() + 1 + minor.len();
-    (name, version.get(..end).unwrap_or(version))
+    // With the dot after it, which no whole version ends in.
+    let numbers = match major {
+        "0" => major.len() + 1 + minor.len(),
+        _ => major.len(),
+    };
+    (name, version.get(..=numbers).unwrap_or(version))
 }
 
 impl Serialize for Capability {

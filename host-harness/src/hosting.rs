@@ -37,7 +37,7 @@ const REQUEST_ID_BYTES: usize = 16;
 
 /// Problems that are told of one configuration: more are a mistake made many
 /// times.
-const MAX_PROBLEMS: usize = 20;
+const MAX_PROBLEMS: usize = 50;
 
 /// The workspaces of a process.
 pub struct Hosting {

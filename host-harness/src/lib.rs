@@ -18,6 +18,7 @@
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
 //! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`measure`] | a call taken apart, for the benchmark |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -73,6 +74,7 @@ pub mod harness;
 pub mod hosting;
 pub mod mail;
 pub mod mail_server;
+pub mod measure;
 pub mod metrics;
 pub mod outcome;
 pub mod password;

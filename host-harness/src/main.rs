@@ -300,7 +300,7 @@ fn show(text: &str) -> anyhow::Result<()> {
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}; choose another"))
+        .with_context(|| format!("cannot listen on {address}; --listen takes another"))
 }
 
 /// Ready once SIGTERM or SIGINT arrives.

@@ -32,12 +32,8 @@ impl Plugin {
         request: &Request,
         limits: Limits,
     ) -> (Result<Response, Failure>, Observed) {
-        let caller = Caller {
-            id: call.caller.id.clone(),
-            bypass_token: call.caller.bypass_token,
-        };
-        let mut store = Store::new(&self.engine, Sandbox::new(call, limits));
-        Sandbox::enforce(&mut store);
+        let caller = caller(&call);
+        let mut store = self.store(call, limits);
         let answer = async {
             let instance = self.component.instantiate_async(&mut store).await?;
             instance
@@ -54,6 +50,21 @@ impl Plugin {
             Ok(Ok(response)) => check(response, &sandbox.call.observed),
         };
         (answer, sandbox.call.observed)
+    }
+
+    /// What one call is run in.
+    pub(crate) fn store(&self, call: Call, limits: Limits) -> Store<Sandbox> {
+        let mut store = Store::new(&self.engine, Sandbox::new(call, limits));
+        Sandbox::enforce(&mut store);
+        store
+    }
+}
+
+/// What the plugin sees of the caller.
+pub(crate) fn caller(call: &Call) -> Caller {
+    Caller {
+        id: call.caller.id.clone(),
+        bypass_token: call.caller.bypass_token,
     }
 }
 

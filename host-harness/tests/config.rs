@@ -8,9 +8,14 @@ use host_harness::store::{Directory, NewWorkspace};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use tempfile::TempDir;
 
-const PLUGIN: &[u8] = b"a plugin";
+/// The built plugin.
+static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
+    std::fs::read(path).unwrap()
+});
 
 /// A folder with a plugin, a store that has the workspace `acme`, and a
 /// configuration file.
@@ -23,7 +28,7 @@ impl Place {
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        std::fs::write(place.path("plugin.wasm"), PLUGIN).unwrap();
+        std::fs::write(place.path("plugin.wasm"), &*PLUGIN).unwrap();
         let store = Sqlite::open_or_create(&place.path("chat.sqlite")).await;
         let workspace = NewWorkspace {
             id: "acme".to_owned(),
@@ -41,7 +46,7 @@ impl Place {
 
     /// With this file, in which `DIGEST` stands for the plugin's.
     fn check(&self, text: &str, args: &[&str]) -> Output {
-        let text = text.replace("DIGEST", &Digest::of(PLUGIN).to_string());
+        let text = text.replace("DIGEST", &Digest::of(&PLUGIN).to_string());
         std::fs::write(self.path("host.toml"), text).unwrap();
         check(&self.path("host.toml"), args)
     }
@@ -77,21 +82,21 @@ files = ["plugin.wasm"]
 hosts = ["acme.example", "*"]
 store = "chat.sqlite"
 plugin = "DIGEST"
-grants = ["secrets", "users"]
+grants = ["secrets", "users", "settings", "permissions", "wall-clock"]
 settings.mail-server = "smtps://ada:hunter2@mail.example"
 "#;
 
 #[tokio::test]
 async fn what_can_be_served_is_shown_in_a_table_and_as_json() {
     let place = Place::new().await;
-    let digest = Digest::of(PLUGIN).to_string();
+    let digest = Digest::of(&PLUGIN).to_string();
     let store = place.path("chat.sqlite").display().to_string();
     let text = place.accepts(RIGHT, &[]);
     for part in [
         "listen        127.0.0.1:3000\n",
         "WORKSPACE  HOSTS ",
         "acme.example, *",
-        "users, secrets",
+        "wall-clock, users, permissions, settings, secrets",
         &digest,
         &store,
     ] {
@@ -105,13 +110,12 @@ async fn what_can_be_served_is_shown_in_a_table_and_as_json() {
         json!({
             "listen": "127.0.0.1:3000",
             "adminListen": null,
-            "plugins": [{"digest": digest, "file": place.path("plugin.wasm")}],
             "workspaces": [{
                 "id": "acme",
                 "hosts": ["acme.example", "*"],
                 "store": store,
                 "plugin": digest,
-                "grants": ["users", "secrets"],
+                "grants": ["wall-clock", "users", "permissions", "settings", "secrets"],
                 "fixedSettings": ["mail-server"],
             }],
         })
@@ -135,18 +139,21 @@ async fn everything_that_the_file_says_wrong_is_said_with_its_place() {
 async fn every_plugin_store_and_workspace_that_is_not_there_is_said() {
     let place = Place::new().await;
     let zeros = format!("sha256:{}", "0".repeat(64));
-    let text = RIGHT.replace("[\"plugin.wasm\"]", "[\"plugin.wasm\", \"other.wasm\"]")
+    let text = RIGHT
+        .replace("[\"plugin.wasm\"]", "[\"plugin.wasm\", \"other.wasm\"]")
+        .replace("\"wall-clock\"", "")
         + &format!(
             "[workspaces.beta]\nhosts = [\"beta.example\"]\nstore = \"chat.sqlite\"\nplugin = \"{zeros}\"\n\
-             [workspaces.gamma]\nhosts = [\"gamma.example\"]\nstore = \"other.sqlite\"\nplugin = \"DIGEST\"\n"
+             [workspaces.gamma]\nhosts = [\"gamma.example\"]\nstore = \"other.sqlite\"\nplugin = \"DIGEST\"\ngrants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n"
         );
-    let digest = Digest::of(PLUGIN);
+    let digest = Digest::of(&PLUGIN);
     assert_eq!(
         place.refuses(&text),
         format!(
             "host-harness: host.toml cannot be served:\n  \
              cannot read the plugin other.wasm: No such file or directory (os error 2)\n  \
              no file of [plugins] has the digest that the workspace beta names, {zeros}; there are: {digest} (plugin.wasm)\n  \
+             the plugin plugin.wasm is not admitted for the workspace acme: [not-granted] it needs `wall-clock`, which is not granted: grant it, or use another plugin\n  \
              the store chat.sqlite has no workspace beta; `host-harness workspace create beta --store chat.sqlite` makes it\n  \
              cannot open the store other.sqlite; `host-harness workspace create` makes one: the store failed: unable to open database file: other.sqlite\n"
         )
@@ -174,5 +181,5 @@ async fn ten_thousand_workspaces_are_checked() {
     });
     let problem = place.refuses(&(RIGHT.to_owned() + &tables.collect::<String>()));
     assert_eq!(problem.lines().count(), 52);
-    assert!(problem.ends_with("\n  and 9950 more\n"), "{problem}");
+    assert!(problem.ends_with("\n  and 9951 more\n"), "{problem}");
 }

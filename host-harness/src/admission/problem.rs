@@ -48,7 +48,7 @@ pub enum Problem {
         reason: &'static str,
     },
     /// It is not WebAssembly.
-    #[error("it is not WebAssembly, or only its text: build it with `cargo xtask build`")]
+    #[error("it is not WebAssembly, or only its text: a plugin is a binary component")]
     NotWebAssembly,
     /// It is a core module.
     #[error("it is a core module, not a component: `wasm-tools component new` makes one of it")]

@@ -44,9 +44,9 @@ pub enum Kind {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The SHA-256 of its bytes.
-    pub digest: Digest,
-    /// Its size in bytes.
+    /// The SHA-256 of its bytes; none of a file that is too large.
+    pub digest: Option<Digest>,
+    /// Its size in bytes; at least, where it is too large.
     pub size: usize,
     /// What it is.
     pub kind: Kind,
@@ -128,7 +128,10 @@ impl Report {
             Kind::Precompiled => "compiled code",
             Kind::Other => "not WebAssembly",
         };
-        writeln!(f, "digest     {}", self.digest)?;
+        match self.digest {
+            Some(digest) => writeln!(f, "digest     {digest}")?,
+            None => return Ok(()),
+        }
         writeln!(f, "size       {} bytes, {kind}", self.size)?;
         if let Some(key) = self.signed_by {
             writeln!(f, "signed by  {key}")?;

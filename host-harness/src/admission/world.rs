@@ -8,7 +8,6 @@
 
 use super::problem::{Problem, nearest, quoted};
 use crate::grants::{Capability, Grants};
-use anyhow::Context;
 use std::sync::LazyLock;
 use wasmparser::component_types::{
     ComponentAnyTypeId, ComponentDefinedType, ComponentEntityType, ComponentItem, ComponentType,
@@ -16,7 +15,7 @@ use wasmparser::component_types::{
 };
 use wasmparser::types::{Types, TypesRef};
 use wasmparser::{Validator, WasmFeatures};
-use wit_parser::{Resolve, SourceMap};
+use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup};
 
 /// What a plugin may be made of. Not in it: 64-bit memories, threads, exceptions,
 /// garbage collection, relaxed SIMD, tail calls, the asynchronous ABI.
@@ -285,16 +284,17 @@ fn names(types: TypesRef<'_>, ty: &ComponentEntityType) -> Vec<String> {
 
 fn encode() -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    for package in [&[CLOCKS][..], &CONTRACT] {
-        let mut sources = SourceMap::default();
-        for (name, text) in package {
-            sources.push_str(name, *text);
-        }
-        let group = sources.parse().map_err(|(_, error)| error)?;
-        resolve.push_group(group)?;
-    }
-    let (package, _) = resolve.packages.iter().last().context("no package")?;
+    resolve.push_group(parse(&[CLOCKS])?)?;
+    let package = resolve.push_group(parse(&CONTRACT)?)?;
     wit_component::encode(&resolve, package, false)
+}
+
+fn parse(files: &[(&str, &str)]) -> anyhow::Result<UnresolvedPackageGroup> {
+    let mut sources = SourceMap::default();
+    for (name, text) in files {
+        sources.push_str(name, *text);
+    }
+    sources.parse().map_err(|(_, error)| error.into())
 }
 
 #[cfg(test)]

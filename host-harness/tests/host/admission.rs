@@ -2,16 +2,20 @@
 //! files that are hostile, stale, or nearly right.
 
 use crate::component::plugin_bytes;
-use crate::guest::{Guest, LOOP, RUNTIME};
+use crate::guest::{Guest, LOOP};
 use data_encoding::BASE64;
 use host_harness::admission::{Candidate, Kind, Policy, Rejected, Report, TrustRoot, examine};
 use host_harness::digest::Digest;
 use host_harness::grants::{Capability, Grants};
 use host_harness::plugin::Plugin;
+use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
 use minisign::KeyPair;
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+/// An engine with the usual ceiling.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new(Capacity::default()).unwrap());
 
 const MISSING: &str =
     "[missing-export] it does not export chat:reset-totp/handler@0.1.0, which this host calls";
@@ -299,10 +303,10 @@ async fn types_in_each_other_exhaust_no_stack() {
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(u8::try_from(number).unwrap());
     bytes
 }
 
@@ -345,6 +349,24 @@ async fn what_needs_more_than_a_call_gets_is_refused_before_it_runs() {
         let text = rejected.to_string();
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_module_counts_as_often_as_it_is_instantiated() {
+    let nested = format!(
+        "(component (core module $m (memory 1)) {})",
+        "(core instance (instantiate $m))".repeat(5)
+    );
+    let nested = wat::parse_str(nested).unwrap();
+    let mut component = Guest::default().component();
+    component.push(4);
+    component.extend(leb128(nested.len()));
+    component.extend(nested);
+    // An instance of the second component, with nothing handed over.
+    component.extend([5, 4, 1, 0, 1, 0]);
+    let rejected = refused(&component).await;
+    let expected = "[needs-too-much] it needs 6 memories, and a call gets at most 4";
+    assert_eq!(rejected.to_string(), expected);
 }
 
 #[tokio::test]

@@ -10,6 +10,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// What somebody else does to a file.
+type Forgery = fn(&mut Vec<u8>);
+type Replacement = fn(&Path);
+
 #[tokio::test]
 async fn a_plugin_is_compiled_once_for_all_starts_of_the_host() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +47,7 @@ async fn other_grants_need_no_other_code() {
 
 #[tokio::test]
 async fn an_entry_that_the_host_did_not_write_is_compiled_anew() {
-    let forgeries: [(&str, fn(&mut Vec<u8>)); 5] = [
+    let forgeries: [(&str, Forgery); 5] = [
         ("changed code", |entry| *entry.last_mut().unwrap() ^= 1),
         ("a changed tag", |entry| *entry.first_mut().unwrap() ^= 1),
         ("half an entry", |entry| entry.truncate(entry.len() / 2)),
@@ -90,7 +94,7 @@ async fn code_for_another_engine_is_left_alone() {
 
 #[tokio::test]
 async fn code_under_another_key_is_compiled_anew() {
-    let replacements: [(&str, fn(&Path)); 3] = [
+    let replacements: [(&str, Replacement); 3] = [
         ("gone", |key| fs::remove_file(key).unwrap()),
         ("too short", |key| fs::write(key, b"short").unwrap()),
         ("readable by others", |key| mode(key, 0o644)),

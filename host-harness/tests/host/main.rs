@@ -13,6 +13,7 @@ mod component;
 mod contract;
 mod directory;
 mod email_code;
+mod fuzz;
 mod guest;
 mod hostile;
 mod http;
