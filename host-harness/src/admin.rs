@@ -61,14 +61,14 @@ pub trait Control: Send + Sync + 'static {
     async fn reload(&self) -> Result<Value, String>;
 
     /// The breakers that are not closed.
-    fn breakers(&self) -> Vec<Breaker>;
+    async fn breakers(&self) -> Vec<Breaker>;
 
     /// Closes the breaker of a workspace, or all; says how many were not closed.
     ///
     /// # Errors
     ///
     /// When there is no such workspace.
-    fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace>;
+    async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace>;
 }
 
 /// The configuration has no such workspace.
@@ -151,7 +151,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let Ok(snapshot) = timeout(LOOK_LIMIT, admin.control.snapshot()).await else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, &too_long());
     };
-    let text = admin.metrics.text(&snapshot, &admin.control.breakers());
+    let text = admin
+        .metrics
+        .text(&snapshot, &admin.control.breakers().await);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
@@ -163,7 +165,7 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn breakers(State(admin): State<Arc<Admin>>) -> Response {
-    let mut breakers = admin.control.breakers();
+    let mut breakers = admin.control.breakers().await;
     breakers.sort_by(|a, b| a.workspace.cmp(&b.workspace));
     let breakers: Vec<_> = breakers.iter().map(shown).collect();
     answer(StatusCode::OK, &json!({"breakers": breakers}))
@@ -204,7 +206,7 @@ async fn reset_breakers(
         let expected = r#"the body is not {"workspace":"…"}"#;
         return problem(StatusCode::BAD_REQUEST, expected);
     };
-    match admin.control.reset_breakers(workspace.as_deref()) {
+    match admin.control.reset_breakers(workspace.as_deref()).await {
         Ok(closed) => answer(StatusCode::OK, &json!({"closed": closed})),
         Err(error) => problem(StatusCode::NOT_FOUND, &error.to_string()),
     }

@@ -31,6 +31,7 @@ use crate::grants::{Capability, Grants};
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 use crate::sandbox::{Limits, Sandbox};
+use crate::turns::Turns;
 use anatomy::Anatomy;
 use probe::probe;
 use problem::{causes, quoted};
@@ -245,6 +246,7 @@ impl Runtime {
         Admission {
             engine: self.engine.clone(),
             ceiling: self.capacity.ceiling,
+            turns: self.turns.clone(),
             admissions: self.admissions.clone(),
             candidate: candidate.clone(),
             policy: policy.clone(),
@@ -278,23 +280,20 @@ impl Plugin {
     pub fn new(runtime: &Runtime, bytes: &[u8]) -> wasmtime::Result<Self> {
         let component = Component::from_binary(&runtime.engine, bytes)?;
         let linker = linker(&runtime.engine, &Grants::all())?;
-        Self::linked(&linker, &component, Digest::of(bytes))
-    }
-
-    /// The digest of its bytes.
-    pub fn digest(&self) -> Digest {
-        self.digest
+        Self::linked(&linker, &component, Digest::of(bytes), &runtime.turns)
     }
 
     fn linked(
         linker: &Linker<Sandbox>,
         component: &Component,
         digest: Digest,
+        turns: &Arc<Turns>,
     ) -> wasmtime::Result<Self> {
         Ok(Self {
             engine: component.engine().clone(),
             component: ResetTotpPluginPre::new(linker.instantiate_pre(component)?)?,
             digest,
+            turns: turns.clone(),
         })
     }
 }
@@ -303,6 +302,7 @@ impl Plugin {
 struct Admission {
     engine: Engine,
     ceiling: Limits,
+    turns: Arc<Turns>,
     admissions: Arc<Admissions>,
     candidate: Candidate,
     policy: Policy,
@@ -336,7 +336,7 @@ impl Admission {
         let linked = self
             .admissions
             .linker(&self.engine, &self.policy.grants)
-            .and_then(|linker| Plugin::linked(&linker, &component, digest));
+            .and_then(|linker| Plugin::linked(&linker, &component, digest, &self.turns));
         linked.map_err(failed)
     }
 

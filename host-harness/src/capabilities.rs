@@ -1,16 +1,26 @@
 //! What the host lends to one call of the plugin: one file an interface.
 //!
 //! A capability acts for the workspace and the caller that [`Call`] holds; the
-//! plugin cannot name others. Where the store fails, the capability traps with
-//! the [`StoreError`] and the call is over.
+//! plugin cannot name others. Every function goes through one gate, which counts
+//! and bounds it. Where the store fails, the capability traps with the
+//! [`StoreError`] and the call is over.
 
+mod bytes;
+mod faults;
+mod gate;
+mod host_call;
 mod permissions;
 mod secrets;
 mod settings;
 mod users;
 mod wall_clock;
 
+pub use faults::{Fault, FaultKind, Faults};
+pub(crate) use gate::{Meter, Stopped};
+pub use host_call::{HostCall, UnknownHostCall};
+
 use crate::clock::Timestamp;
+use crate::sandbox::Limits;
 use crate::settings::Settings;
 use crate::store::{self, Caller, Store, StoreError};
 use secrecy::SecretString;
@@ -33,6 +43,10 @@ pub struct Call {
     pub code: Option<SecretString>,
     /// What the host saw so far.
     pub observed: Observed,
+    /// What a test has planted in the host.
+    pub faults: Faults,
+    /// What was used of the host.
+    pub(crate) meter: Meter,
     /// The hash of the caller's password, once the password was compared in this
     /// call and is right.
     proved_password: Option<SecretString>,
@@ -78,7 +92,7 @@ impl Observed {
 }
 
 impl Call {
-    /// A call that has done nothing yet.
+    /// A call that has done nothing yet, within the usual limits.
     pub fn new(
         store: Arc<dyn Store>,
         workspace: String,
@@ -95,6 +109,8 @@ impl Call {
             request_id,
             code,
             observed: Observed::default(),
+            faults: Faults::default(),
+            meter: Meter::new(Limits::default()),
             proved_password: None,
             proved_email_code: false,
             reset: None,

@@ -12,6 +12,8 @@
 //! 4. Look at the [`Answer`], and at what happened: [`Server::mail`],
 //!    [`Server::audit`], [`Server::failures`], and [`Server::snapshot`] for every
 //!    row that changed.
+//! 5. See that a host in trouble is no yes: [`Server::plant`] lets the host calls fail
+//!    that you name.
 //!
 //! ```
 //! use host_harness::harness::{Error, Harness, User};
@@ -63,6 +65,8 @@ pub use request::{Answer, Request};
 pub use server::Server;
 pub use setup::Setup;
 pub use user::User;
+
+pub use crate::capabilities::{Fault, FaultKind, HostCall};
 
 use crate::admission::{Candidate, LoadError, Policy};
 use crate::grants::Grants;

@@ -216,15 +216,15 @@ impl Hosting {
                     && old.limits == *wanted.limits
             };
             let kept = live.workspaces.get(&wanted.id).filter(same).cloned();
-            let new = || {
-                Arc::new(Workspace {
-                    id: wanted.id.to_string(),
-                    store: store.clone(),
-                    plugin: plugin.clone(),
-                    limits: *wanted.limits,
+            let replacement = || {
+                let id = wanted.id.to_string();
+                let new = Workspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
+                Arc::new(match live.workspaces.get(&wanted.id) {
+                    Some(old) => new.in_place_of(old),
+                    None => new,
                 })
             };
-            Some((wanted.id.clone(), kept.unwrap_or_else(new)))
+            Some((wanted.id.clone(), kept.unwrap_or_else(replacement)))
         });
         assembled.collect()
     }

@@ -10,9 +10,9 @@
 //! | [`server`] | HTTP: routes, authentication, answers |
 //! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
 //! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
-//! | [`workspace`], [`stores`] | one of them, and where its data is |
+//! | [`workspace`], [`stores`], [`turns`], [`breaker`] | whose call it is, where its data is, when its turn is, and whether the plugin is fit |
 //! | [`admission`] | from a file to a plugin, or to a report that says why not |
-//! | [`plugin`], [`sandbox`] | one bounded call |
+//! | [`plugin`], [`sandbox`], [`outcome`] | one bounded call, and how it ended |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
@@ -42,12 +42,12 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::new(Capacity::default())?;
-//! let workspace = Workspace {
-//!     id: "default".to_owned(),
-//!     store: Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     plugin: Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
-//!     limits: Limits::default(),
-//! };
+//! let workspace = Workspace::new(
+//!     "default".to_owned(),
+//!     Arc::new(StoreFile::at(Path::new("store.sqlite"))),
+//!     Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
+//!     Limits::default(),
+//! );
 //! let app = server::App {
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
@@ -63,6 +63,7 @@
 pub mod admin;
 pub mod admission;
 pub mod attempts;
+pub mod breaker;
 pub mod capabilities;
 pub mod clock;
 pub mod config;
@@ -89,4 +90,5 @@ pub mod stores;
 pub mod telemetry;
 pub mod token;
 pub mod totp;
+pub mod turns;
 pub mod workspace;

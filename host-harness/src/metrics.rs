@@ -10,6 +10,7 @@ mod snapshot;
 
 pub use snapshot::{Breaker, BreakerState, MAX_SERIES, Snapshot};
 
+use crate::outcome::Usage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -48,10 +49,6 @@ const MEMORY_BYTES: [f64; 9] = [
     16_777_216.0,
 ];
 
-/// The outcome of a call that was answered; the others are the codes of
-/// [`Failure`](crate::outcome::Failure).
-pub const ANSWERED: &str = "answered";
-
 /// The counters and histograms of one process.
 pub struct Metrics {
     registry: Registry,
@@ -66,23 +63,6 @@ pub struct Metrics {
     answer_time: Family<Route, Histogram, fn() -> Histogram>,
     audit_records: Counter,
     audit_failures: Counter,
-}
-
-/// What one call of a plugin used.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// It waited so long for its turn.
-    pub queue: Duration,
-    /// Until its instance was there.
-    pub instantiation: Duration,
-    /// In the guest, without what the host did for it.
-    pub guest: Duration,
-    /// In the host's functions.
-    pub host: Duration,
-    /// The guest's memories at their largest, in bytes.
-    pub memory: usize,
-    /// Calls of the host's functions.
-    pub host_calls: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,8 +88,8 @@ impl Metrics {
         self.calls.get_or_create(&Outcome { outcome }).inc();
         let Some(usage) = usage else { return };
         for (histogram, duration) in [
-            (&self.queue, usage.queue),
-            (&self.instantiation, usage.instantiation),
+            (&self.queue, usage.queued),
+            (&self.instantiation, usage.instantiating),
             (&self.guest, usage.guest),
             (&self.host, usage.host),
         ] {
@@ -117,7 +97,7 @@ impl Metrics {
         }
         // Exact below 2^53 bytes.
         self.memory.observe(usage.memory as f64);
-        self.host_calls.inc_by(usage.host_calls);
+        self.host_calls.inc_by(usage.host_calls.into());
     }
 
     /// A request for `route`, the pattern that it matched, was answered with
@@ -255,6 +235,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::ANSWERED;
     use std::collections::HashSet;
 
     fn used() -> Metrics {

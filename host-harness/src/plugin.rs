@@ -4,52 +4,59 @@ use crate::capabilities::{Call, Observed};
 use crate::contract::ResetTotpPluginPre;
 use crate::contract::exports::chat::reset_totp::handler::{Caller, Request, Response};
 use crate::digest::Digest;
-use crate::outcome::Failure;
-use crate::sandbox::{Limits, Sandbox};
+use crate::outcome::{Ended, Failure, Usage};
+use crate::sandbox::{Limits, MAX_ANSWER, Sandbox};
+use crate::turns::Turns;
 use serde::de::IgnoredAny;
+use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::{Engine, Store};
-
-/// Largest answer that a plugin may give, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// A loaded plugin.
 pub struct Plugin {
     pub(crate) engine: Engine,
     pub(crate) component: ResetTotpPluginPre<Sandbox>,
     pub(crate) digest: Digest,
+    /// The turns of the process that loaded it.
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Plugin {
+    /// By what it is known.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Runs the plugin for one request in a sandbox of its own, within `limits`,
-    /// and says what the host saw it do.
-    ///
-    /// # Errors
-    ///
-    /// See [`Failure`].
-    pub async fn reset_totp(
-        &self,
-        call: Call,
-        request: &Request,
-        limits: Limits,
-    ) -> (Result<Response, Failure>, Observed) {
+    /// and says how that ended and what the host saw it do.
+    pub async fn reset_totp(&self, call: Call, request: &Request, limits: Limits) -> Ended {
         let caller = caller(&call);
         let mut store = self.store(call, limits);
+        let start = Instant::now();
+        let mut instantiated = None;
         let answer = async {
             let instance = self.component.instantiate_async(&mut store).await?;
+            instantiated = Some(start.elapsed());
             instance
                 .chat_reset_totp_handler()
                 .call_reset_totp(&mut store, &caller, request)
                 .await
         };
         let answer = tokio::time::timeout(limits.wall_time, answer).await;
+        let total = start.elapsed();
         let mut sandbox = store.into_data();
+        let usage = Usage::new(&sandbox, total, instantiated.unwrap_or(total));
         let finished = sandbox.call.finish_reset().await;
-        let answer = match answer {
-            Err(_elapsed) => finished.map_err(Failure::from).and(Err(Failure::WallTime)),
+        let outcome = match answer {
+            Err(_elapsed) => Err(Failure::WallTime),
             Ok(Err(error)) => Err(Failure::from_error(error, &sandbox)),
             Ok(Ok(response)) => check(response, &sandbox.call.observed),
         };
-        (answer, sandbox.call.observed)
+        Ended {
+            outcome: finished.map_err(Failure::from).and(outcome),
+            observed: sandbox.call.observed,
+            usage,
+        }
     }
 
     /// What one call is run in.

@@ -1,15 +1,11 @@
 //! What bounds one call of a plugin.
 
-use crate::capabilities::Call;
-use std::time::Duration;
+use crate::capabilities::{Call, Meter};
+use std::time::{Duration, Instant};
 use wasmtime::{EngineWeak, ResourceLimiter, Store, UpdateDeadline};
 
 /// Length of an epoch, by which processor time is measured: a fifth of a call's.
 const EPOCH: Duration = Duration::from_millis(10);
-
-/// How many epochs in which the host was called are not billed to the plugin: it
-/// may have waited. A decision makes about ten host calls.
-const UNBILLED_EPOCHS: u32 = 16;
 
 /// Memories, tables and core instances of one call: the component of our plugin
 /// has one memory, two tables and three instances. Each memory reserves 4 GiB of
@@ -17,6 +13,9 @@ const UNBILLED_EPOCHS: u32 = 16;
 pub(crate) const MAX_MEMORIES: usize = 4;
 pub(crate) const MAX_TABLES: usize = 8;
 pub(crate) const MAX_INSTANCES: usize = 16;
+
+/// Largest answer that a plugin may give, in bytes: the contract's.
+pub(crate) const MAX_ANSWER: usize = 64 * 1024;
 
 /// Advances the engine's epoch, by which sandboxes measure processor time,
 /// until the engine is gone.
@@ -33,19 +32,30 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What one call may use.
+/// What one call may use, and how many run at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the start to the answer, the host's own work included, but for the
-    /// end of a reset that the store has begun: that is waited for.
+    /// From the request to the answer, the wait for a place and the host's own
+    /// work included, but for the end of a reset that the store has begun: that
+    /// is waited for.
     pub wall_time: Duration,
-    /// In the plugin alone, but for up to 160 ms between host calls that may have
-    /// been waiting for them.
+    /// In the plugin alone. Where the machine is busy, no 10 ms in which the
+    /// plugin ran count for more.
     pub cpu_time: Duration,
+    /// In one host call, but for the end of a reset that was begun.
+    pub host_call_time: Duration,
+    /// Host calls.
+    pub host_calls: u32,
+    /// Texts and lists that host calls answer, in all, in bytes.
+    pub bytes_in: usize,
+    /// Texts and lists that host calls are given, in all, in bytes.
+    pub bytes_out: usize,
     /// In all linear memories together, in bytes.
     pub memory: usize,
     /// In all tables together, in elements.
     pub table_elements: usize,
+    /// Calls of the workspace that run at a time; further ones wait.
+    pub calls: usize,
 }
 
 impl Default for Limits {
@@ -55,10 +65,19 @@ impl Default for Limits {
             wall_time: Duration::from_secs(5),
             // A decision takes far less than one millisecond.
             cpu_time: Duration::from_millis(50),
+            // Less than the wall time, so that it is known which one hung.
+            host_call_time: Duration::from_secs(4),
+            // A decision makes about ten.
+            host_calls: 64,
+            // A decision hands over less than one KiB each way.
+            bytes_in: 64 * 1024,
+            bytes_out: 64 * 1024,
             // A decision takes less than two.
             memory: 16 * 1024 * 1024,
             // The function table of our plugin has about a hundred.
             table_elements: 10_000,
+            // A quarter of a process: a workspace that is flooded leaves the rest.
+            calls: 16,
         }
     }
 }
@@ -70,25 +89,22 @@ pub struct Sandbox {
     memory: usize,
     table_elements: usize,
     memory_refused: bool,
-    /// The host was called since the last epoch.
-    host_called: bool,
 }
 
 impl Sandbox {
-    pub(crate) fn new(call: Call, limits: Limits) -> Self {
+    pub(crate) fn new(mut call: Call, limits: Limits) -> Self {
+        call.meter = Meter::new(limits);
         Self {
             call,
             limits,
             memory: 0,
             table_elements: 0,
             memory_refused: false,
-            host_called: false,
         }
     }
 
     /// The capabilities, for one host call.
     pub(crate) fn lend(&mut self) -> &mut Call {
-        self.host_called = true;
         &mut self.call
     }
 
@@ -97,15 +113,25 @@ impl Sandbox {
         self.memory_refused
     }
 
+    /// The linear memories that the plugin had in the end, in bytes: they never
+    /// shrink.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// Puts `store` under its sandbox's limits, from the instantiation on: a
     /// start function can loop, too.
     pub(crate) fn enforce(store: &mut Store<Self>) {
-        let mut budget = Budget::new(&store.data().limits);
+        let limits = &store.data().limits;
+        // Of one host call, or of the answer: what is longer is never copied.
+        let fuel = limits.bytes_out.saturating_add(MAX_ANSWER);
+        let mut budget = Budget::new(limits.cpu_time, Instant::now());
+        store.set_hostcall_fuel(fuel);
         store.limiter(|sandbox| sandbox);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |mut context| {
-            let host_called = std::mem::take(&mut context.data_mut().host_called);
-            if !budget.pays(host_called) {
+        store.epoch_deadline_callback(move |context| {
+            let host_time = context.data().call.meter.host_time();
+            if !budget.pays(Instant::now(), host_time) {
                 return Ok(UpdateDeadline::Interrupt);
             }
             Ok(UpdateDeadline::YieldCustom(
@@ -116,30 +142,33 @@ impl Sandbox {
     }
 }
 
-/// The epochs that a call has left.
+/// The time that a plugin has left.
 struct Budget {
-    billed: u128,
-    unbilled: u32,
+    left: Duration,
+    seen: Instant,
+    host_time: Duration,
 }
 
 impl Budget {
-    fn new(limits: &Limits) -> Self {
+    fn new(cpu_time: Duration, start: Instant) -> Self {
         Self {
-            billed: limits.cpu_time.as_millis() / EPOCH.as_millis(),
-            unbilled: UNBILLED_EPOCHS,
+            left: cpu_time,
+            seen: start,
+            host_time: Duration::ZERO,
         }
     }
 
-    /// Pays for an epoch; false where nothing is left to pay with.
-    fn pays(&mut self, host_called: bool) -> bool {
-        if host_called && self.unbilled > 0 {
-            self.unbilled -= 1;
-        } else if self.billed > 0 {
-            self.billed -= 1;
-        } else {
-            return false;
-        }
-        true
+    /// Pays for the time since the last payment that was not spent in the host,
+    /// an epoch at most: what is more, the plugin waited for its turn on a
+    /// processor. False where nothing is left to pay with.
+    fn pays(&mut self, now: Instant, host_time: Duration) -> bool {
+        let in_host = host_time.saturating_sub(self.host_time);
+        let elapsed = now.saturating_duration_since(self.seen);
+        let billed = elapsed.saturating_sub(in_host).min(EPOCH);
+        (self.seen, self.host_time) = (now, host_time);
+        let left = self.left.checked_sub(billed);
+        self.left = left.unwrap_or_default();
+        left.is_some()
     }
 }
 
@@ -193,43 +222,32 @@ fn grow(used: &mut usize, limit: usize, by: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::store::{Caller, sqlite::Sqlite};
-    use std::sync::Arc;
 
-    #[test]
-    fn waiting_for_the_host_is_not_billed_up_to_a_bound() {
-        let mut budget = Budget::new(&Limits::default());
-        let waited = (0..UNBILLED_EPOCHS).filter(|_| budget.pays(true)).count();
-        assert_eq!(waited, 16);
-        let computed = (0..100).filter(|_| budget.pays(false)).count();
-        assert_eq!(computed, 5, "the processor time is whole after the waits");
-        assert!(
-            !budget.pays(true),
-            "calls to the host do not buy endless time"
-        );
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Payments until nothing is left, `elapsed` apart with `in_host` of it in the
+    /// host.
+    fn payments(elapsed: Duration, in_host: Duration) -> u32 {
+        let start = Instant::now();
+        let mut budget = Budget::new(50 * MILLISECOND, start);
+        let pays = |n: &u32| budget.pays(start + elapsed * *n, in_host * *n);
+        u32::try_from((1..1000).take_while(pays).count()).unwrap()
     }
 
-    #[tokio::test]
-    async fn every_host_call_is_noted() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open_or_create(&folder.path().join("store.sqlite")).await;
-        let caller = Caller {
-            id: "alice".to_owned(),
-            token_hash: String::new(),
-            bypass_token: false,
-        };
-        let call = Call::new(
-            Arc::new(store.unwrap()),
-            "acme".to_owned(),
-            caller,
-            Timestamp::from_millis(0),
-            "request-1".to_owned(),
-            None,
-        );
-        let mut sandbox = Sandbox::new(call, Limits::default());
-        assert!(!sandbox.host_called);
-        sandbox.lend();
-        assert!(sandbox.host_called);
+    #[test]
+    fn the_plugins_own_time_is_billed_to_the_millisecond() {
+        assert_eq!(payments(10 * MILLISECOND, Duration::ZERO), 5);
+        assert_eq!(payments(5 * MILLISECOND, 4 * MILLISECOND), 50);
+    }
+
+    #[test]
+    fn waiting_for_the_host_is_not_billed() {
+        assert_eq!(payments(100 * MILLISECOND, 100 * MILLISECOND), 999);
+        assert_eq!(payments(105 * MILLISECOND, 100 * MILLISECOND), 10);
+    }
+
+    #[test]
+    fn waiting_for_a_processor_is_billed_for_one_epoch() {
+        assert_eq!(payments(1000 * MILLISECOND, Duration::ZERO), 5);
     }
 }

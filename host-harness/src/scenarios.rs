@@ -22,6 +22,7 @@ mod answers;
 mod documented;
 mod effect;
 mod expectation;
+mod faults;
 mod order;
 mod report;
 mod second_factor;
@@ -143,5 +144,9 @@ scenarios! {
     "wit/permissions.wit, caller-has: edit-other-user-totp alone decides" {
         effect::who_holds_the_permission_may_reset_anybody_here,
         effect::who_does_not_hold_it_may_reset_nobody,
+    }
+    "README, The contract: laws 5 and 7, nothing is decided after a failure" {
+        faults::a_host_call_that_fails_is_no_yes,
+        faults::a_host_call_that_never_ends_is_no_yes,
     }
 }

@@ -237,7 +237,6 @@ fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
         method,
         route,
         workspace = Empty,
-        plugin = Empty,
         outcome = Empty,
         status = Empty,
     )
@@ -256,7 +255,7 @@ async fn choose_workspace(
     };
     let store = match workspace.store.get().await {
         Ok(store) => store,
-        Err(error) => return Answer::store_failed(&error).into_response(),
+        Err(error) => return Answer::store_failed(error).into_response(),
     };
     Span::current().record("workspace", &workspace.id);
     let clock = app.clock.clone();
@@ -282,7 +281,7 @@ async fn require_login(
             return next.run(request).await;
         }
         Ok(None) => Answer::not_logged_in(),
-        Err(error) => Answer::store_failed(&error),
+        Err(error) => Answer::store_failed(error),
     };
     answer.into_response()
 }

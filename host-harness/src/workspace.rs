@@ -1,10 +1,19 @@
 //! A workspace as a process serves it, and which one a request is for.
 
+use crate::breaker::{Breaker, Pass, Verdict};
+use crate::capabilities::{Call, Faults};
+use crate::clock::Clock;
+use crate::contract::exports::chat::reset_totp::handler::Request;
+use crate::outcome::{Ended, Failure};
 use crate::plugin::Plugin;
 use crate::sandbox::Limits;
 use crate::stores::StoreFile;
+use crate::turns::{Saturated, Turn, Turns};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 /// The host name of a workspace that takes every request that is for no other.
 pub const ANY_HOST: &str = "*";
@@ -19,6 +28,104 @@ pub struct Workspace {
     pub plugin: Arc<Plugin>,
     /// What one call may use.
     pub limits: Limits,
+    /// What a test has planted in the host; nothing otherwise.
+    pub faults: Faults,
+    /// Its part of the process's turns.
+    turns: Arc<Turns>,
+    breaker: Arc<Breaker>,
+}
+
+impl Workspace {
+    /// A workspace whose plugin has not failed yet.
+    pub fn new(id: String, store: Arc<StoreFile>, plugin: Arc<Plugin>, limits: Limits) -> Self {
+        Self {
+            turns: Arc::new(plugin.turns.share(limits.calls)),
+            id,
+            store,
+            plugin,
+            limits,
+            faults: Faults::default(),
+            breaker: Arc::default(),
+        }
+    }
+
+    /// The same in place of `former`, whose calls in flight it counts among its own;
+    /// where the plugin is the same, what is known of it is kept, too.
+    #[must_use]
+    pub fn in_place_of(mut self, former: &Self) -> Self {
+        if self.plugin.digest() == former.plugin.digest() {
+            self.breaker = former.breaker.clone();
+        }
+        if self.limits.calls == former.limits.calls {
+            self.turns = former.turns.clone();
+        }
+        self
+    }
+
+    /// The breaker of its plugin.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Has the plugin decide about one request, once it is its turn.
+    pub async fn reset_totp(&self, call: Call, request: &Request, clock: &Clock) -> Ended {
+        let span = tracing::info_span!(
+            "call",
+            workspace = self.id,
+            plugin = %self.plugin.digest(),
+            outcome = Empty
+        );
+        self.decide(call, request, clock).instrument(span).await
+    }
+
+    async fn decide(&self, mut call: Call, request: &Request, clock: &Clock) -> Ended {
+        call.faults = self.faults.clone();
+        let start = Instant::now();
+        let begun = self.begin(clock).await;
+        let queued = start.elapsed();
+        let mut ended = match begun {
+            Err(failure) => Ended::unbegun(failure),
+            Ok((_turn, pass)) => {
+                let wall_time = self.limits.wall_time.saturating_sub(queued);
+                let limits = Limits {
+                    wall_time,
+                    ..self.limits
+                };
+                let ended = self.plugin.reset_totp(call, request, limits).await;
+                self.judge(pass, &ended, clock);
+                ended
+            }
+        };
+        ended.usage.queued = queued;
+        Span::current().record("outcome", ended.code());
+        ended
+    }
+
+    /// Waits for a turn, and asks the breaker. A call that gets no turn in its time
+    /// has not begun.
+    async fn begin(&self, clock: &Clock) -> Result<(Turn, Pass<'_>), Failure> {
+        let turn = self.turns.turn(&self.plugin.turns);
+        let turn = tokio::time::timeout(self.limits.wall_time, turn).await;
+        let turn = turn.unwrap_or(Err(Saturated))?;
+        let pass = self.breaker.pass(clock.now());
+        let pass = pass.map_err(|retry_after| Failure::BreakerOpen { retry_after })?;
+        Ok((turn, pass))
+    }
+
+    /// Tells the breaker how a call ended, and the log what that changed.
+    fn judge(&self, pass: Pass<'_>, ended: &Ended, clock: &Clock) {
+        let verdict = match &ended.outcome {
+            Ok(_) => Verdict::Works,
+            Err(failure) if failure.is_plugin_fault() => Verdict::Fault,
+            Err(_) => Verdict::Unknown,
+        };
+        let now = clock.now();
+        if pass.ended(verdict, now) {
+            let (workspace, plugin) = (&self.id, self.plugin.digest());
+            let state = self.breaker.state(now);
+            tracing::warn!(workspace, %plugin, breaker = %state);
+        }
+    }
 }
 
 /// The workspaces of a process, by host name in lower case.

@@ -122,12 +122,12 @@ impl Collector {
 async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
     let runtime = Runtime::new(Capacity::default()).unwrap();
-    let workspace = Workspace {
-        id: ACME.to_owned(),
-        store: Arc::new(StoreFile::opened(data.store.clone())),
-        plugin: Plugin::load(&runtime, &file).unwrap(),
-        limits: Limits::default(),
-    };
+    let workspace = Workspace::new(
+        ACME.to_owned(),
+        Arc::new(StoreFile::opened(data.store.clone())),
+        Plugin::load(&runtime, &file).unwrap(),
+        Limits::default(),
+    );
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
     let app = App {
         workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),

@@ -1,14 +1,20 @@
 //! `permissions`: what the caller may do.
 
-use super::Call;
+use super::{Call, HostCall};
 use crate::contract::chat::reset_totp::permissions::Host;
 
 impl Host for Call {
     async fn caller_has(&mut self, permission: String) -> wasmtime::Result<bool> {
-        let holds = self
-            .store
-            .has_permission(&self.workspace, &self.caller.id, &permission)
-            .await?;
-        Ok(holds)
+        let gate = self.enter(HostCall::CallerHas, &permission)?;
+        let holds = gate.run(self.holds(&permission)).await;
+        self.leave(holds)
+    }
+}
+
+impl Call {
+    async fn holds(&self, permission: &str) -> wasmtime::Result<bool> {
+        let (workspace, caller) = (&self.workspace, &self.caller.id);
+        let holds = self.store.has_permission(workspace, caller, permission);
+        Ok(holds.await?)
     }
 }

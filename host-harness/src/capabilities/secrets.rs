@@ -5,7 +5,7 @@
 //! that the proof is for the code that the request carried, and that nothing
 //! was committed before.
 
-use super::{Attempt, Call};
+use super::{Attempt, Call, HostCall};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
@@ -16,6 +16,52 @@ use secrecy::ExposeSecret;
 
 impl Host for Call {
     async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
+        let gate = self.enter(HostCall::Methods, &())?;
+        let methods = gate.run(self.callers_methods()).await;
+        self.leave(methods)
+    }
+
+    async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
+        let gate = self.enter(HostCall::BeginTotpAttempt, &())?;
+        let factor = gate.run(self.hand_out_totp()).await;
+        self.leave(factor)
+    }
+
+    async fn send_email_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
+        let gate = self.enter(HostCall::SendEmailCode, &())?;
+        let code = gate.run(self.mail_code()).await;
+        self.leave(code)
+    }
+
+    async fn check_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
+        let gate = self.enter(HostCall::CheckEmailCode, &code)?;
+        let right = gate.run(self.compare_email_code(code)).await;
+        self.leave(right)
+    }
+
+    async fn check_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
+        let gate = self.enter(HostCall::CheckPassword, &digest)?;
+        let right = gate.run(self.compare_password(digest)).await;
+        self.leave(right)
+    }
+
+    async fn reset(
+        &mut self,
+        proof: Proof,
+        target: Target,
+    ) -> wasmtime::Result<Result<Receipt, Refusal>> {
+        let order = (proof, target);
+        let gate = self.enter(HostCall::Reset, &order)?;
+        let outcome = gate.run(self.commit(order.0, order.1)).await;
+        self.leave(outcome)
+    }
+}
+
+/// What an attempt hands out, or why there was none.
+type Attempted<T> = Result<T, AttemptRefusal>;
+
+impl Call {
+    async fn callers_methods(&self) -> wasmtime::Result<Vec<Method>> {
         let methods = self.store.methods(&self.workspace, &self.caller.id).await?;
         let method = |method| match method {
             store::Method::Totp => Method::Totp,
@@ -25,7 +71,7 @@ impl Host for Call {
         Ok(methods.preferred().map(method).collect())
     }
 
-    async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Result<TotpFactor, AttemptRefusal>> {
+    async fn hand_out_totp(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
         let attempt = self
             .store
             .begin_totp_attempt(&self.workspace, &self.caller.id, self.now)
@@ -43,7 +89,7 @@ impl Host for Call {
         }))
     }
 
-    async fn send_email_code(&mut self) -> wasmtime::Result<Result<EmailCode, AttemptRefusal>> {
+    async fn mail_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
         let sent = self
             .store
             .send_email_code(&self.workspace, &self.caller.id, email_code(), self.now)
@@ -63,10 +109,7 @@ impl Host for Call {
         }))
     }
 
-    async fn check_email_code(
-        &mut self,
-        code: String,
-    ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
+    async fn compare_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
         let attempt = self
             .store
             .begin_email_attempt(&self.workspace, &self.caller.id, self.now)
@@ -78,10 +121,7 @@ impl Host for Call {
     }
 
     /// A host that is too busy to compare counts nothing.
-    async fn check_password(
-        &mut self,
-        digest: String,
-    ) -> wasmtime::Result<Result<bool, AttemptRefusal>> {
+    async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
         let turn = SECOND_FACTORS.turn().await?;
         let attempt = self
             .store
@@ -96,7 +136,7 @@ impl Host for Call {
         Ok(Ok(right))
     }
 
-    async fn reset(
+    async fn commit(
         &mut self,
         proof: Proof,
         target: Target,
@@ -121,9 +161,7 @@ impl Host for Call {
             }
         })
     }
-}
 
-impl Call {
     /// Notes how an attempt began, and says it to the plugin.
     fn begun<F>(&mut self, attempt: store::Attempt<F>) -> Result<F, AttemptRefusal> {
         match attempt {

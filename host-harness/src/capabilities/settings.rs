@@ -1,22 +1,41 @@
 //! `settings`: the workspace's two-factor settings.
 
-use super::Call;
+use super::bytes::Bytes;
+use super::{Call, HostCall};
 use crate::contract::chat::reset_totp::settings::Host;
+use crate::settings::Settings;
 
 impl Host for Call {
     async fn two_factor_enabled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.settings().await?.two_factor_enabled)
+        let setting = |settings: Settings| Ok(settings.two_factor_enabled);
+        self.setting(HostCall::TwoFactorEnabled, setting).await
     }
 
     async fn totp_window(&mut self) -> wasmtime::Result<u8> {
-        Ok(u8::try_from(self.settings().await?.totp_window)?)
+        let setting = |settings: Settings| Ok(u8::try_from(settings.totp_window)?);
+        self.setting(HostCall::TotpWindow, setting).await
     }
 
     async fn missing_factor_allowed(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.settings().await?.missing_factor_allowed)
+        let setting = |settings: Settings| Ok(settings.missing_factor_allowed);
+        self.setting(HostCall::MissingFactorAllowed, setting).await
     }
 
     async fn bypass_token_allowed(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.settings().await?.bypass_token_allowed)
+        let setting = |settings: Settings| Ok(settings.bypass_token_allowed);
+        self.setting(HostCall::BypassTokenAllowed, setting).await
+    }
+}
+
+impl Call {
+    async fn setting<T: Bytes>(
+        &mut self,
+        function: HostCall,
+        setting: fn(Settings) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        let gate = self.enter(function, &())?;
+        let settings = async { setting(self.settings().await?) };
+        let setting = gate.run(settings).await;
+        self.leave(setting)
     }
 }

@@ -1,11 +1,19 @@
 //! `users`: look-up of the workspace's accounts.
 
-use super::Call;
+use super::{Call, HostCall};
 use crate::contract::chat::reset_totp::users::{Host, Selector, User};
 use crate::store;
 
 impl Host for Call {
     async fn find(&mut self, selector: Selector) -> wasmtime::Result<Option<User>> {
+        let gate = self.enter(HostCall::Find, &selector)?;
+        let found = gate.run(self.find_user(selector)).await;
+        self.leave(found)
+    }
+}
+
+impl Call {
+    async fn find_user(&mut self, selector: Selector) -> wasmtime::Result<Option<User>> {
         let selector = match selector {
             Selector::Id(id) => store::Selector::Id(id),
             Selector::Username(username) => store::Selector::Username(username),

@@ -1,20 +1,26 @@
 //! `wasi:clocks/wall-clock`: the moment at which the request was accepted.
 
-use super::Call;
+use super::{Call, HostCall};
 use crate::contract::wasi::clocks::wall_clock::{Datetime, Host};
 
 impl Host for Call {
     async fn now(&mut self) -> wasmtime::Result<Datetime> {
-        Ok(Datetime {
-            seconds: self.now.seconds(),
-            nanoseconds: 0,
-        })
+        let gate = self.enter(HostCall::Now, &())?;
+        let seconds = self.now.seconds();
+        let now = gate.run(async move { Ok(whole(seconds)) }).await;
+        self.leave(now)
     }
 
     async fn resolution(&mut self) -> wasmtime::Result<Datetime> {
-        Ok(Datetime {
-            seconds: 1,
-            nanoseconds: 0,
-        })
+        let gate = self.enter(HostCall::Resolution, &())?;
+        let resolution = gate.run(async { Ok(whole(1)) }).await;
+        self.leave(resolution)
+    }
+}
+
+fn whole(seconds: u64) -> Datetime {
+    Datetime {
+        seconds,
+        nanoseconds: 0,
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Limit {
 }
 
 /// All of them; each is a key of every table of limits.
-pub(super) const LIMITS: [Limit; 4] = [
+pub(super) const LIMITS: [Limit; 9] = [
     Limit {
         name: "wall-milliseconds",
         unit: "ms",
@@ -32,6 +32,34 @@ pub(super) const LIMITS: [Limit; 4] = [
         set: |limits, value| limits.cpu_time = Duration::from_millis(value),
     },
     Limit {
+        name: "host-call-milliseconds",
+        unit: "ms",
+        range: 10..=600_000,
+        get: |limits| milliseconds(limits.host_call_time),
+        set: |limits, value| limits.host_call_time = Duration::from_millis(value),
+    },
+    Limit {
+        name: "host-calls",
+        unit: "calls",
+        range: 1..=10_000,
+        get: |limits| limits.host_calls.into(),
+        set: |limits, value| limits.host_calls = value.try_into().unwrap_or(u32::MAX),
+    },
+    Limit {
+        name: "bytes-in",
+        unit: "bytes",
+        range: 1024..=16_777_216,
+        get: |limits| limits.bytes_in as u64,
+        set: |limits, value| limits.bytes_in = size(value),
+    },
+    Limit {
+        name: "bytes-out",
+        unit: "bytes",
+        range: 1024..=16_777_216,
+        get: |limits| limits.bytes_out as u64,
+        set: |limits, value| limits.bytes_out = size(value),
+    },
+    Limit {
         name: "memory-bytes",
         unit: "bytes",
         range: 65_536..=1_073_741_824,
@@ -44,6 +72,13 @@ pub(super) const LIMITS: [Limit; 4] = [
         range: 1..=10_000_000,
         get: |limits| limits.table_elements as u64,
         set: |limits, value| limits.table_elements = size(value),
+    },
+    Limit {
+        name: "calls",
+        unit: "calls",
+        range: 1..=4096,
+        get: |limits| limits.calls as u64,
+        set: |limits, value| limits.calls = size(value),
     },
 ];
 

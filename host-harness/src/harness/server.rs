@@ -4,6 +4,7 @@ use super::Error;
 use super::request::Request;
 use super::setup::{STORE, WORKSPACE};
 use super::user::{auth_token, id, totp_key};
+use crate::capabilities::Fault;
 use crate::clock::{Clock, Timestamp};
 use crate::plugin::Plugin;
 use crate::sandbox::Limits;
@@ -33,6 +34,8 @@ pub struct Server {
     url: String,
     client: Client,
     site: Arc<Site>,
+    store: Arc<StoreFile>,
+    workspaces: Arc<ArcSwap<Workspaces>>,
     /// Stops it when this is gone.
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
@@ -65,7 +68,11 @@ impl Server {
     }
 
     async fn at(site: Arc<Site>) -> Result<Self, Error> {
-        let app = site.app().await?;
+        let store = Sqlite::open(&site.folder.path().join(STORE)).await?;
+        let store = Arc::new(StoreFile::opened(Arc::new(store)));
+        let workspace = site.workspace(&store);
+        let workspaces = Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace)));
+        let app = site.app(&workspaces);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel();
@@ -76,9 +83,19 @@ impl Server {
             url,
             client: Client::new(),
             site,
+            store,
+            workspaces,
             stop: Some(stop),
             running,
         })
+    }
+
+    /// Lets host calls of the plugin fail, from the next request on, as these faults
+    /// say and no others.
+    pub fn plant(&self, faults: impl IntoIterator<Item = Fault>) {
+        let mut workspace = self.site.workspace(&self.store);
+        workspace.faults = faults.into_iter().collect();
+        self.workspaces.store(Arc::new(Workspaces::only(workspace)));
     }
 
     /// A second server beside this one, on the same store and by the same clock, as
@@ -163,21 +180,23 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl Site {
-    async fn app(&self) -> Result<App, Error> {
-        let store = Sqlite::open(&self.folder.path().join(STORE)).await?;
-        let workspace = Workspace {
-            id: WORKSPACE.to_owned(),
-            store: Arc::new(StoreFile::opened(Arc::new(store))),
-            plugin: self.plugin.clone(),
-            limits: self.limits,
-        };
+    fn workspace(&self, store: &Arc<StoreFile>) -> Workspace {
+        Workspace::new(
+            WORKSPACE.to_owned(),
+            store.clone(),
+            self.plugin.clone(),
+            self.limits,
+        )
+    }
+
+    fn app(&self, workspaces: &Arc<ArcSwap<Workspaces>>) -> App {
         let now = self.now.clone();
-        Ok(App {
-            workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
+        App {
+            workspaces: workspaces.clone(),
             clock: Clock::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst))),
             // A client that says for whom it speaks is believed.
             trusted_proxies: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
             metrics: Arc::default(),
-        })
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use super::Hosting;
 use crate::admin::{Control, UnknownWorkspace};
-use crate::metrics::{Breaker, Snapshot};
+use crate::breaker::State;
+use crate::metrics::{Breaker, BreakerState, Snapshot};
+use crate::turns::Crowd;
+use crate::workspace::Workspace;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,7 +30,11 @@ impl Control for Hosting {
         for workspace in live.workspaces.values() {
             *plugins.entry(workspace.plugin.digest()).or_default() += 1;
         }
+        let Crowd { running, waiting } = self.runtime.crowd();
         let mut snapshot = Snapshot {
+            calls: running,
+            free_places: self.runtime.capacity.calls.saturating_sub(running),
+            waiting_calls: waiting,
             workspaces: live.workspaces.len(),
             open_stores: open.len(),
             plugins: plugins
@@ -61,11 +68,39 @@ impl Control for Hosting {
         }))
     }
 
-    fn breakers(&self) -> Vec<Breaker> {
-        Vec::new()
+    async fn breakers(&self) -> Vec<Breaker> {
+        let now = self.clock.now();
+        let live = self.live.lock().await;
+        let not_closed = live.workspaces.values().filter_map(|workspace| {
+            let state = match workspace.breaker().state(now) {
+                State::Closed { .. } => return None,
+                State::Open { until } => BreakerState::Open {
+                    probe_in: until - now,
+                },
+                State::HalfOpen => BreakerState::HalfOpen,
+            };
+            Some(Breaker {
+                workspace: workspace.id.clone(),
+                plugin: workspace.plugin.digest().to_string(),
+                state,
+            })
+        });
+        not_closed.collect()
     }
 
-    fn reset_breakers(&self, _workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
-        Ok(0)
+    async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
+        let live = self.live.lock().await;
+        let chosen: Vec<_> = match workspace {
+            Some(id) => vec![live.workspaces.get(id).ok_or(UnknownWorkspace)?],
+            None => live.workspaces.values().collect(),
+        };
+        let now = self.clock.now();
+        let is_closed = |w: &Workspace| matches!(w.breaker().state(now), State::Closed { .. });
+        let open: Vec<_> = chosen.into_iter().filter(|w| !is_closed(w)).collect();
+        for workspace in &open {
+            workspace.breaker().reset();
+            tracing::warn!(workspace = workspace.id, "an operator closed the breaker");
+        }
+        Ok(open.len())
     }
 }

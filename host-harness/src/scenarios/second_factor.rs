@@ -287,7 +287,7 @@ pub(super) async fn who_has_two_methods_may_choose(harness: &Harness) -> Verdict
 }
 
 /// The code that waits for `user` in the outbox.
-fn mailed(server: &Server, user: &str, when: &str) -> Result<String, Problem> {
+pub(super) fn mailed(server: &Server, user: &str, when: &str) -> Result<String, Problem> {
     server.sent_code(user)?.ok_or_else(|| {
         difference(
             &format!("{when}: mail"),
@@ -338,7 +338,7 @@ pub(super) async fn a_code_by_e_mail_ends_with_its_tries(harness: &Harness) -> V
 }
 
 /// Its SHA-256, in lower-case hexadecimal.
-fn password_digest() -> String {
+pub(super) fn password_digest() -> String {
     let digest = password::digest(&PASSWORD.into());
     digest.expose_secret().to_owned()
 }

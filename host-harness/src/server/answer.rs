@@ -222,36 +222,27 @@ impl Answer {
         }
     }
 
-    /// More passwords wait to be compared than the host takes.
-    pub(super) fn busy() -> Self {
-        let error = "The server is busy [host-busy]".to_owned();
-        let status = StatusCode::SERVICE_UNAVAILABLE;
+    /// The plugin or the host failed, or has too much to do: no word of theirs
+    /// reaches the client.
+    pub(super) fn failed(failure: &Failure) -> Self {
+        let code = failure.code();
+        let status = StatusCode::from_u16(failure.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let error = match failure {
+            Failure::Busy(_) | Failure::Saturated(_) => format!("The server is busy [{code}]"),
+            _ => format!("The request could not be decided [{code}]"),
+        };
         Self {
-            retry_after: Some(BUSY_PAUSE),
-            ..Self::failure(status, error, Some("host-busy"), None)
+            retry_after: failure.retry_after(),
+            ..Self::failure(status, error, Some(code), None)
         }
     }
 
-    /// The plugin or the host failed: no word of theirs reaches the client.
-    pub(super) fn failed(failure: &Failure) -> Self {
-        let status = match failure {
-            Failure::Busy(_) => return Self::busy(),
-            Failure::WallTime => StatusCode::GATEWAY_TIMEOUT,
-            Failure::Store(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => StatusCode::BAD_GATEWAY,
-        };
-        Self::undecided(status, failure.code())
-    }
-
     /// The store failed: its words go to the log.
-    pub(super) fn store_failed(error: &StoreError) -> Self {
-        tracing::error!(%error, code = HOST_STORE);
-        Self::undecided(StatusCode::INTERNAL_SERVER_ERROR, HOST_STORE)
-    }
-
-    fn undecided(status: StatusCode, code: &'static str) -> Self {
-        let error = format!("The request could not be decided [{code}]");
-        Self::failure(status, error, Some(code), None)
+    pub(super) fn store_failed(error: StoreError) -> Self {
+        let failure = Failure::Store(error);
+        tracing::error!(%failure, code = failure.code());
+        Self::failed(&failure)
     }
 
     fn failure(
@@ -270,21 +261,18 @@ impl Answer {
     }
 }
 
-/// When another try is worth it: the passwords that wait take a few seconds.
-const BUSY_PAUSE: Duration = Duration::from_secs(5);
-
 /// The error id of a request that cannot be understood.
 pub(super) const INVALID_PARAMS: &str = "invalid-params";
-
-/// The code of a store's failure.
-const HOST_STORE: &str = "host-store";
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
         let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
         if let Some(pause) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, pause.as_secs().into());
+            // Rounded up: whoever comes too early is refused again.
+            let seconds = pause.as_millis().div_ceil(1000);
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         (self.status, headers, self.body).into_response()
     }
@@ -294,13 +282,13 @@ impl IntoResponse for Answer {
 pub(super) type Result = std::result::Result<Answer, Answer>;
 
 impl From<Busy> for Answer {
-    fn from(_: Busy) -> Self {
-        Self::busy()
+    fn from(busy: Busy) -> Self {
+        Self::failed(&busy.into())
     }
 }
 
 impl From<StoreError> for Answer {
     fn from(error: StoreError) -> Self {
-        Self::store_failed(&error)
+        Self::store_failed(error)
     }
 }

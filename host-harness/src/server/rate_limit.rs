@@ -118,7 +118,7 @@ pub(super) async fn limit(
     let workspace = &site.workspace.id;
     let settings = match site.settings().await {
         Ok(settings) => settings,
-        Err(error) => return Answer::store_failed(&error).into_response(),
+        Err(error) => return Answer::store_failed(error).into_response(),
     };
     if settings.rate_limit_calls == 0 {
         return next.run(request).await;
@@ -131,7 +131,7 @@ pub(super) async fn limit(
         {
             Ok(true) => return next.run(request).await,
             Ok(false) => (),
-            Err(error) => return Answer::store_failed(&error).into_response(),
+            Err(error) => return Answer::store_failed(error).into_response(),
         }
     }
     let now = site.clock.now();

@@ -7,8 +7,7 @@ use super::openapi::{Refusals, SecondFactorHeaders};
 use super::{RequestId, Site};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
-use crate::metrics::{ANSWERED, Usage};
-use crate::outcome::Failure;
+use crate::outcome::{Ended, Failure};
 use crate::store::{Action, AuditRecord, Caller, Decision, Receipt, Refusal, StoreError};
 use axum::Extension;
 use axum::extract::Request;
@@ -51,7 +50,7 @@ const REASONS: [&str; 8] = [
         (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
         Refusals,
         (status = 502, description = "The plugin failed", body = Refused),
-        (status = 503, description = "Too many passwords wait to be compared", body = Refused),
+        (status = 503, description = "Too much waits, or the plugin is suspended or missing", body = Refused),
         (status = 504, description = "The call took too long", body = Refused),
     ),
 )]
@@ -118,14 +117,12 @@ async fn answer(site: Site, id: String, caller: Caller, request: Request) -> ans
         record.request_id.clone(),
         request.two_factor_code.clone().map(SecretString::from),
     );
-    let workspace = &site.workspace;
-    let (outcome, observed) = workspace
-        .plugin
-        .reset_totp(call, &request, workspace.limits)
-        .await;
-    let code = outcome.as_ref().map_or_else(Failure::code, |_| ANSWERED);
-    Span::current().record("outcome", code);
-    site.metrics.call_ended(code, Some(&Usage::default()));
+    let ended = site.workspace.reset_totp(call, &request, &site.clock).await;
+    Span::current().record("outcome", ended.code());
+    site.metrics.call_ended(ended.code(), Some(&ended.usage));
+    let Ended {
+        outcome, observed, ..
+    } = ended;
     record.decision = decision(&outcome, &observed);
     record.reason = reason(&outcome);
     record.target = observed.target.clone();

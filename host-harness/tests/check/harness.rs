@@ -3,7 +3,8 @@
 use crate::plugin;
 use host_harness::admission::Candidate;
 use host_harness::grants::Capability;
-use host_harness::harness::{Harness, User};
+use host_harness::harness::{Fault, FaultKind, Harness, HostCall, User};
+use host_harness::sandbox::Limits;
 use host_harness::settings::Settings;
 use reqwest::Method;
 use std::time::Duration;
@@ -169,4 +170,48 @@ async fn settings_and_another_workspace_are_as_the_test_says() {
     let stranger = server.post("mallory").send().await.unwrap();
     assert_eq!(stranger.status, 401);
     assert_eq!(server.post("ada").send().await.unwrap().text(), SUCCESS);
+}
+
+#[tokio::test]
+async fn a_host_call_fails_as_it_is_told_and_only_so_long() {
+    let harness = harness();
+    let ada = User::named("ada").role("admin");
+    let server = harness.server().user(ada).user(User::named("bob"));
+    let limits = Limits {
+        host_call_time: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = server.limits(limits).start().await.unwrap();
+    let request = || {
+        let request = server.post("ada").code(server.code("ada"));
+        request.json(r#"{"userId":"bobId"}"#)
+    };
+    let before = server.snapshot().unwrap();
+    for (kind, code) in [
+        (FaultKind::Error, "host-store"),
+        (FaultKind::Silence, "host-call-time"),
+        (FaultKind::Panic, "host-panic"),
+    ] {
+        server.plant([Fault {
+            function: Some(HostCall::Find),
+            nth: 1,
+            kind,
+        }]);
+        let answer = request().send().await.unwrap();
+        assert_eq!(answer.json()["errorType"], code, "{}", answer.text());
+        let recorded = server.audit().unwrap().pop().unwrap().to_string();
+        assert_eq!(recorded, format!("adaId - failed {code}"));
+        assert!(before.changes(&server.snapshot().unwrap()).is_empty());
+    }
+    server.plant([Fault {
+        function: Some(HostCall::Find),
+        nth: 2,
+        kind: FaultKind::Error,
+    }]);
+    assert_eq!(
+        request().send().await.unwrap().text(),
+        SUCCESS,
+        "it is called once"
+    );
+    assert_eq!(server.failures("ada").unwrap(), 0);
 }

@@ -233,11 +233,11 @@ impl Control for Process {
         })
     }
 
-    fn breakers(&self) -> Vec<Breaker> {
+    async fn breakers(&self) -> Vec<Breaker> {
         self.edit(|state| state.breakers.clone())
     }
 
-    fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
+    async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
         if !matches!(workspace, None | Some("acme" | "globex")) {
             return Err(UnknownWorkspace);
         }

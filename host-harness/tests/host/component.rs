@@ -73,8 +73,8 @@ async fn it_removes_a_members_factor() {
     let code = admin_code();
     let request = request(Some(&code), r#"{"userId":"alice"}"#);
     let call = data.call("admin", Some(&code));
-    let (answer, observed) = plugin.reset_totp(call, &request, limits()).await;
-    let answer = answer.unwrap();
+    let ended = plugin.reset_totp(call, &request, limits()).await;
+    let (answer, observed) = (ended.outcome.unwrap(), ended.observed);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, r#"{"success":true}"#);
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
@@ -84,8 +84,9 @@ async fn it_removes_a_members_factor() {
     // The same code again (RFC 6238 section 5.2).
     let before = data.dump();
     let call = data.call("admin", Some(&code));
-    let (answer, observed) = plugin.reset_totp(call, &request, limits()).await;
-    assert_eq!(answer.unwrap().status, 400);
+    let ended = plugin.reset_totp(call, &request, limits()).await;
+    let (answer, observed) = (ended.outcome.unwrap(), ended.observed);
+    assert_eq!(answer.status, 400);
     let spent = Attempt::Begun { spent_code: true };
     assert_eq!(observed.attempt, Some(spent));
     assert_eq!(observed.reset, None);
@@ -101,10 +102,10 @@ async fn it_asks_for_a_code_and_changes_nothing() {
     let before = data.dump();
     let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
     let request = request(None, r#"{"userId":"alice"}"#);
-    let (answer, _) = plugin
+    let ended = plugin
         .reset_totp(data.call("admin", None), &request, limits())
         .await;
-    let answer = answer.unwrap();
+    let answer = ended.outcome.unwrap();
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains("totp-required"), "{}", answer.body);
     assert_eq!(before.changes(&data.dump()), "");

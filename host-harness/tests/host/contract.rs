@@ -1,7 +1,9 @@
 //! The package in `wit/`: what a reader of it alone must find.
 
+use host_harness::capabilities::HostCall;
+use std::collections::BTreeSet;
 use std::path::Path;
-use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId};
+use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId, WorldItem};
 
 /// The case that stands for those of later versions; the world's documentation
 /// explains it.
@@ -81,5 +83,28 @@ fn parts(kind: &TypeDefKind) -> Vec<(&str, &Docs)> {
             .map(|case| (case.name.as_str(), &case.docs))
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Each is counted, bounded and traced under its own name.
+#[test]
+fn every_function_that_the_host_lends_has_a_name() {
+    let (resolve, world) = world();
+    let imports = resolve.worlds[world].imports.values();
+    let interfaces = imports.map(|import| match import {
+        WorldItem::Interface { id, .. } => &resolve.interfaces[*id],
+        other => panic!("{other:?}"),
+    });
+    let functions: BTreeSet<_> = interfaces
+        .flat_map(|interface| {
+            let name = interface.name.as_deref().unwrap();
+            let functions = interface.functions.keys();
+            functions.map(move |function| format!("{name}.{function}"))
+        })
+        .collect();
+    let named = HostCall::ALL.map(|call| call.name().to_owned());
+    assert_eq!(functions, BTreeSet::from(named));
+    for call in HostCall::ALL {
+        assert_eq!(call.name().parse(), Ok(call));
     }
 }

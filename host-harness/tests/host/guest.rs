@@ -2,14 +2,17 @@
 //! differs from a guest that behaves. `wit/` makes components of them.
 
 use crate::contract;
-use crate::support::request;
+use crate::support::{ACME, Data, now, request};
 use host_harness::capabilities::{Call, Observed};
+use host_harness::clock::Clock;
 use host_harness::contract::exports::chat::reset_totp::handler::Response;
-use host_harness::outcome::Failure;
+use host_harness::outcome::{Ended, Failure};
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
-use std::sync::LazyLock;
+use host_harness::stores::StoreFile;
+use host_harness::workspace::Workspace;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -140,7 +143,22 @@ pub(crate) async fn run_within(
     plugin: &Plugin,
     call: Call,
 ) -> (Result<Response, Failure>, Observed) {
-    plugin.reset_totp(call, &request(None, "{}"), limits).await
+    let request = request(None, "{}");
+    let ended = plugin.reset_totp(call, &request, limits).await;
+    (ended.outcome, ended.observed)
+}
+
+/// Acme with this plugin.
+pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> Workspace {
+    let store = Arc::new(StoreFile::opened(data.store.clone()));
+    Workspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
+}
+
+/// A request of acme's administrator, decided in its turn.
+pub(crate) async fn decide(workspace: &Workspace, data: &Data) -> Ended {
+    let (call, request) = (data.call("admin", None), request(None, "{}"));
+    let clock = Clock::new(now);
+    workspace.reset_totp(call, &request, &clock).await
 }
 
 /// The host's own, with time enough for a machine that is busy.

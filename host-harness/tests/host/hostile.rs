@@ -53,13 +53,6 @@ async fn a_guest_that_never_ends_is_interrupted() {
                 ..Guest::default()
             },
         ),
-        (
-            "in host calls",
-            Guest {
-                export: "(loop $again (drop (call $totp-window)) (br $again)) (unreachable)",
-                ..Guest::default()
-            },
-        ),
     ];
     for (name, guest) in cases {
         let expected = "the plugin used more processor time than it may";

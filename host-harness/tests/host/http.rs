@@ -60,6 +60,25 @@ async fn a_guest_that_fails_is_answered_and_recorded_without_a_word_of_it() {
 }
 
 #[tokio::test]
+async fn where_the_plugin_keeps_failing_clients_are_told_when_to_come_again() {
+    let guest = Guest {
+        export: "(unreachable)",
+        ..Guest::default()
+    };
+    let server = Server::start(Data::new().await, guest.plugin()).await;
+    for _ in 0..5 {
+        let answer = server.reset_as("admin").await;
+        assert_eq!(answer.text, undecided(502, "plugin-trap"));
+    }
+    let answer = server.reset_as("admin").await;
+    assert_eq!(answer.text, undecided(503, "plugin-suspended"));
+    assert_eq!(answer.headers.get("retry-after").unwrap(), "1");
+    let id = answer.request_id();
+    let last = format!("{id} admin null failed plugin-suspended");
+    assert_eq!(server.audit().last(), Some(&last));
+}
+
+#[tokio::test]
 async fn a_reset_that_was_committed_is_answered_as_done_whatever_the_guest_does_next() {
     for next in [
         "(unreachable)",
@@ -252,12 +271,12 @@ impl Server {
     pub(crate) async fn start(data: Data, plugin: Plugin) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
-        let workspace = Workspace {
-            id: ACME.to_owned(),
-            store: Arc::new(StoreFile::opened(data.store.clone())),
-            plugin: Arc::new(plugin),
-            limits: limits(),
-        };
+        let workspace = Workspace::new(
+            ACME.to_owned(),
+            Arc::new(StoreFile::opened(data.store.clone())),
+            Arc::new(plugin),
+            limits(),
+        );
         let metrics = Arc::new(Metrics::default());
         let app = App {
             workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),

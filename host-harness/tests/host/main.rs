@@ -7,6 +7,8 @@
 
 mod admin;
 mod admission;
+mod attacks;
+mod bounds;
 mod change;
 mod code_cache;
 mod component;
@@ -21,6 +23,7 @@ mod lies;
 mod loading;
 mod look_up;
 mod metrics;
+mod neighbours;
 mod sqlite;
 mod store;
 mod stores;

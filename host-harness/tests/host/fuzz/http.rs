@@ -183,12 +183,12 @@ impl Server {
         let runtime = Runtime::new().unwrap();
         let data = runtime.block_on(Data::new());
         data.edit("UPDATE totp SET last_step = 9223372036854775807; DELETE FROM backup_code");
-        let workspace = Workspace {
-            id: ACME.to_owned(),
-            store: Arc::new(StoreFile::opened(data.store.clone())),
-            plugin: Arc::new(Plugin::new(&RUNTIME, &plugin_bytes()).unwrap()),
-            limits: limits(),
-        };
+        let workspace = Workspace::new(
+            ACME.to_owned(),
+            Arc::new(StoreFile::opened(data.store.clone())),
+            Arc::new(Plugin::new(&RUNTIME, &plugin_bytes()).unwrap()),
+            limits(),
+        );
         let pauses = Arc::new(AtomicU64::new(0));
         let passed = pauses.clone();
         let app = App {

@@ -66,7 +66,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 struct Bench {
-    plugin: Plugin,
+    plugin: Arc<Plugin>,
     store: Arc<dyn Store>,
 }
 
@@ -99,11 +99,9 @@ impl Bench {
         let (calls, request) = (self.calls(), request());
         let start = ThreadTime::now();
         for call in calls {
-            let (answer, _) = self
-                .plugin
-                .reset_totp(call, &request, Limits::default())
-                .await;
-            if answer?.status != 200 {
+            let limits = Limits::default();
+            let ended = self.plugin.reset_totp(call, &request, limits).await;
+            if ended.outcome?.status != 200 {
                 return Err("the plugin refused".into());
             }
         }

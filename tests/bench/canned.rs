@@ -7,7 +7,7 @@ use host_harness::settings::{Setting, Settings};
 use host_harness::store::directory::{
     Answer, Changed, Operation, Role, RoleChange, Token, UserChange, Workspace,
 };
-use host_harness::store::outbox::{Claim, Expired, Mail, NextTry};
+use host_harness::store::outbox::{Claim, Expired, Mail, MailCount, NextTry};
 use host_harness::store::{
     Account, Attempt, AuditRecord, Caller, Change, Denial, Directory, EmailCode, Login, Methods,
     NewUser, NewWorkspace, Outbox, Receipt, Refusal, Reset, Result, Selector, Store, StoreError,
@@ -261,6 +261,9 @@ impl Directory for Canned {
 #[async_trait]
 impl Outbox for Canned {
     async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
+        absent()
+    }
+    async fn mail_count(&self) -> Result<MailCount> {
         absent()
     }
     async fn claim_mail(&self, _: Timestamp, _: &[String]) -> Result<Option<Claim>> {

@@ -1,0 +1,159 @@
+//! The gate through which every host call goes: it counts and bounds what is
+//! called and handed over, bounds and measures the time, and names the call in
+//! the trace. What it refuses ends the instance.
+
+use super::bytes::Bytes;
+use super::faults::FaultKind;
+use super::{Call, HostCall};
+use crate::sandbox::Limits;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tracing::{Instrument, Span};
+
+/// Why the gate ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stopped {
+    #[error("too many host calls")]
+    Calls,
+    #[error("too many bytes")]
+    Bytes,
+    #[error("the host call took too long")]
+    Time,
+    #[error("the host panicked")]
+    Panic,
+}
+
+/// What one call of a plugin has used of the host.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limits: Limits,
+    calls: [u32; HostCall::ALL.len()],
+    pub(crate) bytes_in: usize,
+    pub(crate) bytes_out: usize,
+    host: Duration,
+    /// When the host call began that has not ended.
+    since: Option<Instant>,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            calls: Default::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            host: Duration::ZERO,
+            since: None,
+        }
+    }
+
+    /// Host calls that were begun.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.iter().sum()
+    }
+
+    /// Those of one function.
+    pub(super) fn calls_of(&self, function: HostCall) -> u32 {
+        self.calls.get(function as usize).copied().unwrap_or(0)
+    }
+
+    /// Time in host calls.
+    pub(crate) fn host_time(&self) -> Duration {
+        self.host + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn begin(&mut self, function: HostCall, bytes: usize) -> Result<(), Stopped> {
+        self.since = Some(Instant::now());
+        if self.calls() >= self.limits.host_calls {
+            return Err(Stopped::Calls);
+        }
+        if let Some(calls) = self.calls.get_mut(function as usize) {
+            *calls += 1;
+        }
+        hand_over(&mut self.bytes_out, bytes, self.limits.bytes_out)
+    }
+
+    fn end(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.host = self.host_time();
+        self.since = None;
+        hand_over(&mut self.bytes_in, bytes, self.limits.bytes_in)
+    }
+}
+
+/// Counts bytes that cross over.
+fn hand_over(sum: &mut usize, bytes: usize, limit: usize) -> Result<(), Stopped> {
+    *sum = sum.saturating_add(bytes);
+    match *sum <= limit {
+        true => Ok(()),
+        false => Err(Stopped::Bytes),
+    }
+}
+
+/// One host call that was let in.
+pub(crate) struct Gate {
+    time: Duration,
+    fault: Option<FaultKind>,
+    span: Span,
+}
+
+impl Call {
+    /// Lets a host call in, which hands over `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`], when that is one call or some bytes too many.
+    pub(super) fn enter(
+        &mut self,
+        function: HostCall,
+        arguments: &impl Bytes,
+    ) -> wasmtime::Result<Gate> {
+        self.meter.begin(function, arguments.bytes())?;
+        Ok(Gate {
+            time: self.meter.limits.host_call_time,
+            fault: self.faults.strike(function, &self.meter),
+            span: tracing::debug_span!("host_call", function = function.name()),
+        })
+    }
+
+    /// Lets the answer of a host call out.
+    ///
+    /// # Errors
+    ///
+    /// The host call's own, and [`Stopped`] when the answer is too long.
+    pub(super) fn leave<T: Bytes>(&mut self, answer: wasmtime::Result<T>) -> wasmtime::Result<T> {
+        self.meter.end(answer.as_ref().map_or(0, Bytes::bytes))?;
+        answer
+    }
+}
+
+impl Gate {
+    /// Does the work of the host call, in its time.
+    pub(super) async fn run<T>(
+        self,
+        work: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        let work = async move {
+            if let Some(fault) = self.fault {
+                fault.fail().await?;
+            }
+            work.await
+        };
+        let work = tokio::time::timeout(self.time, caught(work));
+        let answer = work.instrument(self.span).await;
+        answer.unwrap_or_else(|_elapsed| Err(Stopped::Time.into()))
+    }
+}
+
+/// A panic of the host ends the call, not the task that records how it ended. What
+/// the panic left half done is looked at no more.
+async fn caught<T>(work: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| work.as_mut().poll(context));
+        catch_unwind(poll).unwrap_or_else(|_panic| Poll::Ready(Err(Stopped::Panic.into())))
+    })
+    .await
+}
