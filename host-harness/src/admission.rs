@@ -229,6 +229,19 @@ impl Runtime {
         Err(Rejected(Box::new(report)))
     }
 
+    /// The same in this thread, which it blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::admit`].
+    pub fn admit_here(
+        &self,
+        candidate: &Candidate,
+        policy: &Policy,
+    ) -> Result<Arc<Plugin>, Rejected> {
+        self.admission(candidate, policy).run()
+    }
+
     fn admission(&self, candidate: &Candidate, policy: &Policy) -> Admission {
         Admission {
             engine: self.engine.clone(),
@@ -254,7 +267,7 @@ impl Plugin {
             ..Policy::default()
         };
         let candidate = Candidate::read(path)?;
-        Ok(runtime.admission(&candidate, &policy).run()?)
+        Ok(runtime.admit_here(&candidate, &policy)?)
     }
 
     /// Compiles and links a component that was not admitted, with every grant. For

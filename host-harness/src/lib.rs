@@ -6,6 +6,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`scenarios`], [`harness`] | what a plugin is held to, and the server to try one on |
 //! | [`server`] | HTTP: routes, authentication, answers |
 //! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
 //! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
@@ -70,6 +71,7 @@ pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod harness;
 pub mod hosting;
 pub mod mail;
 pub mod mail_server;
@@ -80,6 +82,7 @@ pub mod password;
 pub mod plugin;
 pub mod runtime;
 pub mod sandbox;
+pub mod scenarios;
 pub mod server;
 pub mod settings;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The command line: `serve`, `demo` and the operator's commands.
 
+mod check;
 mod demo;
 mod operator;
 
@@ -102,6 +103,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Try whether a plugin does what the contract promises.
+    ///
+    /// Every scenario runs on a server of its own, over HTTP. Progress goes to
+    /// standard error, the report to standard output. Exits with 0 when all passed,
+    /// 1 when one did not, 2 when none could be tried, such as for a plugin that is
+    /// not admitted. RUST_LOG=error shows why a plugin failed.
+    ///
+    /// Example: host-harness check target/reset_totp.wasm --format junit
+    Check(check::Check),
     #[command(flatten)]
     Operator(operator::Command),
 }
@@ -132,6 +142,7 @@ async fn main() -> ExitCode {
             common,
         } => serve(config, store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
+        Command::Check(check) => return check.run().await,
         Command::Operator(command) => operator::run(command).await,
     };
     match result {
