@@ -25,6 +25,7 @@ mod loading;
 mod look_up;
 mod metrics;
 mod neighbours;
+mod process;
 mod sqlite;
 mod store;
 mod stores;
