@@ -65,7 +65,7 @@ impl Tried {
             name: self.name,
             contract: self.contract,
             verdict: self.word(),
-            millis: self.took.as_millis(),
+            millis: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             difference,
             problem,
         }
@@ -97,7 +97,7 @@ struct Told<'a> {
     name: &'a str,
     contract: &'a str,
     verdict: &'a str,
-    millis: u128,
+    millis: u64,
     #[serde(flatten)]
     difference: Option<&'a Difference>,
     #[serde(skip_serializing_if = "Option::is_none")]
