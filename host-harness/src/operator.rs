@@ -5,6 +5,7 @@ mod enrolment;
 mod input;
 mod outbox;
 mod plugin;
+mod process;
 mod role;
 mod setting;
 mod table;
@@ -105,6 +106,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
+    /// Have a process that serves read its configuration again, as SIGHUP does.
+    ///
+    /// Workspaces, plugins, limits and settings are replaced while requests go on,
+    /// all of them or none.
+    Reload {
+        #[command(flatten)]
+        process: process::Process,
+    },
+    /// See to plugins that are left alone because they keep failing.
+    Breaker {
+        #[command(flatten)]
+        process: process::Process,
+        #[command(subcommand)]
+        command: process::Breaker,
+    },
 }
 
 /// Which store, and how to answer.
@@ -178,6 +194,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect { plugin } => return inspect(&plugin),
         Command::Admit { plugin, cache } => {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
+        }
+        Command::Reload { process } => (process::reload(&process).await?, process.json),
+        Command::Breaker { process, command } => {
+            (process::breaker(&process, command).await?, process.json)
         }
     };
     show(report, json)
