@@ -199,6 +199,7 @@ async fn a_plugin_that_words_an_answer_otherwise_fails_where_it_is_given_alone()
     assert_eq!(
         failed(&report),
         [
+            "of_parallel_requests_with_one_code_one_succeeds",
             "after_five_failures_the_right_code_is_refused_until_the_lock_ends",
             "a_code_by_e_mail_ends_with_its_tries",
         ]
