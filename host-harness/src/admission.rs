@@ -1,80 +1,540 @@
-//! From a file to a plugin.
+//! Admission: from a file to a plugin, or to a report that says why not.
+//!
+//! Each step trusts what the steps before have seen, and the cheap ones come
+//! first: size, the pinned digest, the signature; what the file is and how many
+//! parts it has; whether it is valid, and every import known, granted and of the
+//! contract's type; what it needs. Only then it is compiled, one at a time and
+//! off the request path, linked with what is granted and nothing else, and one
+//! instance is made to see that it can be.
+//!
+//! The same digest with the same grants is the same [`Plugin`], however many
+//! workspaces admit it; it is given up when the last of them lets go of it.
+
+mod anatomy;
+mod cache;
+mod probe;
+mod problem;
+mod report;
+mod signature;
+mod world;
+
+pub use anatomy::{Needs, Producer};
+pub use cache::{CacheError, CodeCache};
+pub use problem::Problem;
+pub use report::{Import, Kind, Report};
+pub use signature::{InvalidTrustRoot, KeyId, TrustRoot};
 
 use crate::capabilities::Call;
-use crate::contract::{ResetTotpPlugin, ResetTotpPluginPre};
+use crate::contract::{ResetTotpPluginPre, chat::reset_totp, wasi};
 use crate::digest::Digest;
+use crate::grants::{Capability, Grants};
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
-use crate::sandbox::Sandbox;
-use std::io::Read;
+use crate::sandbox::{Limits, Sandbox};
+use crate::turns::Turns;
+use anatomy::Anatomy;
+use probe::probe;
+use problem::{causes, quoted};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
+use world::Comparison;
 
-/// Largest plugin that is loaded, in bytes: forty times the size of ours, and
-/// compiled in a few seconds at most.
-const MAX_PLUGIN: u64 = 4 * 1024 * 1024;
+/// Largest plugin, in bytes: forty times the size of ours, and compiled in a few
+/// seconds.
+pub const MAX_PLUGIN: usize = 4 * 1024 * 1024;
 
-/// Why a file is not a plugin.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("cannot read it: {0}")]
-    Unreadable(#[from] std::io::Error),
-    /// The file is larger than any plugin.
-    #[error("it is larger than {MAX_PLUGIN} bytes")]
-    TooLarge,
-    /// It is not a component, or one whose imports or exports are not those of
-    /// `chat:reset-totp`.
-    #[error("it is not a component that this host can run: {0}")]
-    Incompatible(String),
+/// Largest signature file that is read, in bytes. They have about 300.
+const MAX_SIGNATURE: u64 = 4096;
+
+/// What is added to a plugin's path to find its signature.
+const SIGNATURE_SUFFIX: &str = ".minisig";
+
+/// How long an admission waits for its turn and the compiler. Ours takes less than
+/// a second.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// What a WebAssembly file begins with: a word, and which kind of file it is.
+const MAGIC: &[u8] = b"\0asm";
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// What compiled code begins with.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A file that may become a plugin.
+#[derive(Clone)]
+pub struct Candidate {
+    bytes: Arc<[u8]>,
+    digest: Digest,
+    signature: Option<String>,
 }
 
-/// The first line of each cause: the others are hexadecimal dumps.
-impl From<wasmtime::Error> for LoadError {
-    fn from(error: wasmtime::Error) -> Self {
-        let causes = error.chain().map(|cause| {
-            let text = cause.to_string();
-            text.lines().next().unwrap_or_default().to_owned()
+impl Candidate {
+    /// One of these bytes, with its signature in the format of minisign.
+    pub fn new(bytes: Vec<u8>, signature: Option<String>) -> Self {
+        Self {
+            digest: Digest::of(&bytes),
+            bytes: bytes.into(),
+            signature,
+        }
+    }
+
+    /// That in the file at `path`, with the signature in the file beside it whose
+    /// name has `.minisig` added, where there is one. Both are read once; of a
+    /// file that is larger than any plugin no more than shows that.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is there and cannot be read.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let bytes = read_within(path, MAX_PLUGIN as u64 + 1)?;
+        let mut signature = path.as_os_str().to_owned();
+        signature.push(SIGNATURE_SUFFIX);
+        let signature = match read_within(Path::new(&signature), MAX_SIGNATURE) {
+            Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self::new(bytes, signature))
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// What an operator asks of a plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The one that it must be; any where there is none.
+    pub digest: Option<Digest>,
+    /// What it may import.
+    pub grants: Grants,
+    /// Whose signature it must carry; none is required where this is empty.
+    pub trust: Vec<TrustRoot>,
+}
+
+/// A plugin was not admitted. Nothing else is changed by that: what was admitted
+/// before goes on.
+///
+/// One line, for the log; the [`Report`] has all that is known.
+#[derive(Clone, Debug)]
+pub struct Rejected(Box<Report>);
+
+impl Rejected {
+    /// What is known of the plugin.
+    pub fn report(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = |problem: &Problem| format!("[{}] {problem}", problem.code());
+        let problems: Vec<_> = self.0.problems.iter().map(problem).collect();
+        f.write_str(&problems.join("; "))
+    }
+}
+
+/// Why a file is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("cannot read it: {0}")]
+    Unreadable(#[from] io::Error),
+    /// It is not admitted.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+}
+
+/// What a runtime remembers of its admissions.
+#[derive(Default)]
+pub(crate) struct Admissions {
+    plugins: Mutex<HashMap<(Digest, Grants), Weak<Plugin>>>,
+    linkers: Mutex<HashMap<Grants, Linker<Sandbox>>>,
+    cache: Option<CodeCache>,
+    /// Held by the one admission that compiles.
+    turn: Mutex<()>,
+}
+
+/// Looks at a plugin without compiling it: all that `policy` and the contract can
+/// say against it, and that it needs more than `ceiling` gives.
+///
+/// What is not the file that was pinned, or not signed as required, is not looked
+/// into further.
+pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
+    let mut report = Report {
+        digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
+        size: candidate.bytes.len(),
+        kind: kind(&candidate.bytes),
+        signed_by: None,
+        name: None,
+        producers: Vec::new(),
+        imports: Vec::new(),
+        exports: Vec::new(),
+        needs: None,
+        problems: Vec::new(),
+    };
+    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
+        report.problems.push(problem);
+    }
+    report
+}
+
+impl Runtime {
+    /// The same, with a cache of compiled code.
+    #[must_use]
+    pub fn with_cache(self, cache: CodeCache) -> Self {
+        Self {
+            admissions: Arc::new(Admissions {
+                cache: Some(cache),
+                ..Admissions::default()
+            }),
+            ..self
+        }
+    }
+
+    /// Admits a plugin, or finds it among those that are.
+    ///
+    /// # Errors
+    ///
+    /// With all [`Problem`]s that could be found.
+    pub async fn admit(
+        &self,
+        candidate: &Candidate,
+        policy: &Policy,
+    ) -> Result<Arc<Plugin>, Rejected> {
+        if let Some(plugin) = self.admissions.living(candidate, policy) {
+            return Ok(plugin);
+        }
+        let admission = self.admission(candidate, policy);
+        let work = tokio::task::spawn_blocking(move || admission.run());
+        let problem = match tokio::time::timeout(MAX_WAIT, work).await {
+            Ok(Ok(admitted)) => return admitted,
+            Ok(Err(_panic)) => "the compiler panicked",
+            Err(_elapsed) => "it takes too long",
+        };
+        let mut report = examine(candidate, policy, &self.capacity.ceiling);
+        report.problems.push(Problem::CompileFailed {
+            reason: problem.to_owned(),
         });
-        Self::Incompatible(causes.collect::<Vec<_>>().join(": "))
+        Err(Rejected(Box::new(report)))
+    }
+
+    /// The same in this thread, which it blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::admit`].
+    pub fn admit_here(
+        &self,
+        candidate: &Candidate,
+        policy: &Policy,
+    ) -> Result<Arc<Plugin>, Rejected> {
+        self.admission(candidate, policy).run()
+    }
+
+    fn admission(&self, candidate: &Candidate, policy: &Policy) -> Admission {
+        Admission {
+            engine: self.engine.clone(),
+            ceiling: self.capacity.ceiling,
+            turns: self.turns.clone(),
+            admissions: self.admissions.clone(),
+            candidate: candidate.clone(),
+            policy: policy.clone(),
+        }
     }
 }
 
 impl Plugin {
-    /// Loads the component in the file at `path`.
+    /// Admits the component in the file at `path` with every grant, whoever made
+    /// it; it may take a second.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub fn load(runtime: &Runtime, path: &Path) -> Result<Self, LoadError> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?
-            .take(MAX_PLUGIN + 1)
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_PLUGIN {
-            return Err(LoadError::TooLarge);
-        }
-        Ok(Self::new(runtime, &bytes)?)
+    pub fn load(runtime: &Runtime, path: &Path) -> Result<Arc<Self>, LoadError> {
+        let policy = Policy {
+            grants: Grants::all(),
+            ..Policy::default()
+        };
+        let candidate = Candidate::read(path)?;
+        Ok(runtime.admit_here(&candidate, &policy)?)
     }
 
-    /// Compiles a component.
+    /// Compiles and links a component that was not admitted, with every grant. For
+    /// what the sandbox must withstand even so.
     ///
     /// # Errors
     ///
     /// When `bytes` is not a component, or one whose imports or exports are not
     /// those of `chat:reset-totp`.
     pub fn new(runtime: &Runtime, bytes: &[u8]) -> wasmtime::Result<Self> {
-        wasmtime::ensure!(bytes.starts_with(b"\0asm"), "it is not WebAssembly");
-        let engine = runtime.engine.clone();
-        let component = Component::from_binary(&engine, bytes)?;
-        let mut linker = Linker::new(&engine);
-        ResetTotpPlugin::add_to_linker::<_, HasSelf<Call>>(&mut linker, Sandbox::lend)?;
-        let component = ResetTotpPluginPre::new(linker.instantiate_pre(&component)?)?;
+        let component = Component::from_binary(&runtime.engine, bytes)?;
+        let linker = linker(&runtime.engine, &Grants::all())?;
+        Self::linked(&linker, &component, Digest::of(bytes), &runtime.turns)
+    }
+
+    fn linked(
+        linker: &Linker<Sandbox>,
+        component: &Component,
+        digest: Digest,
+        turns: &Arc<Turns>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self {
-            engine,
-            component,
-            digest: Digest::of(bytes),
-            turns: runtime.turns.clone(),
+            engine: component.engine().clone(),
+            component: ResetTotpPluginPre::new(linker.instantiate_pre(component)?)?,
+            digest,
+            turns: turns.clone(),
         })
+    }
+}
+
+/// One admission, which blocks its thread.
+struct Admission {
+    engine: Engine,
+    ceiling: Limits,
+    turns: Arc<Turns>,
+    admissions: Arc<Admissions>,
+    candidate: Candidate,
+    policy: Policy,
+}
+
+impl Admission {
+    fn run(self) -> Result<Arc<Plugin>, Rejected> {
+        let turn = &self.admissions.turn;
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = self.admissions.living(&self.candidate, &self.policy) {
+            return Ok(plugin);
+        }
+        let mut report = examine(&self.candidate, &self.policy, &self.ceiling);
+        if report.admissible() {
+            match self.link() {
+                Ok(plugin) => return Ok(self.publish(plugin)),
+                Err(problem) => report.problems.push(problem),
+            }
+        }
+        Err(Rejected(Box::new(report)))
+    }
+
+    fn link(&self) -> Result<Plugin, Problem> {
+        let digest = self.candidate.digest;
+        let component = match self.admissions.compiled(digest) {
+            Some(component) => component,
+            None => self.compile()?,
+        };
+        self.hold_to_ceiling(&component)?;
+        probe(&self.engine, &component, &self.ceiling)?;
+        let linked = self
+            .admissions
+            .linker(&self.engine, &self.policy.grants)
+            .and_then(|linker| Plugin::linked(&linker, &component, digest, &self.turns));
+        linked.map_err(failed)
+    }
+
+    fn compile(&self) -> Result<Component, Problem> {
+        let Candidate { bytes, digest, .. } = &self.candidate;
+        let cache = self.admissions.cache.as_ref();
+        let component = match cache.and_then(|cache| cache.load(&self.engine, digest)) {
+            Some(component) => component,
+            None => {
+                let component = Component::from_binary(&self.engine, bytes).map_err(failed)?;
+                if let Some(cache) = cache {
+                    cache.store(&self.engine, digest, &component);
+                }
+                component
+            }
+        };
+        // Now rather than in the first call.
+        component.initialize_copy_on_write_image().map_err(failed)?;
+        Ok(component)
+    }
+
+    /// What the file declares was held to the ceiling before; this counts how often
+    /// each part of it is instantiated.
+    fn hold_to_ceiling(&self, component: &Component) -> Result<(), Problem> {
+        let Some(required) = component.resources_required() else {
+            return Err(Problem::CompileFailed {
+                reason: "it takes modules from outside".to_owned(),
+            });
+        };
+        let needs = Needs {
+            memories: required.num_memories as usize,
+            tables: required.num_tables as usize,
+            ..Needs::default()
+        };
+        let mut exceeding = needs.exceeding(&self.ceiling).into_iter();
+        exceeding.next().map_or(Ok(()), Err)
+    }
+
+    fn publish(&self, plugin: Plugin) -> Arc<Plugin> {
+        let key = (plugin.digest, self.policy.grants.clone());
+        let plugin = Arc::new(plugin);
+        let mut plugins = self.admissions.plugins();
+        plugins.retain(|_, plugin| plugin.strong_count() > 0);
+        plugins.insert(key, Arc::downgrade(&plugin));
+        plugin
+    }
+}
+
+impl Admissions {
+    /// The plugin, where it is admitted already and `policy` lets it be.
+    fn living(&self, candidate: &Candidate, policy: &Policy) -> Option<Arc<Plugin>> {
+        let key = (candidate.digest, policy.grants.clone());
+        let plugin = self.plugins().get(&key)?.upgrade()?;
+        vouched(candidate, policy).ok()?;
+        Some(plugin)
+    }
+
+    /// The code of a living plugin: it does not depend on grants.
+    fn compiled(&self, digest: Digest) -> Option<Component> {
+        let plugins = self.plugins();
+        let mut same = plugins.iter().filter(|((known, _), _)| *known == digest);
+        let plugin = same.find_map(|(_, plugin)| plugin.upgrade())?;
+        Some(plugin.component.instance_pre().component().clone())
+    }
+
+    fn linker(&self, engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<Sandbox>> {
+        let mut linkers = self.linkers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(linker) = linkers.get(grants) {
+            return Ok(linker.clone());
+        }
+        let linker = linker(engine, grants)?;
+        linkers.insert(grants.clone(), linker.clone());
+        Ok(linker)
+    }
+
+    fn plugins(&self) -> std::sync::MutexGuard<'_, HashMap<(Digest, Grants), Weak<Plugin>>> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is granted, and nothing else: what is not granted cannot be called.
+fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    let to = &mut linker;
+    for capability in grants.iter() {
+        match capability {
+            Capability::WallClock => {
+                wasi::clocks::wall_clock::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
+            }
+            Capability::Users => {
+                reset_totp::users::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
+            }
+            Capability::Permissions => {
+                reset_totp::permissions::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
+            }
+            Capability::Settings => {
+                reset_totp::settings::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
+            }
+            Capability::Secrets => {
+                reset_totp::secrets::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
+            }
+        }?;
+    }
+    Ok(linker)
+}
+
+/// Fills `report` in. An error ends it, problems that are in it do not.
+fn inspect(
+    candidate: &Candidate,
+    policy: &Policy,
+    ceiling: &Limits,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    report.signed_by = vouched(candidate, policy)?;
+    match report.kind {
+        Kind::Component => {}
+        Kind::CoreModule => return Err(Problem::CoreModule),
+        Kind::Precompiled => return Err(Problem::Precompiled),
+        Kind::Other => return Err(Problem::NotWebAssembly),
+    }
+    let anatomy = Anatomy::of(&candidate.bytes)?;
+    let comparison = Comparison::new(&candidate.bytes).map_err(|error| Problem::Invalid {
+        reason: quoted(&error.to_string()),
+    })?;
+    let imports = anatomy.imports.iter().map(|name| {
+        let answer = comparison.import(name, &policy.grants);
+        Import::new(name, answer.capability, answer.problems)
+    });
+    report.imports = imports.collect();
+    report.name = anatomy.name;
+    report.producers = anatomy.producers;
+    report.exports = anatomy.exports;
+    report.needs = Some(anatomy.needs);
+    let imports = report.imports.iter().flat_map(|import| &import.problems);
+    report.problems = imports.cloned().collect();
+    report.problems.extend(comparison.exports());
+    report.problems.extend(anatomy.needs.exceeding(ceiling));
+    Ok(())
+}
+
+/// Whether this is the file that the operator chose, and who signed it.
+fn vouched(candidate: &Candidate, policy: &Policy) -> Result<Option<KeyId>, Problem> {
+    if candidate.bytes.len() > MAX_PLUGIN {
+        return Err(Problem::TooLarge { limit: MAX_PLUGIN });
+    }
+    let found = candidate.digest;
+    match policy.digest {
+        Some(pinned) if pinned != found => {
+            return Err(Problem::DigestMismatch { pinned, found });
+        }
+        _ => {}
+    }
+    let signature = candidate.signature.as_deref();
+    signature::verify(&candidate.bytes, signature, &policy.trust)
+}
+
+fn kind(bytes: &[u8]) -> Kind {
+    if bytes.starts_with(CORE_MODULE) {
+        Kind::CoreModule
+    } else if bytes.starts_with(MAGIC) {
+        Kind::Component
+    } else if bytes.starts_with(ELF) {
+        Kind::Precompiled
+    } else {
+        Kind::Other
+    }
+}
+
+fn read_within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn failed(error: wasmtime::Error) -> Problem {
+    Problem::CompileFailed {
+        reason: causes(error.chain()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_granted_is_not_linked() {
+        let engine = Engine::default();
+        let imports = r#"(component (import "chat:reset-totp/settings@0.1.0" (instance
+            (export "totp-window" (func (result u8))))))"#;
+        let component = Component::new(&engine, wat::parse_str(imports).unwrap()).unwrap();
+        let links = |grants: &Grants| {
+            let linker = linker(&engine, grants).unwrap();
+            linker.instantiate_pre(&component).is_ok()
+        };
+        for granted in Capability::ALL {
+            let grants = Grants::from_iter([granted]);
+            assert_eq!(links(&grants), granted == Capability::Settings, "{granted}");
+        }
+        assert!(links(&Grants::all()) && !links(&Grants::default()));
     }
 }

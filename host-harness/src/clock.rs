@@ -44,6 +44,16 @@ impl std::ops::Add<Duration> for Timestamp {
     }
 }
 
+impl std::ops::Sub for Timestamp {
+    type Output = Duration;
+
+    /// Zero where the other moment is later.
+    fn sub(self, earlier: Self) -> Duration {
+        let millis = self.0.saturating_sub(earlier.0).max(0);
+        Duration::from_millis(millis.unsigned_abs())
+    }
+}
+
 /// RFC 3339 in UTC, with whole seconds.
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

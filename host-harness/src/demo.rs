@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// The demonstration's users, and the role of each.
@@ -57,20 +57,21 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The store and the credentials in `folder`, made where there are none.
-pub(crate) async fn workspace(folder: &Path) -> anyhow::Result<(Sqlite, Credentials)> {
+/// The store's file and the credentials in `folder`, made where there are none.
+pub(crate) async fn workspace(folder: &Path) -> anyhow::Result<(PathBuf, Credentials)> {
     std::fs::create_dir_all(folder)?;
     let credentials = folder.join("credentials.json");
     let credentials = Credentials::load_or_create(&credentials)
         .with_context(|| format!("{}", credentials.display()))?;
-    let store = Sqlite::open_or_create(&folder.join("store.sqlite")).await?;
+    let path = folder.join("store.sqlite");
+    let store = Sqlite::open_or_create(&path).await?;
     if store.settings(WORKSPACE).await?.is_none() {
         store.create_workspace(credentials.workspace()?).await?;
     }
     let admin = Selector::Id(credentials.login("admin")?.user_id.clone());
     let known = store.find_user(WORKSPACE, admin).await?;
     known.context("credentials.json and store.sqlite do not belong together; remove both")?;
-    Ok((store, credentials))
+    Ok((path, credentials))
 }
 
 /// Shows a person how to call the server at `url`, and shows the call again with

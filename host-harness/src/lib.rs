@@ -6,13 +6,19 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`scenarios`], [`harness`] | what a plugin is held to, and the server to try one on |
 //! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`workspace`], [`turns`], [`breaker`] | whose call it is, when its turn is, and whether the plugin is fit |
-//! | [`plugin`], [`sandbox`], [`outcome`] | loading, one bounded call, and how it ended |
+//! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
+//! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
+//! | [`workspace`], [`stores`], [`turns`], [`breaker`] | whose call it is, where its data is, when its turn is, and whether the plugin is fit |
+//! | [`admission`] | from a file to a plugin, or to a report that says why not |
+//! | [`plugin`], [`sandbox`], [`outcome`] | one bounded call, and how it ended |
 //! | [`capabilities`] | the contract's imports, one file an interface |
 //! | [`delivery`] | what sends the mail that the store holds |
 //! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
 //! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`measure`] | a call taken apart, for the benchmark |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -31,22 +37,22 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::new(Capacity::default())?;
-//! let plugin = Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?;
 //! let workspace = Workspace::new(
 //!     "default".to_owned(),
 //!     Arc::new(StoreFile::at(Path::new("store.sqlite"))),
-//!     Ok(Arc::new(plugin)),
+//!     Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     Limits::default(),
 //! );
 //! let app = server::App {
 //!     workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
 //!     clock: Clock::system(),
 //!     trusted_proxies: Vec::new(),
+//!     metrics: Arc::new(Metrics::default()),
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! server::serve(listener, app, std::future::pending()).await?;
@@ -54,26 +60,34 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod admission;
 pub mod attempts;
 pub mod breaker;
 pub mod capabilities;
 pub mod clock;
+pub mod config;
 pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod harness;
+pub mod hosting;
 pub mod mail;
 pub mod mail_server;
+pub mod measure;
+pub mod metrics;
 pub mod outcome;
 pub mod password;
 pub mod plugin;
 pub mod runtime;
 pub mod sandbox;
+pub mod scenarios;
 pub mod server;
 pub mod settings;
 pub mod store;
 pub mod stores;
+pub mod telemetry;
 pub mod token;
 pub mod totp;
 pub mod turns;

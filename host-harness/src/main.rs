@@ -1,34 +1,33 @@
 //! The command line: `serve`, `demo` and the operator's commands.
 
+mod check;
 mod demo;
 mod operator;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use host_harness::admin::{self, Admin};
+use host_harness::admission::Candidate;
 use host_harness::clock::Clock;
-use host_harness::delivery::deliver;
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
+use host_harness::config::{self, Config};
+use host_harness::grants::Grants;
+use host_harness::hosting::Hosting;
 use host_harness::sandbox::Limits;
-use host_harness::server::{App, serve};
-use host_harness::store::Store;
+use host_harness::server;
 use host_harness::store::sqlite::Sqlite;
-use host_harness::stores::StoreFile;
-use host_harness::workspace::{Workspace, Workspaces};
+use host_harness::telemetry::{self, LogFormat};
+use host_harness::workspace::ANY_HOST;
 use ipnet::IpNet;
 use serde_json::json;
 use std::future::Future;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The workspace that every request is for, and every command unless it names
 /// another.
@@ -56,16 +55,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the workspace in an existing store.
+    /// Serve the workspaces that a configuration file names, or the one in a store.
     ///
-    /// `host-harness workspace create` makes one, and `host-harness demo` one to
+    /// With --config, SIGHUP reads the file again: workspaces, plugins, limits and
+    /// settings are replaced while requests go on, all or none of them.
+    ///
+    /// `host-harness workspace create` makes a store, and `host-harness demo` one to
     /// play with.
     ///
-    /// Example: host-harness serve --store chat.sqlite
+    /// Examples: host-harness serve --store chat.sqlite
+    ///           host-harness serve --config chat.toml
+    #[command(verbatim_doc_comment)]
     Serve {
-        /// The SQLite file that holds the workspace.
-        #[arg(long, env = "HOST_HARNESS_STORE", value_name = "FILE")]
-        store: PathBuf,
+        /// The configuration file: `host-harness check-config` says whether it is
+        /// right. It says all that the other options do but --log.
+        #[arg(
+            long,
+            value_name = "FILE",
+            conflicts_with_all = ["plugin", "listen", "trusted_proxy"]
+        )]
+        config: Option<PathBuf>,
+        /// The SQLite file that holds the workspace, where there is no --config.
+        #[arg(
+            long,
+            env = "HOST_HARNESS_STORE",
+            value_name = "FILE",
+            required_unless_present = "config"
+        )]
+        store: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -86,6 +103,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Try whether a plugin does what the contract promises.
+    ///
+    /// Every scenario runs on a server of its own, over HTTP. Progress goes to
+    /// standard error, the report to standard output. Exits with 0 when all passed,
+    /// 1 when one did not, 2 when none could be tried, such as for a plugin that is
+    /// not admitted. RUST_LOG=error shows why a plugin failed.
+    ///
+    /// Example: host-harness check target/reset_totp.wasm --format junit
+    Check(check::Check),
     #[command(flatten)]
     Operator(operator::Command),
 }
@@ -107,17 +133,16 @@ struct Common {
     log: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve { store, common } => serve_store(&store, &common).await,
+        Command::Serve {
+            config,
+            store,
+            common,
+        } => serve(config, store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
+        Command::Check(check) => return check.run().await,
         Command::Operator(command) => operator::run(command).await,
     };
     match result {
@@ -129,68 +154,128 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve_store(path: &Path, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
-    let plugin = load(&common.plugin)?;
-    let store = open(path).await?;
-    let known = store.settings(WORKSPACE).await?;
-    known.with_context(|| {
-        format!(
-            "the store {} has no workspace {WORKSPACE}; `host-harness workspace create` makes it",
-            path.display()
-        )
-    })?;
-    let stop = stop_signal()?;
-    let listener = listen(common.listen).await?;
-    tracing::info!(url = url(&listener)?, "listening");
-    let store: Arc<dyn Store> = Arc::new(store);
-    let app = app(store.clone(), plugin, &common.trusted_proxy);
-    run(listener, store, app, stop).await
+async fn serve(
+    file: Option<PathBuf>,
+    store: Option<PathBuf>,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let config = match &file {
+        Some(file) => Config::read(file)?,
+        None => only(&store.unwrap_or_default(), common)?,
+    };
+    run(config, file, common.log, |url| {
+        tracing::info!(url, "listening");
+        Ok(())
+    })
+    .await
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
-    start_log(common.log);
-    let plugin = load(&common.plugin)?;
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = data.as_deref().unwrap_or(temporary.path());
     let (store, credentials) = demo::workspace(folder)
         .await
         .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
-    let stop = stop_signal()?;
-    let listener = listen(common.listen).await?;
-    let url = url(&listener)?;
-    if json {
-        show(&json!({"url": url, "users": credentials}).to_string())?;
-    } else {
-        demo::guide(&url, &credentials)?;
-    }
-    let store: Arc<dyn Store> = Arc::new(store);
-    let app = app(store.clone(), plugin, &common.trusted_proxy);
-    run(listener, store, app, stop).await
+    let config = only(&store, common)?;
+    run(config, None, common.log, |url| match json {
+        true => show(&json!({"url": url, "users": credentials}).to_string()),
+        false => demo::guide(url, &credentials),
+    })
+    .await
 }
 
-/// Serves `app` and delivers the store's mail until `stop` is ready.
+/// What serves the one workspace of `store` under every host name.
+fn only(store: &Path, common: &Common) -> anyhow::Result<Config> {
+    let candidate = Candidate::read(&common.plugin).with_context(|| {
+        format!(
+            "cannot read the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
+            common.plugin.display()
+        )
+    })?;
+    let workspace = config::Workspace {
+        id: WORKSPACE.into(),
+        hosts: [ANY_HOST.into()].into(),
+        store: store.into(),
+        plugin: candidate.digest(),
+        grants: Grants::all().into(),
+        limits: Limits::default().into(),
+        settings: Vec::new().into(),
+    };
+    Ok(Config {
+        host: config::Host {
+            listen: common.listen,
+            trusted_proxies: common.trusted_proxy.clone(),
+            ..config::Host::default()
+        },
+        plugins: vec![common.plugin.clone()],
+        workspaces: vec![workspace],
+    })
+}
+
+/// Serves what `config` says, which was read from `file` if it was, until the
+/// process is told to stop; `announce` tells the URL once requests are taken.
 async fn run(
-    listener: TcpListener,
-    store: Arc<dyn Store>,
-    app: App,
-    stop: impl Future<Output = ()> + Send + 'static,
+    config: Config,
+    file: Option<PathBuf>,
+    log: LogFormat,
+    announce: impl FnOnce(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let host = config.host.clone();
+    let _telemetry = telemetry::start(log, host.otlp.as_ref())?;
+    let hosting = Hosting::start(config, file, Clock::system()).await?;
+    let (stop, reload) = (stop_signal()?, signal(SignalKind::hangup())?);
+    let listener = listen(host.listen).await?;
     let stopping = CancellationToken::new();
-    let delivery = tokio::spawn(deliver(
-        store,
-        app.clock.clone(),
-        stopping.clone().cancelled_owned(),
-    ));
+    let stores = hosting.stores().clone();
+    let tending = tokio::spawn(stores.tend(stopping.clone().cancelled_owned()));
+    let admin = match host.admin_listen {
+        Some(address) => Some(administer(address, &hosting, &stopping).await?),
+        None => None,
+    };
+    let reloading = tokio::spawn(reload_at(reload, hosting.clone()));
+    announce(&format!("http://{}", listener.local_addr()?))?;
     let stopped = stopping.clone();
-    let served = serve(listener, app, async move {
+    let served = server::serve(listener, hosting.app(host.trusted_proxies), async move {
         stop.await;
         stopped.cancel();
     })
     .await;
     stopping.cancel();
-    delivery.await?;
+    reloading.abort();
+    tending.await?;
+    drop(admin);
     Ok(served?)
+}
+
+/// Answers operators at `address` until what it gives is dropped.
+async fn administer(
+    address: SocketAddr,
+    hosting: &Arc<Hosting>,
+    stopping: &CancellationToken,
+) -> anyhow::Result<DropGuard> {
+    let listener = listen(address).await?;
+    tracing::info!(url = %format!("http://{}", listener.local_addr()?), "operators are answered");
+    let admin = Admin {
+        control: hosting.clone(),
+        metrics: hosting.metrics().clone(),
+        stopping: stopping.clone(),
+    };
+    let end = CancellationToken::new();
+    let ended = end.clone().cancelled_owned();
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, admin, ended).await {
+            tracing::error!(%error, "operators are not answered any more");
+        }
+    });
+    Ok(end.drop_guard())
+}
+
+/// Reads the configuration again at each signal.
+async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>) {
+    while signal.recv().await.is_some() {
+        // It logs how that ended.
+        let _ = hosting.reload().await;
+    }
 }
 
 async fn open(path: &Path) -> anyhow::Result<Sqlite> {
@@ -212,39 +297,10 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn app(store: Arc<dyn Store>, plugin: Plugin, trusted_proxies: &[IpNet]) -> App {
-    let workspace = Workspace::new(
-        WORKSPACE.to_owned(),
-        Arc::new(StoreFile::opened(store)),
-        Ok(Arc::new(plugin)),
-        Limits::default(),
-    );
-    App {
-        workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
-        clock: Clock::system(),
-        trusted_proxies: trusted_proxies.to_vec(),
-    }
-}
-
-fn load(path: &Path) -> anyhow::Result<Plugin> {
-    let runtime = Runtime::new(Capacity::default())
-        .map_err(|e| anyhow::anyhow!("cannot start the engine: {e:#}"))?;
-    Plugin::load(&runtime, path).with_context(|| {
-        format!(
-            "cannot load the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
-            path.display()
-        )
-    })
-}
-
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}; choose another with --listen"))
-}
-
-fn url(listener: &TcpListener) -> anyhow::Result<String> {
-    Ok(format!("http://{}", listener.local_addr()?))
+        .with_context(|| format!("cannot listen on {address}; --listen takes another"))
 }
 
 /// Ready once SIGTERM or SIGINT arrives.
@@ -257,16 +313,4 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             _ = interrupt.recv() => (),
         }
     })
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

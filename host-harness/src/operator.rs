@@ -1,8 +1,11 @@
 //! The operator's commands on a store, which a server may be serving meanwhile.
 
+mod config;
 mod enrolment;
 mod input;
 mod outbox;
+mod plugin;
+mod process;
 mod role;
 mod setting;
 mod table;
@@ -11,20 +14,17 @@ mod user;
 mod workspace;
 
 use crate::WORKSPACE;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use host_harness::clock::{Clock, Timestamp};
-use host_harness::store::directory::Operation;
+use host_harness::store::directory::{NAME_FORM, Operation, is_name};
 use host_harness::store::sqlite::Sqlite;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Bytes of chance in the id under which the audit trail has a command.
 const REQUEST_ID_BYTES: usize = 16;
-
-/// Characters in a name.
-const NAME_LIMIT: usize = 64;
 
 /// What an operator can do.
 #[derive(Subcommand)]
@@ -64,12 +64,62 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: setting::Command,
     },
+    /// Say whether a configuration file can be served, or everything that is wrong.
+    ///
+    /// It looks at the plugins and the stores that the file names, too. Only exit
+    /// code 0 means that it can be.
+    ///
+    /// Example: host-harness check-config host.toml
+    CheckConfig {
+        /// The configuration file.
+        file: PathBuf,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// See to the mail that waits to be sent.
     Outbox {
         #[command(flatten)]
         place: Place,
         #[command(subcommand)]
         command: outbox::Command,
+    },
+    /// Tell what a plugin can and cannot do, and whether it may be admitted.
+    ///
+    /// Neither compiles nor runs it. Fails when it is not admissible.
+    ///
+    /// Example: host-harness inspect target/reset_totp.wasm
+    Inspect {
+        #[command(flatten)]
+        plugin: plugin::Plugin,
+    },
+    /// Admit a plugin as `serve` does, and print the line that pins it.
+    ///
+    /// It is compiled and instantiated once.
+    ///
+    /// Example: host-harness admit target/reset_totp.wasm --cache code
+    Admit {
+        #[command(flatten)]
+        plugin: plugin::Plugin,
+        /// A folder that keeps compiled code, so that it is compiled once; it must
+        /// belong to the host alone.
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Have a process that serves read its configuration again, as SIGHUP does.
+    ///
+    /// Workspaces, plugins, limits and settings are replaced while requests go on,
+    /// all of them or none.
+    Reload {
+        #[command(flatten)]
+        process: process::Process,
+    },
+    /// See to plugins that are left alone because they keep failing.
+    Breaker {
+        #[command(flatten)]
+        process: process::Process,
+        #[command(subcommand)]
+        command: process::Breaker,
     },
 }
 
@@ -136,11 +186,32 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             setting::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
+        Command::CheckConfig { file, json } => (config::check(&file).await?, json),
         Command::Outbox { place, command } => (
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
+        Command::Inspect { plugin } => return inspect(&plugin),
+        Command::Admit { plugin, cache } => {
+            (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
+        }
+        Command::Reload { process } => (process::reload(&process).await?, process.json),
+        Command::Breaker { process, command } => {
+            (process::breaker(&process, command).await?, process.json)
+        }
     };
+    show(report, json)
+}
+
+/// The report is printed also where it says that the plugin is not admissible.
+fn inspect(plugin: &plugin::Plugin) -> anyhow::Result<()> {
+    let (report, admissible) = plugin::inspect(plugin)?;
+    show(report, plugin.json())?;
+    ensure!(admissible, "the plugin is not admissible");
+    Ok(())
+}
+
+fn show(report: Report, json: bool) -> anyhow::Result<()> {
     let text = if json {
         report.json.to_string()
     } else {
@@ -179,16 +250,12 @@ impl Desk {
     }
 }
 
-/// The name of something new: it needs no quotes in a shell, and has no place
-/// for what a terminal would obey.
+/// The name of something new.
 fn name(text: &str) -> Result<String, String> {
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.chars().count() <= NAME_LIMIT && !text.is_empty() && text.chars().all(is_plain) {
-        return Ok(text.to_owned());
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("a name is {NAME_FORM}")),
     }
-    Err(format!(
-        "a name is 1 to {NAME_LIMIT} letters, digits, `-`, `_` and `.`"
-    ))
 }
 
 /// For example `1 session`, `2 sessions`.

@@ -16,6 +16,9 @@ const MAX_FAILURE_TEXT: usize = 500;
 /// for that.
 const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// The code of a call whose plugin answered, whatever it answered.
+pub const ANSWERED: &str = "answered";
+
 /// How a call ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -37,11 +40,11 @@ impl Ended {
         }
     }
 
-    /// The failure's code, or `answered`.
+    /// The failure's code, or [`ANSWERED`].
     pub fn code(&self) -> &'static str {
         self.outcome
             .as_ref()
-            .map_or_else(Failure::code, |_| "answered")
+            .map_or_else(Failure::code, |_| ANSWERED)
     }
 }
 
@@ -98,8 +101,6 @@ impl Usage {
 /// | `plugin-host-calls` | 502 | no | counts |
 /// | `plugin-bytes` | 502 | no | counts |
 /// | `plugin-bad-answer` | 502 | no | counts |
-/// | `plugin-not-loaded` | 503 | yes | no |
-/// | `plugin-incompatible` | 503 | no | no |
 /// | `plugin-suspended` | 503 | yes | no |
 /// | `host-saturated` | 503 | yes | no |
 /// | `host-busy` | 503 | yes | no |
@@ -108,8 +109,8 @@ impl Usage {
 ///
 /// *Again* says whether the same request may be answered another time, *breaker*
 /// whether it is a fault of the plugin's that the [breaker](crate::breaker) counts.
-/// There is none for a capability that is not granted: it is not linked, so a
-/// plugin that imports it is never loaded.
+/// There is none for a capability that is not granted, nor for a plugin that is not
+/// loaded or does not fit: what is not admitted is never served.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The plugin computed for too long.
@@ -139,12 +140,6 @@ pub enum Failure {
     /// The plugin's answer is not one that the contract allows.
     #[error("the plugin gave an answer that the contract does not allow: {0}")]
     BadAnswer(&'static str),
-    /// The workspace has no plugin, or not yet.
-    #[error("the workspace has no plugin")]
-    NotLoaded,
-    /// The workspace's plugin was not admitted.
-    #[error("the workspace's plugin was not admitted")]
-    Incompatible,
     /// The plugin failed too often of late.
     #[error("the plugin failed too often and is suspended")]
     BreakerOpen {
@@ -178,8 +173,6 @@ impl Failure {
             Self::HostCalls => "plugin-host-calls",
             Self::Bytes => "plugin-bytes",
             Self::BadAnswer(_) => "plugin-bad-answer",
-            Self::NotLoaded => "plugin-not-loaded",
-            Self::Incompatible => "plugin-incompatible",
             Self::BreakerOpen { .. } => "plugin-suspended",
             Self::Saturated(_) => "host-saturated",
             Self::Busy(_) => "host-busy",
@@ -193,7 +186,6 @@ impl Failure {
         match self {
             Self::Store(_) | Self::Panic => 500,
             Self::WallTime | Self::HostCallTime => 504,
-            Self::NotLoaded | Self::Incompatible => 503,
             Self::BreakerOpen { .. } | Self::Saturated(_) | Self::Busy(_) => 503,
             _ => 502,
         }
@@ -202,7 +194,7 @@ impl Failure {
     /// Whether the same request may be answered another time.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::WallTime | Self::HostCallTime | Self::NotLoaded | Self::Store(_) => true,
+            Self::WallTime | Self::HostCallTime | Self::Store(_) => true,
             _ => self.retry_after().is_some(),
         }
     }
@@ -279,7 +271,7 @@ impl From<Stopped> for Failure {
 mod tests {
     use super::*;
 
-    fn all() -> [Failure; 16] {
+    fn all() -> [Failure; 14] {
         [
             Failure::CpuTime,
             Failure::WallTime,
@@ -290,8 +282,6 @@ mod tests {
             Failure::HostCalls,
             Failure::Bytes,
             Failure::BadAnswer(""),
-            Failure::NotLoaded,
-            Failure::Incompatible,
             Failure::BreakerOpen {
                 retry_after: Duration::from_secs(1),
             },

@@ -1,6 +1,7 @@
 //! The one engine of a process: what it compiles and runs, and how many calls it
 //! runs at a time.
 
+use crate::admission::Admissions;
 use crate::sandbox::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES, spawn_ticker};
 use crate::turns::{Crowd, Turns};
 use std::num::NonZeroUsize;
@@ -9,16 +10,16 @@ use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 /// How much of a memory, a table and a stack is wiped after a call by writing
 /// zeros, in bytes; the system is asked for new pages where a call had more. The
-/// memory of our plugin has 64 KiB.
+/// memory of our plugin has 64 KiB, and its calls use less than 16 KiB of stack.
 const MEMORY_KEPT: usize = 128 * 1024;
 const TABLE_KEPT: usize = 64 * 1024;
-const STACK_KEPT: usize = 64 * 1024;
+const STACK_KEPT: usize = 16 * 1024;
 
 /// Frames of a trap's backtrace: enough to find the place.
 const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(4);
 
 /// What a process gives to the calls of all its workspaces together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Calls that run at a time. Each holds 27 KiB and its guest's memory.
     pub calls: usize,
@@ -43,6 +44,7 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) capacity: Capacity,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) admissions: Arc<Admissions>,
 }
 
 impl Runtime {
@@ -59,6 +61,7 @@ impl Runtime {
             engine,
             capacity,
             turns,
+            admissions: Arc::default(),
         })
     }
 

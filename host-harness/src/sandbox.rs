@@ -33,7 +33,7 @@ pub(crate) fn spawn_ticker(engine: EngineWeak) -> std::io::Result<()> {
 }
 
 /// What one call may use, and how many run at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the request to the answer, the wait for a place and the host's own
     /// work included, but for the end of a reset that the store has begun: that

@@ -12,15 +12,17 @@ mod second_factor;
 mod totp;
 
 use crate::clock::{Clock, Timestamp};
+use crate::metrics::Metrics;
 use crate::password;
 use crate::settings::Settings;
-use crate::store::{Caller, Change, Decision, Denial, Store, StoreError};
+use crate::store::{AuditRecord, Caller, Change, Decision, Denial, Store, StoreError};
+use crate::telemetry;
 use crate::token;
 use crate::workspace::{Workspace, Workspaces};
 use answer::Answer;
 use arc_swap::ArcSwap;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
@@ -35,7 +37,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -55,6 +58,8 @@ pub struct App {
     pub clock: Clock,
     /// Proxies that are believed when they tell for whom they speak.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The workspace that a request is for, as long as the request lasts.
@@ -63,6 +68,7 @@ struct Site {
     workspace: Arc<Workspace>,
     store: Arc<dyn Store>,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 impl Site {
@@ -75,7 +81,9 @@ impl Site {
     /// Does to an account what its holder asks, and logs how that was decided.
     async fn change(&self, change: Change) -> Result<Result<(), Denial>, StoreError> {
         let (caller, action) = (change.user.clone(), change.act.action().name());
-        let outcome = self.store.change(change).await?;
+        let outcome = self.store.change(change).await;
+        self.metrics.audited(&outcome);
+        let outcome = outcome?;
         let denial = outcome.err();
         let decision = denial.map_or(Decision::Done, Denial::decision).name();
         let reason = denial.map(Denial::id);
@@ -87,6 +95,13 @@ impl Site {
             reason
         );
         Ok(outcome)
+    }
+
+    /// Writes the audit record of a request that changed nothing.
+    async fn record(&self, record: AuditRecord) -> Result<(), StoreError> {
+        let recorded = self.store.record(record).await;
+        self.metrics.audited(&recorded);
+        recorded
     }
 }
 
@@ -155,7 +170,7 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(from_fn(cors::allow))
         .layer(from_fn_with_state(app.clone(), choose_workspace))
-        .layer(from_fn(finish))
+        .layer(from_fn_with_state(app.clone(), finish))
         .layer(Extension(decisions))
         .layer(Extension(Arc::new(RateLimit::default())))
         .layer(Extension(Arc::new(password::Queue::default())))
@@ -176,23 +191,21 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request its id, its log lines that id, the answer the headers that
 /// every answer has, and the log its line.
-async fn finish(mut request: Request, next: Next) -> Response {
+async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = RequestId::generate();
-    let span = tracing::error_span!("request", request_id = id.0);
-    let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = span(&id, route, &request);
+    if client_address::is_trusted_proxy(&app.trusted_proxies, &request) {
+        telemetry::continue_trace(&span, request.headers());
+    }
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
-    span.in_scope(|| {
-        tracing::info!(
-            %method,
-            route = route.as_ref().map_or("none", MatchedPath::as_str),
-            status = response.status().as_u16(),
-            micros = start.elapsed().as_micros(),
-            "answered"
-        );
-    });
+    let (status, time) = (response.status().as_u16(), start.elapsed());
+    span.in_scope(|| tracing::info!(status, micros = time.as_micros(), "answered"));
+    span.record("status", i64::from(status));
+    app.metrics.answered(route, status, time);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
@@ -203,6 +216,30 @@ async fn finish(mut request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+/// What every log line of a request says of it, as far as it is known by then,
+/// and its trace. A method that HTTP does not know could be any text.
+fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
+    let method = match *request.method() {
+        Method::GET
+        | Method::POST
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE => request.method().as_str(),
+        _ => "_OTHER",
+    };
+    tracing::error_span!(
+        "request",
+        request_id = id,
+        method,
+        route,
+        workspace = Empty,
+        outcome = Empty,
+        status = Empty,
+    )
 }
 
 /// Passes a request on to the workspace that its `Host` header names, as a [`Site`].
@@ -220,11 +257,14 @@ async fn choose_workspace(
         Ok(store) => store,
         Err(error) => return Answer::store_failed(error).into_response(),
     };
+    Span::current().record("workspace", &workspace.id);
     let clock = app.clock.clone();
+    let metrics = app.metrics.clone();
     request.extensions_mut().insert(Site {
         workspace,
         store,
         clock,
+        metrics,
     });
     next.run(request).await
 }

@@ -101,6 +101,13 @@ pub struct InvalidSetting {
     problem: String,
 }
 
+impl InvalidSetting {
+    /// What is wrong, where the name is known already.
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
 /// All settings, in the order in which people read them.
 pub const SETTINGS: [Setting; 16] = [
     Setting {

@@ -114,6 +114,17 @@ impl Stores {
         files.iter().filter(|file| file.is_open()).count()
     }
 
+    /// Those that are open, and their paths.
+    pub fn all_open(&self) -> Vec<(PathBuf, Arc<dyn Store>)> {
+        let files = self.files().into_iter();
+        files
+            .filter_map(|file| {
+                let open = file.open.load();
+                Some((file.path.clone(), open.as_ref()?.store.clone()))
+            })
+            .collect()
+    }
+
     /// Closes those that nobody has used for so long and that hold no mail to be
     /// sent.
     pub async fn close_idle(&self, idle: Duration) {

@@ -24,64 +24,39 @@ pub struct Workspace {
     pub id: String,
     /// Where its data is.
     pub store: Arc<StoreFile>,
-    /// What decides in it, or why nothing does.
-    pub plugin: Result<Arc<Plugin>, Missing>,
+    /// What decides in it.
+    pub plugin: Arc<Plugin>,
     /// What one call may use.
     pub limits: Limits,
     /// What a test has planted in the host; nothing otherwise.
     pub faults: Faults,
-    /// Its part of the process's turns; none without a plugin.
-    turns: Option<Arc<Turns>>,
+    /// Its part of the process's turns.
+    turns: Arc<Turns>,
     breaker: Arc<Breaker>,
-}
-
-/// Why a workspace has no plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// It is not loaded, or not yet.
-    NotLoaded,
-    /// It was not admitted.
-    Incompatible,
-}
-
-impl From<Missing> for Failure {
-    fn from(missing: Missing) -> Self {
-        match missing {
-            Missing::NotLoaded => Self::NotLoaded,
-            Missing::Incompatible => Self::Incompatible,
-        }
-    }
 }
 
 impl Workspace {
     /// A workspace whose plugin has not failed yet.
-    pub fn new(
-        id: String,
-        store: Arc<StoreFile>,
-        plugin: Result<Arc<Plugin>, Missing>,
-        limits: Limits,
-    ) -> Self {
-        let turns = plugin.as_ref().ok();
-        let turns = turns.map(|plugin| Arc::new(plugin.turns.share(limits.calls)));
+    pub fn new(id: String, store: Arc<StoreFile>, plugin: Arc<Plugin>, limits: Limits) -> Self {
         Self {
+            turns: Arc::new(plugin.turns.share(limits.calls)),
             id,
             store,
             plugin,
             limits,
             faults: Faults::default(),
-            turns,
             breaker: Arc::default(),
         }
     }
 
     /// The same in place of `former`, whose calls in flight it counts among its own;
     /// where the plugin is the same, what is known of it is kept, too.
+    #[must_use]
     pub fn in_place_of(mut self, former: &Self) -> Self {
-        let digest = |workspace: &Self| workspace.plugin.as_ref().ok().map(|p| p.digest());
-        if digest(&self) == digest(former) {
+        if self.plugin.digest() == former.plugin.digest() {
             self.breaker = former.breaker.clone();
         }
-        if self.limits.calls == former.limits.calls && former.turns.is_some() {
+        if self.limits.calls == former.limits.calls {
             self.turns = former.turns.clone();
         }
         self
@@ -94,32 +69,19 @@ impl Workspace {
 
     /// Has the plugin decide about one request, once it is its turn.
     pub async fn reset_totp(&self, call: Call, request: &Request, clock: &Clock) -> Ended {
-        let (plugin, turns) = match (&self.plugin, &self.turns) {
-            (Ok(plugin), Some(turns)) => (plugin, turns),
-            (Err(missing), _) => return Ended::unbegun((*missing).into()),
-            (Ok(_), None) => return Ended::unbegun(Failure::NotLoaded),
-        };
         let span = tracing::info_span!(
             "call",
             workspace = self.id,
-            plugin = %plugin.digest(),
+            plugin = %self.plugin.digest(),
             outcome = Empty
         );
-        let ended = self.decide(plugin, turns, call, request, clock);
-        ended.instrument(span).await
+        self.decide(call, request, clock).instrument(span).await
     }
 
-    async fn decide(
-        &self,
-        plugin: &Plugin,
-        turns: &Turns,
-        mut call: Call,
-        request: &Request,
-        clock: &Clock,
-    ) -> Ended {
+    async fn decide(&self, mut call: Call, request: &Request, clock: &Clock) -> Ended {
         call.faults = self.faults.clone();
         let start = Instant::now();
-        let begun = self.begin(plugin, turns, clock).await;
+        let begun = self.begin(clock).await;
         let queued = start.elapsed();
         let mut ended = match begun {
             Err(failure) => Ended::unbegun(failure),
@@ -129,8 +91,8 @@ impl Workspace {
                     wall_time,
                     ..self.limits
                 };
-                let ended = plugin.reset_totp(call, request, limits).await;
-                self.judge(plugin, pass, &ended, clock);
+                let ended = self.plugin.reset_totp(call, request, limits).await;
+                self.judge(pass, &ended, clock);
                 ended
             }
         };
@@ -141,13 +103,8 @@ impl Workspace {
 
     /// Waits for a turn, and asks the breaker. A call that gets no turn in its time
     /// has not begun.
-    async fn begin(
-        &self,
-        plugin: &Plugin,
-        turns: &Turns,
-        clock: &Clock,
-    ) -> Result<(Turn, Pass<'_>), Failure> {
-        let turn = turns.turn(&plugin.turns);
+    async fn begin(&self, clock: &Clock) -> Result<(Turn, Pass<'_>), Failure> {
+        let turn = self.turns.turn(&self.plugin.turns);
         let turn = tokio::time::timeout(self.limits.wall_time, turn).await;
         let turn = turn.unwrap_or(Err(Saturated))?;
         let pass = self.breaker.pass(clock.now());
@@ -156,7 +113,7 @@ impl Workspace {
     }
 
     /// Tells the breaker how a call ended, and the log what that changed.
-    fn judge(&self, plugin: &Plugin, pass: Pass<'_>, ended: &Ended, clock: &Clock) {
+    fn judge(&self, pass: Pass<'_>, ended: &Ended, clock: &Clock) {
         let verdict = match &ended.outcome {
             Ok(_) => Verdict::Works,
             Err(failure) if failure.is_plugin_fault() => Verdict::Fault,
@@ -164,7 +121,7 @@ impl Workspace {
         };
         let now = clock.now();
         if pass.ended(verdict, now) {
-            let (workspace, plugin) = (&self.id, plugin.digest());
+            let (workspace, plugin) = (&self.id, self.plugin.digest());
             let state = self.breaker.state(now);
             tracing::warn!(workspace, %plugin, breaker = %state);
         }

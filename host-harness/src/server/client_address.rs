@@ -11,13 +11,28 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The address of the client: that of the socket, or, as far as the addresses
 /// nearer to the server are those of trusted proxies, the one that they tell.
 pub(super) fn of(trusted_proxies: &[IpNet], request: &Request) -> IpAddr {
-    let socket = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let socket = socket.map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
     let forwarded = request.headers().get_all(FORWARDED_FOR);
     let forwarded = forwarded
         .iter()
         .map(|value| value.to_str().unwrap_or_default());
-    behind(trusted_proxies, socket, forwarded)
+    behind(trusted_proxies, socket(request), forwarded)
+}
+
+/// Whether the other end of the socket is a trusted proxy.
+pub(super) fn is_trusted_proxy(trusted_proxies: &[IpNet], request: &Request) -> bool {
+    trusts(trusted_proxies, socket(request))
+}
+
+fn socket(request: &Request) -> IpAddr {
+    let socket = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    socket.map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
+}
+
+fn trusts(trusted_proxies: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    trusted_proxies
+        .iter()
+        .any(|network| network.contains(&address))
 }
 
 fn behind<'a>(
@@ -25,16 +40,10 @@ fn behind<'a>(
     socket: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
 ) -> IpAddr {
-    let trusted = |address: &IpAddr| {
-        let address = address.to_canonical();
-        trusted_proxies
-            .iter()
-            .any(|network| network.contains(&address))
-    };
     let mut client = socket;
     for told in forwarded.rev().flat_map(|list| list.rsplit(',')) {
         match told.trim().parse() {
-            Ok(address) if trusted(&client) => client = address,
+            Ok(address) if trusts(trusted_proxies, client) => client = address,
             _ => break,
         }
     }

@@ -221,7 +221,7 @@ pub(super) async fn log_in(
                 decision = record.decision.name(),
                 reason = record.reason.as_deref(),
             );
-            site.store.record(record).await?;
+            site.record(record).await?;
             return Err(Answer::wrong_login("Incorrect password"));
         }
     };

@@ -8,14 +8,14 @@ use super::{RequestId, Site};
 use crate::capabilities::{Attempt, Call, Observed};
 use crate::contract::exports::chat::reset_totp::handler;
 use crate::outcome::{Ended, Failure};
-use crate::store::{Action, AuditRecord, Caller, Decision, Receipt, Refusal};
+use crate::store::{Action, AuditRecord, Caller, Decision, Receipt, Refusal, StoreError};
 use axum::Extension;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use utoipa::ToSchema;
 
 /// The error ids that the audit trail takes from a plugin's answer. Any other
@@ -61,12 +61,14 @@ pub(super) async fn handle(
     Extension(decisions): Extension<TaskTracker>,
     request: Request,
 ) -> answer::Result {
+    let metrics = site.metrics.clone();
     let answer = answer(site, id, caller, request).in_current_span();
     match decisions.spawn(answer).await {
         Ok(answer) => answer,
         Err(_panic) => {
             let failure = Failure::Panic;
             tracing::error!(%failure, code = failure.code());
+            metrics.call_ended(failure.code(), None);
             Err(Answer::failed(&failure))
         }
     }
@@ -103,7 +105,7 @@ async fn answer(site: Site, id: String, caller: Caller, request: Request) -> ans
     let request = match request {
         Ok(request) => request,
         Err(answer) => {
-            site.store.record(record).await?;
+            site.record(record).await?;
             return Ok(answer);
         }
     };
@@ -115,16 +117,20 @@ async fn answer(site: Site, id: String, caller: Caller, request: Request) -> ans
         record.request_id.clone(),
         request.two_factor_code.clone().map(SecretString::from),
     );
-    let ended = site.workspace.reset_totp(call, &request, &site.clock);
+    let ended = site.workspace.reset_totp(call, &request, &site.clock).await;
+    Span::current().record("outcome", ended.code());
+    site.metrics.call_ended(ended.code(), Some(&ended.usage));
     let Ended {
         outcome, observed, ..
-    } = ended.await;
+    } = ended;
     record.decision = decision(&outcome, &observed);
     record.reason = reason(&outcome);
     record.target = observed.target.clone();
     log(&record, outcome.as_ref().err());
-    if !observed.committed() {
-        site.store.record(record).await?;
+    if observed.committed() {
+        site.metrics.audited(&Ok::<_, StoreError>(()));
+    } else {
+        site.record(record).await?;
     }
     Ok(match outcome {
         Err(_) if observed.committed() => Answer::success(Done {}),

@@ -20,12 +20,25 @@ use secrecy::SecretString;
 /// its id.
 pub const OPERATOR: &str = "operator";
 
+/// Characters in a name.
+const NAME_LIMIT: usize = 64;
+
+/// What [`is_name`] takes, in words.
+pub const NAME_FORM: &str = "1 to 64 letters, digits, `-`, `_` and `.`";
+
 /// Bytes of chance in a new account's id.
 const USER_ID_BYTES: usize = 8;
 
 /// A new account's id: 16 hexadecimal digits.
 pub fn new_user_id() -> String {
     HEXLOWER.encode(&rand::random::<[u8; USER_ID_BYTES]>())
+}
+
+/// Whether `text` can name something new: it needs no quotes in a shell, and has
+/// no place for what a terminal would obey.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.chars().count() <= NAME_LIMIT && !text.is_empty() && text.chars().all(is_plain)
 }
 
 /// A workspace to create, with everything in it.

@@ -77,6 +77,15 @@ impl MailState {
     }
 }
 
+/// How much mail an outbox holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailCount {
+    /// Mails to be sent, those included that are being sent.
+    pub waiting: u32,
+    /// Mails that are kept and not tried.
+    pub dead_letters: u32,
+}
+
 /// A mail in the outbox, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
@@ -116,6 +125,9 @@ impl Mail {
 pub trait Outbox {
     /// When the next mail of any workspace is due to be claimed, or expires.
     async fn next_mail_due(&self) -> Result<Option<Timestamp>>;
+
+    /// How much mail there is, of all workspaces.
+    async fn mail_count(&self) -> Result<MailCount>;
 
     /// Claims the mail that has been due longest, for [`LEASE`], and counts the
     /// try; not one of the workspaces `but`, and none that has expired.

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::settings::Settings;
 use async_trait::async_trait;
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -165,11 +166,26 @@ fn fault(error: tokio_rusqlite::Error) -> StoreError {
 /// As [`Sqlite::open`].
 pub async fn holds_mail(path: &Path) -> Result<bool> {
     let connection = connect(path).await?;
-    let holds_mail = connection.call(|connection| {
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        Ok(version < VERSION || outbox::next_mail_due(connection)?.is_some())
-    });
+    let holds_mail =
+        connection.call(|db| Ok(!is_current(db)? || outbox::next_mail_due(db)?.is_some()));
     holds_mail.await.map_err(fault)
+}
+
+/// The workspaces of the store in the file at `path` and the settings of each,
+/// after a look that leaves nothing open. An older store is brought up to date.
+///
+/// # Errors
+///
+/// As [`Sqlite::open`].
+pub async fn survey(path: &Path) -> Result<BTreeMap<String, Settings>> {
+    let connection = connect(path).await?;
+    if !connection.call(|db| is_current(db)).await.map_err(fault)?
+        && let Some(problem) = write(&connection, migrate).await?
+    {
+        return Err(StoreError(problem.into()));
+    }
+    let survey = connection.call(|connection| look_up::all_settings(connection));
+    survey.await.map_err(fault)
 }
 
 async fn connect(path: &Path) -> Result<Connection> {
@@ -223,6 +239,13 @@ async fn write<T: Send + 'static>(
         })
         .await
         .map_err(fault)
+}
+
+/// Whether it is a store of this version.
+fn is_current(db: &rusqlite::Connection) -> SqlResult<bool> {
+    let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let applied: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(id == APPLICATION_ID && applied == VERSION)
 }
 
 /// Applies the migrations that the file lacks; says why it is not a store that

@@ -270,7 +270,7 @@ async fn run(attack: Attack) -> (String, String) {
 async fn serve(data: &Data, attack: &Attack) -> String {
     let store = Arc::new(StoreFile::opened(data.store.clone()));
     let workspace = |id: &str, guest: &Guest<'_>, limits| {
-        let plugin = Ok(Arc::new(guest.plugin()));
+        let plugin = Arc::new(guest.plugin());
         Workspace::new(id.to_owned(), store.clone(), plugin, limits)
     };
     let limits = Limits {
@@ -285,6 +285,7 @@ async fn serve(data: &Data, attack: &Attack) -> String {
         workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::from_iter(workspaces))),
         clock: Clock::new(now),
         trusted_proxies: Vec::new(),
+        metrics: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

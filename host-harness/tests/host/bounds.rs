@@ -11,7 +11,7 @@ use host_harness::outcome::Failure;
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
-use host_harness::workspace::{Missing, Workspace};
+use host_harness::workspace::Workspace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -309,19 +309,6 @@ async fn what_is_not_the_plugins_fault_never_suspends_it() {
         }
         let closed = State::Closed { faults: 0 };
         assert_eq!(workspace.breaker().state(now()), closed);
-    }
-}
-
-#[tokio::test]
-async fn a_workspace_without_a_plugin_says_so() {
-    let data = Data::new().await;
-    for (missing, code) in [
-        (Missing::NotLoaded, "plugin-not-loaded"),
-        (Missing::Incompatible, "plugin-incompatible"),
-    ] {
-        let mut workspace = workspace(&data, Guest::default().plugin(), limits());
-        workspace.plugin = Err(missing);
-        assert_eq!(decide(&workspace, &data).await.code(), code);
     }
 }
 

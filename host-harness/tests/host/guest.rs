@@ -151,7 +151,7 @@ pub(crate) async fn run_within(
 /// Acme with this plugin.
 pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> Workspace {
     let store = Arc::new(StoreFile::opened(data.store.clone()));
-    Workspace::new(ACME.to_owned(), store, Ok(Arc::new(plugin)), limits)
+    Workspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
 }
 
 /// A request of acme's administrator, decided in its turn.

@@ -6,11 +6,13 @@ use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits};
 use crate::support::{ACME, Data, admin_code, now};
 use arc_swap::ArcSwap;
 use host_harness::clock::Clock;
+use host_harness::metrics::{Metrics, Snapshot};
 use host_harness::password;
 use host_harness::plugin::Plugin;
 use host_harness::server::{self, App};
 use host_harness::stores::StoreFile;
 use host_harness::workspace::{Workspace, Workspaces};
+use reqwest::Method;
 use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret;
 use std::io::{Read, Write};
@@ -255,25 +257,27 @@ async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() 
 }
 
 /// A server of acme in this process, whose clock stands still.
-struct Server {
-    data: Data,
+pub(crate) struct Server {
+    pub(crate) data: Data,
     address: SocketAddr,
     /// One permit for each time that the server asked for the time.
     clock_reads: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
     stop: Arc<Notify>,
     running: JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
-    async fn start(data: Data, plugin: Plugin) -> Self {
+    pub(crate) async fn start(data: Data, plugin: Plugin) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
         let workspace = Workspace::new(
             ACME.to_owned(),
             Arc::new(StoreFile::opened(data.store.clone())),
-            Ok(Arc::new(plugin)),
+            Arc::new(plugin),
             limits(),
         );
+        let metrics = Arc::new(Metrics::default());
         let app = App {
             workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
             clock: Clock::new(move || {
@@ -281,6 +285,7 @@ impl Server {
                 now()
             }),
             trusted_proxies: Vec::new(),
+            metrics: metrics.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -293,13 +298,14 @@ impl Server {
             data,
             address,
             clock_reads,
+            metrics,
             stop,
             running,
         }
     }
 
     /// The request of `caller`, with the administrator's code, to reset alice.
-    async fn reset_as(&self, caller: &str) -> Answer {
+    pub(crate) async fn reset_as(&self, caller: &str) -> Answer {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let response = client
             .post(format!("http://{}{PATH}", self.address))
@@ -317,6 +323,18 @@ impl Server {
             text: format!("{status} {body}"),
             headers,
         }
+    }
+
+    /// A request without a caller.
+    pub(crate) async fn request(&self, method: Method, path: &str) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.request(method, format!("http://{}{path}", self.address));
+        request.send().await.unwrap();
+    }
+
+    /// What the server counted so far.
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.text(&Snapshot::default(), &[])
     }
 
     /// A connection on which these bytes were sent.
@@ -347,9 +365,9 @@ impl Server {
 
 const PATH: &str = "/api/v1/users.resetTOTP";
 
-struct Answer {
+pub(crate) struct Answer {
     /// Status and body.
-    text: String,
+    pub(crate) text: String,
     headers: HeaderMap,
 }
 
@@ -402,6 +420,6 @@ async fn rest(mut client: TcpStream) -> String {
 }
 
 /// The plugin that is shipped.
-fn built() -> Plugin {
+pub(crate) fn built() -> Plugin {
     Plugin::new(&RUNTIME, &plugin_bytes()).unwrap()
 }

@@ -5,20 +5,27 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod admin;
+mod admission;
 mod attacks;
 mod bounds;
 mod change;
+mod code_cache;
 mod component;
 mod contract;
 mod directory;
 mod email_code;
+mod fuzz;
 mod guest;
 mod hostile;
+mod hosting;
 mod http;
 mod lies;
 mod loading;
 mod look_up;
+mod metrics;
 mod neighbours;
+mod process;
 mod sqlite;
 mod store;
 mod stores;

@@ -83,7 +83,8 @@ async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     }
     stores.close_idle(Duration::ZERO).await;
     assert_eq!(stores.open(), 1);
-    assert!(is_held(&mail.path()) && !is_held(&idle.path()));
+    assert!(is_held(&mail.path()));
+    open_files_settle(&idle.path(), false).await;
     stop.notify_one();
     tending.await.unwrap();
     drop(files);

@@ -148,6 +148,11 @@ impl Data {
 
     /// Everything that the store holds.
     pub(crate) fn dump(&self) -> Dump {
+        self.dump_without(&[])
+    }
+
+    /// Everything that the store holds, but for these tables.
+    pub(crate) fn dump_without(&self, left_out: &[&str]) -> Dump {
         let db = self.connect();
         let mut tables = db
             .prepare(
@@ -158,7 +163,8 @@ impl Data {
         let tables = tables
             .query_map([], |row| row.get::<_, String>(0))
             .unwrap()
-            .map(Result::unwrap);
+            .map(Result::unwrap)
+            .filter(|table| !left_out.contains(&table.as_str()));
         Dump(tables.flat_map(|table| rows(&db, &table)).collect())
     }
 

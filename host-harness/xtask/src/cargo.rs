@@ -76,10 +76,16 @@ pub(crate) fn variables_starting_with(prefixes: &[&str]) -> impl Iterator<Item =
 ///
 /// The command cannot be started, or ends with another status than success: `complaint`.
 pub(crate) fn run(command: &mut Command, complaint: &str) -> Result<()> {
-    let status = command
-        .stdout(io::stderr())
-        .status()
-        .with_context(|| cannot_start(command))?;
+    run_for_its_output(command.stdout(io::stderr()), complaint)
+}
+
+/// Like [`run`], but what the command prints to stdout is the task's result.
+///
+/// # Errors
+///
+/// As those of [`run`].
+pub(crate) fn run_for_its_output(command: &mut Command, complaint: &str) -> Result<()> {
+    let status = command.status().with_context(|| cannot_start(command))?;
     if !status.success() {
         bail!("{complaint}");
     }

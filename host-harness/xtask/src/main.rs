@@ -7,16 +7,20 @@
 //! | `component` | how the compiled plugin becomes `target/reset_totp.wasm`, and what it asks of a host |
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
+//! | `bench` | how the cost of a sandbox is measured |
+//! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
 //! Progress and compilers' output go to stderr; stdout carries results only.
 
+mod bench;
 mod cargo;
 mod checks;
 mod component;
 mod debian;
 mod demo;
+mod fuzz;
 mod test;
 mod toolchain;
 
@@ -25,6 +29,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use fuzz::Fuzz;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -37,6 +42,11 @@ Usage: cargo xtask <task> [args…]
   test [args…]    run every test of the workspace against the built plugin and count them;
                   args go to `cargo test`: `cargo xtask test backup_code` runs the tests
                   with backup_code in their name
+  bench           measure what a fresh sandbox costs beside the plugin as a native function;
+                  numbers for machines go to target/bench.json
+  fuzz [target] [--seconds N]
+                  look for input that breaks admission, http, body or decision, a minute each;
+                  the first time compiles everything again, with counters
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
@@ -50,6 +60,8 @@ enum Task {
     Build,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
+    Bench,
+    Fuzz(Fuzz),
     Check,
 }
 
@@ -79,10 +91,14 @@ impl Task {
         match (name.as_str(), args.is_empty()) {
             ("help" | "-h" | "--help", _) => Ok(Self::Help),
             ("build", true) => Ok(Self::Build),
+            ("bench", true) => Ok(Self::Bench),
             ("check", true) => Ok(Self::Check),
-            ("build" | "check", false) => Err(format!("`cargo xtask {name}` takes no arguments")),
+            ("build" | "bench" | "check", false) => {
+                Err(format!("`cargo xtask {name}` takes no arguments"))
+            }
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
+            ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
@@ -95,6 +111,8 @@ impl Task {
             Self::Build => Ok(write!(io::stdout(), "{}", component::build()?)?),
             Self::Demo(args) => demo::start(&args),
             Self::Test(args) => test::run(&args),
+            Self::Bench => bench::run(),
+            Self::Fuzz(fuzz) => fuzz.run(),
             Self::Check => checks::run(),
         }
     }
@@ -124,8 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn build_and_check_take_no_arguments() {
+    fn build_bench_and_check_take_no_arguments() {
         assert_eq!(parse("build"), Ok(Task::Build));
+        assert_eq!(parse("bench"), Ok(Task::Bench));
         assert_eq!(parse("check"), Ok(Task::Check));
         assert_eq!(
             parse("check src"),

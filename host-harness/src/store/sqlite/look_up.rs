@@ -6,6 +6,7 @@ use crate::settings::{Setting, Settings};
 use crate::store::{Account, Caller, Email, Login, Methods, Selector, User};
 use crate::totp::TotpKey;
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 use tokio_rusqlite::rusqlite::types::Type;
 use tokio_rusqlite::rusqlite::{self, OptionalExtension, Row, params};
 
@@ -23,6 +24,22 @@ pub(super) fn settings(db: &rusqlite::Connection, workspace: &str) -> SqlResult<
         }
     }
     Ok(settings)
+}
+
+/// The workspaces and the settings of each.
+pub(super) fn all_settings(db: &rusqlite::Connection) -> SqlResult<BTreeMap<String, Settings>> {
+    let mut query =
+        db.prepare("SELECT id, name, value FROM workspace LEFT JOIN setting ON workspace = id")?;
+    let mut rows = query.query([])?;
+    let mut all = BTreeMap::<_, Settings>::new();
+    while let Some(row) = rows.next()? {
+        let settings = all.entry(row.get(0)?).or_default();
+        if let Some(name) = row.get::<_, Option<String>>(1)? {
+            let value: String = row.get(2)?;
+            apply(settings, &name, &value)?;
+        }
+    }
+    Ok(all)
 }
 
 /// What this program does not know, or would not take, is no setting to work by.

@@ -5,7 +5,7 @@ use super::{SqlResult, Sqlite, record};
 use crate::clock::Timestamp;
 use crate::mail::Letter;
 use crate::store::directory::{Operation, Problem};
-use crate::store::outbox::{Claim, Expired, LEASE, Mail, MailState, NextTry, Outbox};
+use crate::store::outbox::{Claim, Expired, LEASE, Mail, MailCount, MailState, NextTry, Outbox};
 use crate::store::{Action, Result};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
@@ -52,6 +52,10 @@ impl Outbox for Sqlite {
         self.read(next_mail_due).await
     }
 
+    async fn mail_count(&self) -> Result<MailCount> {
+        self.read(mail_count).await
+    }
+
     async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>> {
         let but = serde_json::json!(but).to_string();
         self.write(move |tx| claim_mail(tx, now, &but)).await
@@ -82,6 +86,18 @@ pub(super) fn next_mail_due(db: &Connection) -> SqlResult<Option<Timestamp>> {
     db.prepare_cached("SELECT min(next_try) FROM outbox WHERE next_try < ?1")?
         .query_row([NEVER], |row| row.get(0))
         .map(|due: Option<i64>| due.map(Timestamp::from_millis))
+}
+
+fn mail_count(db: &Connection) -> SqlResult<MailCount> {
+    db.prepare_cached("SELECT count(*) FILTER (WHERE next_try < ?1), count(*) FROM outbox")?
+        .query_row([NEVER], |row| {
+            let (waiting, all): (u32, u32) = (row.get(0)?, row.get(1)?);
+            let dead_letters = all - waiting;
+            Ok(MailCount {
+                waiting,
+                dead_letters,
+            })
+        })
 }
 
 /// `but` is a JSON array of workspaces.

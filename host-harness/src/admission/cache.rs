@@ -1,0 +1,226 @@
+//! Compiled code, kept between starts of the host in a folder of its own.
+//!
+//! Whoever can forge compiled code can do anything that the host can. So the
+//! folder must belong to the host's user, nobody else may write to it, and every
+//! entry carries the HMAC-SHA-256 of its name and its code by a random key that
+//! is kept there, too, for the host's user alone.
+
+use super::problem::causes;
+use crate::digest::Digest;
+use data_encoding::HEXLOWER;
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::Sha256;
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// The file that holds the key.
+const KEY: &str = "key";
+
+/// Bytes in the key, and in a tag.
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 32;
+
+/// Largest entry that is read: twenty times the largest plugin.
+const MAX_ENTRY: u64 = 80 * 1024 * 1024;
+
+/// What others may not do with the folder, and with the key.
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS_ANYTHING: u32 = 0o077;
+
+/// Why a folder cannot hold compiled code.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Another user could put code into it.
+    #[error("{} {problem}: `chmod 700` it, or name another folder", folder.display())]
+    Exposed {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// It cannot be made, read or written.
+    #[error("cannot use {}: {source}", folder.display())]
+    Unusable {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A folder of compiled code.
+pub struct CodeCache {
+    folder: PathBuf,
+    key: SecretSlice<u8>,
+}
+
+impl CodeCache {
+    /// The cache in `folder`, which is made where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// See [`CacheError`].
+    pub fn open(folder: &Path) -> Result<Self, CacheError> {
+        let unusable = |source| CacheError::Unusable {
+            folder: folder.to_owned(),
+            source,
+        };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(unusable)?;
+        if let Some(problem) = exposure(folder).map_err(unusable)? {
+            return Err(CacheError::Exposed {
+                folder: folder.to_owned(),
+                problem,
+            });
+        }
+        let key = key(&folder.join(KEY)).map_err(unusable)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+        })
+    }
+
+    /// The component that `digest` names, as it was compiled for this engine. An
+    /// entry that is not the host's own is removed.
+    pub(super) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let name = entry_name(engine, digest);
+        let path = self.folder.join(&name);
+        match self.read(&path, &name).and_then(|code| {
+            // SAFETY: the tag says that this host's user wrote exactly these bytes,
+            // which `Component::serialize` gave, under this name. They are in
+            // memory: nobody changes them now.
+            let component = unsafe { Component::deserialize(engine, &code) };
+            component.map_err(|error| Some(causes(error.chain())))
+        }) {
+            Ok(component) => Some(component),
+            Err(None) => None,
+            Err(Some(problem)) => {
+                tracing::warn!(path = %path.display(), problem, "compiled code is thrown away");
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "it cannot be removed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps compiled code. What cannot be kept is compiled again next time.
+    pub(super) fn store(&self, engine: &Engine, digest: &Digest, component: &Component) {
+        let name = entry_name(engine, digest);
+        let written = component.serialize().map_err(io::Error::other);
+        let written = written.and_then(|code| {
+            let tag = self.tag(&name, &code).finalize().into_bytes();
+            self.write(&name, &[&tag, &code])
+        });
+        if let Err(error) = written {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, %error, "compiled code is not kept");
+        }
+    }
+
+    /// The code of an entry; `None` where there is no such entry.
+    fn read(&self, path: &Path, name: &str) -> Result<Vec<u8>, Option<String>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(None),
+            file => file,
+        };
+        let mut entry = Vec::new();
+        file.and_then(|file| file.take(MAX_ENTRY).read_to_end(&mut entry))
+            .map_err(|error| Some(error.to_string()))?;
+        let (tag, code) = entry
+            .split_at_checked(TAG_BYTES)
+            .ok_or_else(|| Some("it is too short".to_owned()))?;
+        let right = self.tag(name, code).verify_slice(tag);
+        right.map_err(|_| Some("this host did not write it".to_owned()))?;
+        Ok(code.to_vec())
+    }
+
+    /// Whole or not at all: a reader, and a host that is killed, never sees a part.
+    fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(self.folder.join(name))?;
+        Ok(())
+    }
+
+    fn tag(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut tag =
+            Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).expect("any length is right");
+        // No name is part of another: all have the same length.
+        tag.update(name.as_bytes());
+        tag.update(code);
+        tag
+    }
+}
+
+/// The same for the same plugin and engine: its version, its settings, and what
+/// the processor can do.
+fn entry_name(engine: &Engine, digest: &Digest) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let engine = hasher.finish();
+    format!("{}-{engine:016x}", HEXLOWER.encode(digest.as_bytes()))
+}
+
+/// How another user could get at the folder.
+fn exposure(folder: &Path) -> io::Result<Option<&'static str>> {
+    let found = fs::symlink_metadata(folder)?;
+    // A file that is made now belongs to the user who runs this.
+    let own = NamedTempFile::new_in(folder)?.as_file().metadata()?.uid();
+    Ok(if !found.is_dir() {
+        Some("is a link")
+    } else if found.uid() != own {
+        Some("belongs to another user")
+    } else if found.mode() & OTHERS_WRITE != 0 {
+        Some("can be written by other users")
+    } else {
+        None
+    })
+}
+
+/// The key in the file at `path`. Where there is none, or one that others may
+/// have read, a new one is made: what the old one vouched for is compiled anew.
+fn key(path: &Path) -> io::Result<SecretSlice<u8>> {
+    if let Some(key) = existing_key(path)? {
+        return Ok(key);
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A temporary file is for its user alone.
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(&rand::random::<[u8; KEY_BYTES]>())?;
+    file.as_file().sync_all()?;
+    if let Err(error) = file.persist_noclobber(path)
+        && error.error.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(error.error);
+    }
+    // Another process may have been faster.
+    existing_key(path)?.ok_or_else(|| io::Error::other("its key does not stay"))
+}
+
+fn existing_key(path: &Path) -> io::Result<Option<SecretSlice<u8>>> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if found.is_file() && found.mode() & OTHERS_ANYTHING == 0 {
+        let key = fs::read(path)?;
+        if key.len() == KEY_BYTES {
+            return Ok(Some(key.into()));
+        }
+    }
+    tracing::warn!(path = %path.display(), "the key of the compiled code is replaced");
+    fs::remove_file(path)?;
+    Ok(None)
+}

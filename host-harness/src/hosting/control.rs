@@ -1,0 +1,106 @@
+//! What operators see of the process, and tell it.
+
+use super::Hosting;
+use crate::admin::{Control, UnknownWorkspace};
+use crate::breaker::State;
+use crate::metrics::{Breaker, BreakerState, Snapshot};
+use crate::turns::Crowd;
+use crate::workspace::Workspace;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[async_trait]
+impl Control for Hosting {
+    /// A store that is closed is not asked: it is opened for whoever needs it.
+    async fn reasons_not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for (path, store) in self.stores.all_open() {
+            if let Err(error) = store.next_mail_due().await {
+                reasons.push(format!("the store {}: {error}", path.display()));
+            }
+        }
+        reasons
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let open = self.stores.all_open();
+        let mut plugins = BTreeMap::<_, usize>::new();
+        let live = self.live.lock().await;
+        for workspace in live.workspaces.values() {
+            *plugins.entry(workspace.plugin.digest()).or_default() += 1;
+        }
+        let Crowd { running, waiting } = self.runtime.crowd();
+        let mut snapshot = Snapshot {
+            calls: running,
+            free_places: self.runtime.capacity.calls.saturating_sub(running),
+            waiting_calls: waiting,
+            workspaces: live.workspaces.len(),
+            open_stores: open.len(),
+            plugins: plugins
+                .into_iter()
+                .map(|(digest, workspaces)| (digest.to_string(), workspaces))
+                .collect(),
+            ..Snapshot::default()
+        };
+        drop(live);
+        for (path, store) in open {
+            match store.mail_count().await {
+                Ok(count) => {
+                    snapshot.waiting_mails += u64::from(count.waiting);
+                    snapshot.dead_letters += u64::from(count.dead_letters);
+                }
+                Err(error) => {
+                    tracing::warn!(store = %path.display(), %error, "cannot count its mail");
+                }
+            }
+        }
+        snapshot
+    }
+
+    async fn reload(&self) -> Result<Value, String> {
+        let loaded = Hosting::reload(self).await.map_err(|e| e.to_string())?;
+        Ok(json!({
+            "workspaces": loaded.workspaces,
+            "changed": loaded.changed,
+            "removed": loaded.removed,
+            "settings": loaded.settings,
+        }))
+    }
+
+    async fn breakers(&self) -> Vec<Breaker> {
+        let now = self.clock.now();
+        let live = self.live.lock().await;
+        let not_closed = live.workspaces.values().filter_map(|workspace| {
+            let state = match workspace.breaker().state(now) {
+                State::Closed { .. } => return None,
+                State::Open { until } => BreakerState::Open {
+                    probe_in: until - now,
+                },
+                State::HalfOpen => BreakerState::HalfOpen,
+            };
+            Some(Breaker {
+                workspace: workspace.id.clone(),
+                plugin: workspace.plugin.digest().to_string(),
+                state,
+            })
+        });
+        not_closed.collect()
+    }
+
+    async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
+        let live = self.live.lock().await;
+        let chosen: Vec<_> = match workspace {
+            Some(id) => vec![live.workspaces.get(id).ok_or(UnknownWorkspace)?],
+            None => live.workspaces.values().collect(),
+        };
+        let now = self.clock.now();
+        let is_closed = |w: &Workspace| matches!(w.breaker().state(now), State::Closed { .. });
+        let open: Vec<_> = chosen.into_iter().filter(|w| !is_closed(w)).collect();
+        for workspace in &open {
+            workspace.breaker().reset();
+            tracing::warn!(workspace = workspace.id, "an operator closed the breaker");
+        }
+        Ok(open.len())
+    }
+}

@@ -1,0 +1,80 @@
+//! What leaves the process about its work: the log, and traces where a collector
+//! is configured.
+
+mod traces;
+
+pub(crate) use traces::continue_trace;
+
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::io::IsTerminal;
+use std::time::Duration;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+use url::Url;
+
+/// How long the end of the process waits until the collector has the last spans.
+pub const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum LogFormat {
+    /// A line an event, for people.
+    Text,
+    /// An object an event, for programs.
+    Json,
+}
+
+/// Why no traces can be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The collector's address asks for what this program does not bring.
+    #[error("the collector {0} is not an http:// address: what brings TLS belongs in between")]
+    NotHttp(Url),
+    /// The exporter cannot be made.
+    #[error("cannot send traces: {0}")]
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// What is told about the process; when it is dropped, the collector gets the
+/// last spans, for [`FLUSH_LIMIT`] at most.
+#[must_use = "the last spans are sent when it is dropped"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Logs to standard error, as much as `RUST_LOG` says (by default `info`), and
+/// sends traces to `collector`: OTLP over HTTP, at the path `/v1/traces` where
+/// the address names none. Once a process.
+///
+/// # Errors
+///
+/// See [`StartError`]. A collector that does not answer is none: it is logged,
+/// and no request waits for it.
+pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, StartError> {
+    let traces = collector.map(traces::provider).transpose()?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let log = match format {
+        LogFormat::Text => log.with_target(false).boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(log.with_filter(filter))
+        .with(traces.as_ref().map(traces::layer))
+        .init();
+    Ok(Telemetry { traces })
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = &self.traces
+            && let Err(error) = traces.shutdown_with_timeout(FLUSH_LIMIT)
+        {
+            tracing::warn!(%error, "the last traces did not reach the collector");
+        }
+    }
+}

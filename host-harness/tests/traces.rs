@@ -1,0 +1,277 @@
+//! What a collector gets of the requests: their spans, which trace they belong
+//! to, and nothing that must stay secret.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it needs is not there"
+)]
+
+#[path = "host/support.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod support;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use host_harness::clock::Clock;
+use host_harness::plugin::Plugin;
+use host_harness::runtime::{Capacity, Runtime};
+use host_harness::sandbox::Limits;
+use host_harness::server::{self, App};
+use host_harness::stores::StoreFile;
+use host_harness::telemetry::{self, LogFormat};
+use host_harness::workspace::{Workspace, Workspaces};
+use reqwest::Method;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use support::{ACME, Data, admin_code, now};
+use tokio::net::TcpListener;
+
+/// A trace that a proxy began (W3C Trace Context, the standard's example).
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
+
+/// Only once in a process can its telemetry start: all of it is one test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies() {
+    let collector = Collector::start().await;
+    let url = collector.url.parse().unwrap();
+    let telemetry = telemetry::start(LogFormat::Text, Some(&url)).unwrap();
+
+    let data = Data::new().await;
+    let behind_a_proxy = serve(&data, &["127.0.0.1/32"]).await;
+    let in_the_open = serve(&data, &[]).await;
+    assert_eq!(reset(&behind_a_proxy, "admin-token").await, 200);
+    assert_eq!(reset(&in_the_open, "a-wrong-token").await, 401);
+    let method = Method::from_bytes(b"CHOSEN-BY-A-CLIENT").unwrap();
+    let refused = client().request(method, format!("{in_the_open}{RESET_TOTP}"));
+    assert_eq!(refused.send().await.unwrap().status(), 405);
+    let work = tracing::info_span!(target: "host_harness::test", "work");
+    work.in_scope(|| drop(tracing::debug_span!(target: "host_harness::test", "part")));
+    drop(work);
+    tracing::error_span!(target: "another_crate", "not ours");
+    // The last spans are sent before this returns.
+    tokio::task::spawn_blocking(move || drop(telemetry))
+        .await
+        .unwrap();
+
+    let body = collector.bodies.lock().unwrap().concat();
+    let found = spans(&body);
+    let names: Vec<_> = found.iter().map(|span| span.name.as_str()).collect();
+    let (reset, other) = (format!("POST {RESET_TOTP}"), format!("_OTHER {RESET_TOTP}"));
+    assert_eq!(names, [&reset, &reset, &other, "part", "work"]);
+    let [done, refused, _, part, work] = &found[..] else {
+        unreachable!()
+    };
+
+    assert_eq!(done.parent, (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(
+        done.shown(),
+        "kind=2 status=0 http.request.method=POST http.response.status_code=200 \
+         http.route=/api/v1/users.resetTOTP outcome=answered workspace=acme"
+    );
+    assert_eq!(refused.parent.1, "", "who is not trusted names no trace");
+    assert_ne!(refused.parent.0, TRACE);
+    assert_eq!(
+        refused.shown(),
+        "kind=2 status=0 http.request.method=POST http.response.status_code=401 \
+         http.route=/api/v1/users.resetTOTP workspace=acme"
+    );
+    assert_eq!(part.parent, (work.parent.0.clone(), work.id.clone()));
+
+    let text = String::from_utf8_lossy(&body);
+    for part in ["host-harness", env!("CARGO_PKG_VERSION")] {
+        assert!(text.contains(part), "the service's name and version");
+    }
+    let code = admin_code();
+    for secret in [
+        "admin-token",
+        "a-wrong-token",
+        &code,
+        "alice",
+        "CHOSEN",
+        ".rs",
+    ] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+/// An OTLP/HTTP receiver.
+struct Collector {
+    url: String,
+    bodies: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let taken = bodies.clone();
+        let take = post(async move |body: Bytes| taken.lock().unwrap().push(body));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/v1/traces", take);
+        tokio::spawn(axum::serve(listener, router).into_future());
+        Self { url, bodies }
+    }
+}
+
+/// A server of acme, and its URL.
+async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
+    let runtime = Runtime::new(Capacity::default()).unwrap();
+    let workspace = Workspace::new(
+        ACME.to_owned(),
+        Arc::new(StoreFile::opened(data.store.clone())),
+        Plugin::load(&runtime, &file).unwrap(),
+        Limits::default(),
+    );
+    let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
+    let app = App {
+        workspaces: Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace))),
+        clock: Clock::new(now),
+        trusted_proxies: proxies.collect(),
+        metrics: Arc::default(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(server::serve(listener, app, std::future::pending()));
+    url
+}
+
+/// The status of the answer to the administrator's request to reset alice.
+async fn reset(url: &str, token: &str) -> u16 {
+    let response = client()
+        .post(format!("{url}{RESET_TOTP}"))
+        .header("traceparent", format!("00-{TRACE}-{PARENT}-01"))
+        .header("x-user-id", "admin")
+        .header("x-auth-token", token)
+        .header("x-2fa-code", admin_code())
+        .header("content-type", "application/json")
+        .body(r#"{"userId":"alice"}"#)
+        .send()
+        .await
+        .unwrap();
+    response.status().as_u16()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// A span as it is sent.
+struct Span {
+    name: String,
+    /// Its own id, in hexadecimal.
+    id: String,
+    /// The ids of its trace and of its parent.
+    parent: (String, String),
+    kind: u64,
+    status: u64,
+    attributes: BTreeMap<String, String>,
+}
+
+impl Span {
+    /// All but the ids, which differ each time.
+    fn shown(&self) -> String {
+        let Self { kind, status, .. } = self;
+        let attributes = self.attributes.iter();
+        let attributes = attributes.filter(|(name, _)| {
+            // Random, and of the OpenTelemetry library.
+            *name != "request_id" && !name.starts_with("otel.")
+        });
+        let attributes = attributes.map(|(name, value)| format!(" {name}={value}"));
+        format!(
+            "kind={kind} status={status}{}",
+            attributes.collect::<String>()
+        )
+    }
+}
+
+/// The spans of `ExportTraceServiceRequest`s, by name (opentelemetry-proto
+/// 1.x: `resource_spans` 1, `scope_spans` 2, `spans` 2).
+fn spans(message: &[u8]) -> Vec<Span> {
+    let spans = within(&within(&within(&[message], 1), 2), 2);
+    let mut spans: Vec<_> = spans.into_iter().map(span).collect();
+    spans.sort_by_key(|span| (span.name.clone(), span.shown()));
+    spans
+}
+
+fn span(message: &[u8]) -> Span {
+    let text = |number| {
+        let bytes = within(&[message], number).concat();
+        String::from_utf8(bytes).unwrap()
+    };
+    let hex = |number| data_encoding::HEXLOWER.encode(&within(&[message], number).concat());
+    let attributes = within(&[message], 9).into_iter().map(|attribute| {
+        let value = within(&[attribute], 2).concat();
+        let text = String::from_utf8(within(&[&value], 1).concat()).unwrap();
+        let value = if text.is_empty() {
+            number(&value, 3).to_string()
+        } else {
+            text
+        };
+        let key = within(&[attribute], 1).concat();
+        (String::from_utf8(key).unwrap(), value)
+    });
+    Span {
+        name: text(5),
+        id: hex(2),
+        parent: (hex(1), hex(4)),
+        kind: number(message, 6),
+        status: number(&within(&[message], 15).concat(), 3),
+        attributes: attributes.collect(),
+    }
+}
+
+/// What the fields of that number hold, in all these messages.
+fn within<'a>(messages: &[&'a [u8]], number: u64) -> Vec<&'a [u8]> {
+    let fields = messages.iter().flat_map(|message| fields(message));
+    let fields = fields.filter(|(found, _, _)| *found == number);
+    fields.map(|(_, bytes, _)| bytes).collect()
+}
+
+/// The number that the field of that number holds.
+fn number(message: &[u8], number: u64) -> u64 {
+    let mut fields = fields(message).into_iter();
+    fields
+        .find(|(found, _, _)| *found == number)
+        .map_or(0, |(_, _, value)| value)
+}
+
+/// The fields of a message: number, bytes, and value (protobuf's wire format).
+fn fields(mut message: &[u8]) -> Vec<(u64, &[u8], u64)> {
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        let length = match tag & 7 {
+            0 => {
+                fields.push((tag >> 3, Default::default(), varint(&mut message)));
+                continue;
+            }
+            1 => 8,
+            2 => usize::try_from(varint(&mut message)).unwrap(),
+            5 => 4,
+            _ => unreachable!("the wire type of {tag}"),
+        };
+        let (bytes, rest) = message.split_at(length);
+        fields.push((tag >> 3, bytes, 0));
+        message = rest;
+    }
+    fields
+}
+
+fn varint(message: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = message.split_first().unwrap();
+        *message = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
