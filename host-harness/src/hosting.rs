@@ -184,14 +184,17 @@ impl Hosting {
             let old = live.workspaces.get(id);
             old.is_some_and(|old| Arc::ptr_eq(old, new))
         };
-        let removed = |id: &&Box<str>| !workspaces.contains_key(*id);
         let loaded = Loaded {
             workspaces: workspaces.len(),
             changed: workspaces
                 .iter()
                 .filter(|(id, new)| !stays(id, new))
                 .count(),
-            removed: live.workspaces.keys().filter(removed).count(),
+            removed: live
+                .workspaces
+                .iter()
+                .filter(|(id, _)| !workspaces.contains_key(*id))
+                .count(),
             settings,
         };
         self.workspaces

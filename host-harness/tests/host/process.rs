@@ -67,8 +67,9 @@ impl Process {
     fn logged(&self, message: &str, field: &str) -> String {
         loop {
             let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
-            if line["fields"]["message"] == message {
-                let value = &line["fields"][field];
+            let fields = line.get("fields").unwrap();
+            if fields.get("message").unwrap() == message {
+                let value = fields.get(field).unwrap();
                 return value.as_str().map_or(value.to_string(), ToOwned::to_owned);
             }
         }
