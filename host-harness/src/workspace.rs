@@ -12,8 +12,8 @@ use crate::turns::{Saturated, Turn, Turns};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tracing::Instrument;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 /// The host name of a workspace that takes every request that is for no other.
 pub const ANY_HOST: &str = "*";
@@ -75,7 +75,10 @@ impl Workspace {
             plugin = %self.plugin.digest(),
             outcome = Empty
         );
-        self.decide(call, request, clock).instrument(span).await
+        let ended = self.decide(call, request, clock);
+        let ended = ended.instrument(span.clone()).await;
+        span.record("outcome", ended.code());
+        ended
     }
 
     async fn decide(&self, mut call: Call, request: &Request, clock: &Clock) -> Ended {
@@ -97,7 +100,6 @@ impl Workspace {
             }
         };
         ended.usage.queued = queued;
-        Span::current().record("outcome", ended.code());
         ended
     }
 
