@@ -26,7 +26,6 @@
 //!     .user(User::named("bob"))
 //!     .start()
 //!     .await?;
-//! let before = server.snapshot()?;
 //!
 //! // Bob has lost his phone.
 //! let request = server.post("ada").json(r#"{"username":"bob"}"#);

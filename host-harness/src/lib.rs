@@ -36,14 +36,14 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::Stores, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::new(Capacity::default())?;
 //! let workspace = Workspace::new(
 //!     "default".to_owned(),
-//!     Arc::new(StoreFile::at(Path::new("store.sqlite"))),
+//!     Stores::new(Clock::system()).file(Path::new("store.sqlite")),
 //!     Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     Limits::default(),
 //! );

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use host_harness::harness::{Error, Harness};
-//! use host_harness::scenarios::{self, Report};
+//! use host_harness::scenarios::Report;
 //!
 //! # async fn example() -> Result<(), Error> {
 //! let harness = Harness::load("target/my_plugin.wasm")?;
@@ -46,11 +46,6 @@ pub struct Scenario {
 type Trial<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
 impl Scenario {
-    /// The name as a person reads it.
-    pub fn sentence(&self) -> String {
-        self.name.replace('_', " ")
-    }
-
     /// Tries whether the plugin keeps the promise.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::documented::named;
 use crate::harness::{ADMIN, Answer, Error, Harness, Request, Server};
 use crate::settings::Settings;
+use serde::Serialize;
 use std::fmt;
 use std::fmt::Debug;
 
@@ -21,7 +22,7 @@ pub enum Problem {
 }
 
 /// What is expected and what was seen.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error)]
 pub struct Difference {
     /// What was done.
     pub when: String,
@@ -40,10 +41,11 @@ impl fmt::Display for Difference {
 }
 
 /// Expects what is shown alike.
-pub(super) fn expect<E: Debug, S: Debug>(when: &str, expected: E, seen: S) -> Verdict
-where
-    E: PartialEq<S>,
-{
+pub(super) fn expect<E: Debug + PartialEq<S>, S: Debug>(
+    when: &str,
+    expected: E,
+    seen: S,
+) -> Verdict {
     if expected == seen {
         return Ok(());
     }

@@ -1,9 +1,10 @@
 //! What was tried, for people and for machines.
 
-use super::expectation::{Problem, Verdict};
+use super::expectation::{Difference, Problem, Verdict};
 use super::{SCENARIOS, Scenario};
 use crate::harness::Harness;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -51,23 +52,23 @@ impl Tried {
         )
     }
 
-    fn json(&self) -> Value {
-        let mut tried = json!({
-            "name": self.name,
-            "contract": self.contract,
-            "verdict": self.word(),
-            "millis": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-        });
-        match &self.verdict {
-            Ok(()) => (),
-            Err(Problem::Difference(difference)) => {
-                tried["when"] = difference.when.as_str().into();
-                tried["expected"] = difference.expected.as_str().into();
-                tried["seen"] = difference.seen.as_str().into();
-            }
-            Err(problem @ Problem::Untried(_)) => tried["problem"] = problem.to_string().into(),
+    fn told(&self) -> Told<'_> {
+        let difference = match &self.verdict {
+            Err(Problem::Difference(difference)) => Some(difference.as_ref()),
+            _ => None,
+        };
+        let problem = match &self.verdict {
+            Err(problem @ Problem::Untried(_)) => Some(problem.to_string()),
+            _ => None,
+        };
+        Told {
+            name: self.name,
+            contract: self.contract,
+            verdict: self.word(),
+            millis: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            difference,
+            problem,
         }
-        tried
     }
 
     fn junit(&self) -> TestCase {
@@ -88,6 +89,19 @@ impl Tried {
         case.set_time(self.took);
         case
     }
+}
+
+/// A scenario that was tried, as JSON tells it.
+#[derive(Serialize)]
+struct Told<'a> {
+    name: &'a str,
+    contract: &'a str,
+    verdict: &'a str,
+    millis: u64,
+    #[serde(flatten)]
+    difference: Option<&'a Difference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// What became of every scenario that was tried.
@@ -150,7 +164,7 @@ impl Report {
             "passed": count("passed"),
             "failed": count("failed"),
             "untried": count("untried"),
-            "scenarios": self.tried.iter().map(Tried::json).collect::<Vec<_>>(),
+            "scenarios": self.tried.iter().map(Tried::told).collect::<Vec<_>>(),
         })
     }
 

@@ -196,8 +196,11 @@ async fn a_plugin_that_traps_is_found() {
 async fn a_plugin_that_words_an_answer_otherwise_fails_where_it_is_given_alone() {
     let plugin = with_other_text("TOTP Maximun", "TOTP Maximum");
     let report = report(&plugin, "").await;
+    let mut failed = failed(&report);
+    // Who loses the race may be locked by then, or not.
+    failed.retain(|name| *name != "of_parallel_requests_with_one_code_one_succeeds");
     assert_eq!(
-        failed(&report),
+        failed,
         [
             "after_five_failures_the_right_code_is_refused_until_the_lock_ends",
             "a_code_by_e_mail_ends_with_its_tries",

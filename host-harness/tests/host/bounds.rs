@@ -64,10 +64,10 @@ async fn the_host_is_called_so_often_and_no_more() {
 async fn the_host_takes_so_many_bytes_and_no_more() {
     const KIB: usize = 1024;
     let data = Data::new().await;
-    let within = claiming(32 * KIB, 2);
+    let within = claiming(64 * KIB, 2);
     let (answer, _) = run(&within, data.call("admin", None)).await;
     assert_eq!(answer.unwrap().body, ANSWER);
-    for (bytes, times) in [(64 * KIB + 1, 1), (21 * KIB, 4), (900 * KIB, 1)] {
+    for (bytes, times) in [(128 * KIB + 1, 1), (43 * KIB, 3), (900 * KIB, 1)] {
         let plugin = claiming(bytes, times);
         let (answer, _) = run(&plugin, data.call("admin", None)).await;
         let failure = answer.unwrap_err();
