@@ -17,7 +17,7 @@ mod wall_clock;
 
 pub use faults::{Fault, FaultKind, Faults};
 pub(crate) use gate::{Meter, Stopped};
-pub use host_call::{HostCall, UnknownHostCall};
+pub use host_call::HostCall;
 
 use crate::clock::Timestamp;
 use crate::sandbox::Limits;

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo` and the operator's commands.
+//! The command line: `serve`, `demo`, `check` and the operator's commands.
 
 mod check;
 mod demo;
@@ -14,7 +14,6 @@ use host_harness::grants::Grants;
 use host_harness::hosting::Hosting;
 use host_harness::sandbox::Limits;
 use host_harness::server;
-use host_harness::store::sqlite::Sqlite;
 use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::ANY_HOST;
 use ipnet::IpNet;
@@ -29,8 +28,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The workspace that every request is for, and every command unless it names
-/// another.
+/// The workspace that every command is for unless it names another, and every
+/// request where no configuration file says otherwise.
 const WORKSPACE: &str = "default";
 
 /// A small plugin-capable chat server that loads the reset-totp plugin and
@@ -278,18 +277,6 @@ async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>) {
     }
 }
 
-async fn open(path: &Path) -> anyhow::Result<Sqlite> {
-    let missing = !path.exists();
-    Sqlite::open(path).await.with_context(|| {
-        let hint = if missing {
-            "; `host-harness workspace create` makes one"
-        } else {
-            ""
-        };
-        format!("cannot open the store {}{hint}", path.display())
-    })
-}
-
 /// Writes to standard output at once.
 fn show(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
@@ -298,9 +285,9 @@ fn show(text: &str) -> anyhow::Result<()> {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; --listen takes another"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; --listen or the configuration takes another")
+    })
 }
 
 /// Ready once SIGTERM or SIGINT arrives.

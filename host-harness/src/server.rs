@@ -15,7 +15,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::password;
 use crate::settings::Settings;
-use crate::store::{AuditRecord, Caller, Change, Decision, Denial, Store, StoreError};
+use crate::store::{
+    AuditRecord, Caller, Change, Decision, Denial, Store, StoreError, new_request_id,
+};
 use crate::telemetry;
 use crate::token;
 use crate::workspace::{Workspace, Workspaces};
@@ -46,9 +48,6 @@ use utoipa_axum::routes;
 /// How long requests in flight may take to finish after the stop signal: longer
 /// than a request takes that reads its body slowly and then waits for the store.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
-
-/// Bytes of chance in a request's id.
-const REQUEST_ID_BYTES: usize = 16;
 
 /// What a server serves.
 pub struct App {
@@ -181,19 +180,13 @@ fn router(app: App, decisions: TaskTracker) -> Router {
 #[derive(Clone, Debug)]
 struct RequestId(String);
 
-impl RequestId {
-    fn generate() -> Self {
-        Self(data_encoding::HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>()))
-    }
-}
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request its id, its log lines that id, the answer the headers that
 /// every answer has, and the log its line.
 async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let id = RequestId::generate();
+    let id = RequestId(new_request_id());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = span(&id, route, &request);

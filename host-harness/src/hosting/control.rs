@@ -3,7 +3,7 @@
 use super::Hosting;
 use crate::admin::{Control, UnknownWorkspace};
 use crate::breaker::State;
-use crate::metrics::{Breaker, BreakerState, Snapshot};
+use crate::metrics::{Breaker, Snapshot};
 use crate::turns::Crowd;
 use crate::workspace::Workspace;
 use async_trait::async_trait;
@@ -59,13 +59,10 @@ impl Control for Hosting {
     }
 
     async fn reload(&self) -> Result<Value, String> {
-        let loaded = Hosting::reload(self).await.map_err(|e| e.to_string())?;
-        Ok(json!({
-            "workspaces": loaded.workspaces,
-            "changed": loaded.changed,
-            "removed": loaded.removed,
-            "settings": loaded.settings,
-        }))
+        let loaded = Hosting::reload(self).await;
+        loaded
+            .map(|loaded| json!(loaded))
+            .map_err(|e| e.to_string())
     }
 
     async fn breakers(&self) -> Vec<Breaker> {
@@ -74,10 +71,7 @@ impl Control for Hosting {
         let not_closed = live.workspaces.values().filter_map(|workspace| {
             let state = match workspace.breaker().state(now) {
                 State::Closed { .. } => return None,
-                State::Open { until } => BreakerState::Open {
-                    probe_in: until - now,
-                },
-                State::HalfOpen => BreakerState::HalfOpen,
+                state => state,
             };
             Some(Breaker {
                 workspace: workspace.id.clone(),

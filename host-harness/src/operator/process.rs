@@ -1,8 +1,8 @@
 //! `reload` and `breaker`: what a process that serves is told, by its admin
 //! listener.
 
-use super::Report;
 use super::table::headed;
+use super::{Report, count};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use reqwest::{Client, Method};
@@ -41,17 +41,15 @@ pub(crate) enum Breaker {
 /// Has the process read its configuration again.
 pub(super) async fn reload(process: &Process) -> anyhow::Result<Report> {
     let json = process.ask(Method::POST, "/reload", String::new()).await?;
-    let number = |name: &str| json.get(name).and_then(Value::as_u64).unwrap_or_default();
-    Ok(Report {
-        text: format!(
-            "{} workspaces are served: {} changed, {} removed; {} settings were written",
-            number("workspaces"),
-            number("changed"),
-            number("removed"),
-            number("settings")
-        ),
-        json,
-    })
+    let number = |name| number(&json, name);
+    let text = format!(
+        "{} served: {} changed, {} removed; {} written",
+        count(number("workspaces")?, "workspace"),
+        number("changed")?,
+        number("removed")?,
+        count(number("settings")?, "setting")
+    );
+    Ok(Report { text, json })
 }
 
 pub(super) async fn breaker(process: &Process, command: Breaker) -> anyhow::Result<Report> {
@@ -84,11 +82,16 @@ async fn reset(process: &Process, workspace: Option<String>) -> anyhow::Result<R
     let json = process
         .ask(Method::POST, "/breakers/reset", body.to_string())
         .await?;
-    let closed = json.get("closed").and_then(Value::as_u64);
     Ok(Report {
-        text: super::count(closed.unwrap_or_default().try_into()?, "breaker") + " closed",
+        text: count(number(&json, "closed")?, "breaker") + " closed",
         json,
     })
+}
+
+/// A number of an answer; zero where there is none.
+fn number(answer: &Value, name: &str) -> anyhow::Result<usize> {
+    let number = answer.get(name).and_then(Value::as_u64);
+    Ok(number.unwrap_or_default().try_into()?)
 }
 
 impl Process {

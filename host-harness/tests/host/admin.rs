@@ -3,7 +3,8 @@
 
 use async_trait::async_trait;
 use host_harness::admin::{self, Admin, Control, UnknownWorkspace};
-use host_harness::metrics::{Breaker, BreakerState, Metrics, Snapshot};
+use host_harness::breaker;
+use host_harness::metrics::{Breaker, Metrics, Snapshot};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -19,11 +20,11 @@ async fn a_process_that_lives_is_ready_until_something_is_wrong_or_it_stops() {
     assert_eq!(listener.get("/readyz").await, r#"200 {"status":"ready"}"#);
 
     listener.process.edit(|process| {
-        process.reasons = vec!["the plugin of acme is not live".to_owned()];
+        process.reasons = vec!["the store of acme does not answer".to_owned()];
     });
     assert_eq!(
         listener.get("/readyz").await,
-        r#"503 {"status":"not ready","reasons":["the plugin of acme is not live"]}"#
+        r#"503 {"status":"not ready","reasons":["the store of acme does not answer"]}"#
     );
 
     listener.process.edit(|process| process.reasons.clear());
@@ -263,8 +264,8 @@ fn admin() -> (Admin, Arc<Process>, CancellationToken) {
         hangs: false,
         reload: Ok(json!({"workspaces": 3})),
         breakers: vec![
-            breaker("globex", BreakerState::HalfOpen),
-            breaker("acme", BreakerState::Open { probe_in }),
+            breaker("globex", breaker::State::HalfOpen),
+            breaker("acme", breaker::State::Open { probe_in }),
         ],
         changed: false,
     })));

@@ -166,7 +166,7 @@ async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
     configure(&process.data, &plugin_bytes(), "");
     assert_eq!(
         process.command(&["reload"]).unwrap(),
-        "1 workspaces are served: 1 changed, 1 removed; 0 settings were written\n"
+        "1 workspace served: 1 changed, 1 removed; 0 settings written\n"
     );
     assert_eq!(
         process.reset("acme.example").await,
