@@ -18,6 +18,7 @@ mod email_code;
 mod fuzz;
 mod guest;
 mod hostile;
+mod hosting;
 mod http;
 mod lies;
 mod loading;
