@@ -158,10 +158,13 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
+/// In a task of its own: an operator who goes away leaves nothing half done.
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.control.reload().await {
-        Ok(changes) => answer(StatusCode::OK, &changes),
-        Err(reason) => problem(StatusCode::CONFLICT, &reason),
+    let reloaded = tokio::spawn(async move { admin.control.reload().await });
+    match reloaded.await {
+        Ok(Ok(changes)) => answer(StatusCode::OK, &changes),
+        Ok(Err(reason)) => problem(StatusCode::CONFLICT, &reason),
+        Err(panic) => problem(StatusCode::INTERNAL_SERVER_ERROR, &panic.to_string()),
     }
 }
 

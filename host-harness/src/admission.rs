@@ -113,7 +113,16 @@ pub(crate) struct Admissions {
 /// What is not the file that was pinned, or not signed as required, is not looked
 /// into further.
 pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
-    let mut report = Report {
+    let mut report = first_sight(candidate);
+    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
+        report.problems.push(problem);
+    }
+    report
+}
+
+/// What is known of a file that nobody has looked into.
+fn first_sight(candidate: &Candidate) -> Report {
+    Report {
         digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
         size: candidate.bytes.len(),
         kind: kind(&candidate.bytes),
@@ -124,11 +133,7 @@ pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Repo
         exports: Vec::new(),
         needs: None,
         problems: Vec::new(),
-    };
-    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
-        report.problems.push(problem);
     }
-    report
 }
 
 impl Runtime {
@@ -164,7 +169,8 @@ impl Runtime {
             Ok(Err(_panic)) => "the compiler panicked",
             Err(_elapsed) => "it takes too long",
         };
-        let mut report = examine(candidate, policy, &self.capacity.ceiling);
+        // Not looked into here: that may be what takes so long.
+        let mut report = first_sight(candidate);
         report.problems.push(Problem::CompileFailed {
             reason: problem.to_owned(),
         });

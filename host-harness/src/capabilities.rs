@@ -65,7 +65,7 @@ pub type Outcome = Result<store::Receipt, store::Refusal>;
 pub struct Observed {
     /// How the plugin's last attempt began; none before the first.
     pub attempt: Option<Attempt>,
-    /// The id of the account that was last found or reset.
+    /// The id of the account that was reset, or else of the one last found.
     pub target: Option<String>,
     /// How the last reset ended that got as far as the store.
     pub reset: Option<Outcome>,

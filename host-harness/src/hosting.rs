@@ -42,14 +42,16 @@ pub struct Hosting {
     clock: Clock,
     metrics: Arc<Metrics>,
     workspaces: Arc<ArcSwap<Workspaces>>,
-    live: Mutex<Live>,
+    host: config::Host,
+    /// What is served. Operators look at it also while a configuration is taken,
+    /// which may take a minute.
+    live: ArcSwap<Live>,
+    /// Held by the one that is taken.
+    loading: Mutex<()>,
 }
 
-/// What is served.
-struct Live {
-    host: config::Host,
-    workspaces: BTreeMap<Box<str>, Arc<Workspace>>,
-}
+/// Workspaces by id.
+type Live = BTreeMap<Box<str>, Arc<Workspace>>;
 
 /// What a configuration brought.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -104,10 +106,9 @@ impl Hosting {
             clock,
             metrics: Arc::default(),
             workspaces: Arc::default(),
-            live: Mutex::new(Live {
-                host: config.host.clone(),
-                workspaces: BTreeMap::new(),
-            }),
+            host: config.host.clone(),
+            live: ArcSwap::default(),
+            loading: Mutex::default(),
         };
         hosting.load(config).await?;
         Ok(Arc::new(hosting))
@@ -167,15 +168,16 @@ impl Hosting {
     }
 
     async fn load(&self, config: Config) -> Result<Loaded, Refused> {
-        let mut live = self.live.lock().await;
-        if config.host != live.host {
+        let _loading = self.loading.lock().await;
+        if config.host != self.host {
             return Err(Refused::of(&"[host] has changed: that takes a restart"));
         }
         let Checked { plugins, changes } = check(&config, &self.runtime).await?;
+        let live = self.live.load_full();
         let workspaces = self.assemble(&config, &plugins, &live);
         let settings = self.write(changes).await?;
         let stays = |id: &str, new: &Arc<Workspace>| {
-            let old = live.workspaces.get(id);
+            let old = live.get(id);
             old.is_some_and(|old| Arc::ptr_eq(old, new))
         };
         let loaded = Loaded {
@@ -185,7 +187,6 @@ impl Hosting {
                 .filter(|(id, new)| !stays(id, new))
                 .count(),
             removed: live
-                .workspaces
                 .iter()
                 .filter(|(id, _)| !workspaces.contains_key(*id))
                 .count(),
@@ -193,17 +194,12 @@ impl Hosting {
         };
         self.workspaces
             .store(Arc::new(by_host(&config, &workspaces)));
-        live.workspaces = workspaces;
+        self.live.store(Arc::new(workspaces));
         Ok(loaded)
     }
 
     /// A workspace that is to be as it was stays itself, with what it has learnt.
-    fn assemble(
-        &self,
-        config: &Config,
-        plugins: &Plugins,
-        live: &Live,
-    ) -> BTreeMap<Box<str>, Arc<Workspace>> {
+    fn assemble(&self, config: &Config, plugins: &Plugins, live: &Live) -> Live {
         let assembled = config.workspaces.iter().filter_map(|wanted| {
             let plugin = plugins.get(&(wanted.plugin, wanted.grants.clone()))?;
             let store = self.stores.file(&wanted.store);
@@ -212,11 +208,11 @@ impl Hosting {
                     && Arc::ptr_eq(&old.store, &store)
                     && old.limits == *wanted.limits
             };
-            let kept = live.workspaces.get(&wanted.id).filter(same).cloned();
+            let kept = live.get(&wanted.id).filter(same).cloned();
             let replacement = || {
                 let id = wanted.id.to_string();
                 let new = Workspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
-                Arc::new(match live.workspaces.get(&wanted.id) {
+                Arc::new(match live.get(&wanted.id) {
                     Some(old) => new.in_place_of(old),
                     None => new,
                 })
@@ -250,7 +246,7 @@ impl Hosting {
     }
 }
 
-fn by_host(config: &Config, workspaces: &BTreeMap<Box<str>, Arc<Workspace>>) -> Workspaces {
+fn by_host(config: &Config, workspaces: &Live) -> Workspaces {
     let hosts = config.workspaces.iter().filter_map(|workspace| {
         let served = workspaces.get(&workspace.id)?;
         let hosts = workspace.hosts.iter();

@@ -235,14 +235,21 @@ fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
     )
 }
 
-/// Passes a request on to the workspace that its `Host` header names, as a [`Site`].
+/// The host that the request is for: a target that is a whole address overrules the
+/// header (RFC 9112 section 3.2.2), which must be there once even so.
+fn host(request: &Request) -> Option<&str> {
+    let header = only(request.headers(), "host")?;
+    let target = request.uri().authority();
+    Some(target.map_or(header, |authority| authority.as_str()))
+}
+
+/// Passes a request on to the workspace that its host names, as a [`Site`].
 async fn choose_workspace(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let workspace = only(request.headers(), "host")
-        .and_then(|host| app.workspaces.load().of_host(host).cloned());
+    let workspace = host(&request).and_then(|host| app.workspaces.load().of_host(host).cloned());
     let Some(workspace) = workspace else {
         return Answer::unknown_workspace().into_response();
     };

@@ -140,12 +140,14 @@ impl Workspaces {
         Self::from_iter([(ANY_HOST.to_owned(), Arc::new(workspace))])
     }
 
-    /// The workspace that is served under a `Host` header, which may name a port.
+    /// The workspace that is served under a `Host` header, which may name a port and
+    /// end the name with a dot (RFC 3986 section 3.2.2).
     pub fn of_host(&self, host: &str) -> Option<&Arc<Workspace>> {
         let name = host
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
             .map_or(host, |(name, _)| name);
+        let name = name.strip_suffix('.').unwrap_or(name);
         let named = self.0.get(&name.to_ascii_lowercase());
         named.or_else(|| self.0.get(ANY_HOST))
     }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -87,6 +88,25 @@ async fn a_reload_says_what_changed_or_why_nothing_did() {
         listener.post("/reload", "").await,
         r#"409 {"error":"chat.toml:3:1: unknown key"}"#
     );
+}
+
+#[tokio::test]
+async fn an_operator_who_goes_away_leaves_no_reload_half_done() {
+    let listener = Listener::start().await;
+    listener.process.edit(|process| process.hangs = true);
+    let reload = listener.request(Method::POST, "/reload");
+    let gone = reload.timeout(Duration::from_millis(200)).send().await;
+    assert!(gone.unwrap_err().is_timeout());
+    // By now the listener knows.
+    sleep(Duration::from_millis(200)).await;
+    listener.process.edit(|process| process.hangs = false);
+    let reloaded = async {
+        while !listener.process.was_changed() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, reloaded).await.unwrap();
 }
 
 #[tokio::test]
@@ -228,6 +248,9 @@ impl Control for Process {
     }
 
     async fn reload(&self) -> Result<Value, String> {
+        while self.edit(|state| state.hangs) {
+            sleep(Duration::from_millis(5)).await;
+        }
         self.edit(|state| {
             state.changed = true;
             state.reload.clone()

@@ -4,6 +4,7 @@
 use crate::component::plugin_bytes;
 use crate::guest::Guest;
 use crate::support::{ACME, Data, GLOBEX, admin_code, now};
+use host_harness::admin::Control;
 use host_harness::clock::Clock;
 use host_harness::config::Config;
 use host_harness::digest::Digest;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -335,4 +337,27 @@ async fn ten_thousand_workspaces_share_one_plugin_and_hold_no_store_open() {
     );
     let loaded = served.hosting.reload().await.unwrap();
     assert_eq!((loaded.workspaces, loaded.changed), (COUNT + 2, 0));
+}
+
+/// Otherwise a plugin that takes long to compile, or a store that is stuck, blinds
+/// whoever has to see to it.
+#[tokio::test]
+async fn operators_are_answered_while_a_configuration_is_taken() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    place.configure(digest, "[workspaces.acme.settings]\ntotp-window = 3\n");
+    let lock = place.data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let look = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let hosting = &served.hosting;
+        let look = async { (hosting.breakers().await.len(), hosting.snapshot().await) };
+        let look = tokio::time::timeout(Duration::from_secs(1), look).await;
+        lock.execute_batch("ROLLBACK").unwrap();
+        look.unwrap().1.workspaces
+    };
+    let (loaded, workspaces) = tokio::join!(served.hosting.reload(), look);
+    assert_eq!((loaded.unwrap().settings, workspaces), (1, 2));
 }
