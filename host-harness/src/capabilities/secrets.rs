@@ -122,7 +122,7 @@ impl Call {
 
     /// A host that is too busy to compare counts nothing.
     async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
-        let place = SECOND_FACTORS.place()?;
+        let place = SECOND_FACTORS.place(&self.workspace)?;
         let attempt = self
             .store
             .begin_password_attempt(&self.workspace, &self.caller.id, self.now)
