@@ -2,7 +2,7 @@
 //! has one worker that delivers its mail while it is open, and is closed when it
 //! is idle: a workspace that nobody uses holds no file, thread or connection.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::delivery::deliver;
 use crate::store::sqlite::{self, Sqlite};
 use crate::store::{self, Store};
@@ -20,10 +20,13 @@ use tokio_util::task::TaskTracker;
 /// milliseconds, and an open one holds three threads and about ten files.
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
-/// Stores above which those that are not in use at the moment are closed at once:
-/// together they hold two thirds of the 1024 files that a process may open by
-/// default.
+/// Stores above which those that are not in use at the moment are closed at once,
+/// also where mail waits in them that is not due yet: together they hold two thirds
+/// of the 1024 files that a process may open by default.
 pub const MAX_OPEN: usize = 64;
+
+/// How often it is looked whether there is room for a store that holds mail.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// How often idle stores are looked for.
 const TEND: Duration = Duration::from_secs(30);
@@ -130,7 +133,19 @@ impl Stores {
     /// sent.
     pub async fn close_idle(&self, idle: Duration) {
         for file in self.files() {
-            file.close_if_idle(idle).await;
+            file.close_if_idle(idle, Timestamp::END).await;
+        }
+    }
+
+    /// Closes those that nobody uses at the moment and that hold no mail that is due,
+    /// where many are open: a mail server that is gone must not hold a store for each
+    /// of its mails. What waits in them is found at the next look.
+    async fn make_room(&self) {
+        if self.open() < MAX_OPEN {
+            return;
+        }
+        for file in self.files() {
+            file.close_if_idle(Duration::ZERO, self.clock.now()).await;
         }
     }
 
@@ -138,6 +153,11 @@ impl Stores {
         for file in self.files() {
             if file.is_open() {
                 continue;
+            }
+            self.make_room().await;
+            while self.open() >= MAX_OPEN {
+                sleep(LOOK_FOR_ROOM).await;
+                self.make_room().await;
             }
             let opened = match sqlite::holds_mail(&file.path).await {
                 Ok(false) => Ok(()),
@@ -193,8 +213,8 @@ impl StoreFile {
             return Ok(store);
         }
         let stores = self.stores.upgrade();
-        if let Some(stores) = stores.as_ref().filter(|s| s.open() >= MAX_OPEN) {
-            stores.close_idle(Duration::ZERO).await;
+        if let Some(stores) = &stores {
+            stores.make_room().await;
         }
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&self.path).await?);
         let delivery = stores.map(|stores| stores.deliver(store.clone()));
@@ -220,7 +240,9 @@ impl StoreFile {
         self.open.load().is_some()
     }
 
-    async fn close_if_idle(&self, idle: Duration) {
+    /// Closes it where nobody has used it for so long and no mail in it is due by
+    /// `until`.
+    async fn close_if_idle(&self, idle: Duration, until: Timestamp) {
         let Some(open) = self.open.load_full() else {
             return;
         };
@@ -228,7 +250,7 @@ impl StoreFile {
             return;
         }
         // A store that cannot say is closed: it is opened anew when it is used.
-        if matches!(open.store.next_mail_due().await, Ok(Some(_))) {
+        if matches!(open.store.next_mail_due().await, Ok(Some(due)) if due <= until) {
             return;
         }
         // It may have been taken meanwhile, and mail put into it.
