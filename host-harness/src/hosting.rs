@@ -186,14 +186,14 @@ impl Hosting {
             let old = live.get(id);
             old.is_some_and(|old| Arc::ptr_eq(old, new))
         };
-        let removed = |id: &&Box<str>| !workspaces.contains_key(*id);
+        let removed = live.keys().filter(|id| !workspaces.contains_key::<str>(id));
         let loaded = Loaded {
             workspaces: workspaces.len(),
             changed: workspaces
                 .iter()
                 .filter(|(id, new)| !stays(id, new))
                 .count(),
-            removed: live.keys().filter(removed).count(),
+            removed: removed.count(),
             settings,
         };
         self.workspaces
