@@ -10,6 +10,9 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last moment that there is.
+    pub(crate) const END: Self = Self(i64::MAX);
+
     /// The moment `millis` milliseconds after the Unix epoch; the epoch itself
     /// where that is negative.
     pub fn from_millis(millis: i64) -> Self {

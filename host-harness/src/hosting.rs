@@ -180,16 +180,14 @@ impl Hosting {
             let old = live.get(id);
             old.is_some_and(|old| Arc::ptr_eq(old, new))
         };
+        let removed = live.keys().filter(|id| !workspaces.contains_key::<str>(id));
         let loaded = Loaded {
             workspaces: workspaces.len(),
             changed: workspaces
                 .iter()
                 .filter(|(id, new)| !stays(id, new))
                 .count(),
-            removed: live
-                .iter()
-                .filter(|(id, _)| !workspaces.contains_key(*id))
-                .count(),
+            removed: removed.count(),
             settings,
         };
         self.workspaces

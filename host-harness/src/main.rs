@@ -22,6 +22,7 @@ use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -231,7 +232,8 @@ async fn run(
         Some(address) => Some(administer(address, &hosting, &stopping).await?),
         None => None,
     };
-    let reloading = tokio::spawn(reload_at(reload, hosting.clone()));
+    let stopped = stopping.clone().cancelled_owned();
+    let reloading = tokio::spawn(reload_at(reload, hosting.clone(), stopped));
     announce(&format!("http://{}", listener.local_addr()?))?;
     let stopped = stopping.clone();
     let served = server::serve(listener, hosting.app(host.trusted_proxies), async move {
@@ -240,7 +242,7 @@ async fn run(
     })
     .await;
     stopping.cancel();
-    reloading.abort();
+    reloading.await?;
     tending.await?;
     drop(admin);
     Ok(served?)
@@ -269,11 +271,16 @@ async fn administer(
     Ok(end.drop_guard())
 }
 
-/// Reads the configuration again at each signal.
-async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>) {
-    while signal.recv().await.is_some() {
-        // It logs how that ended.
-        let _ = hosting.reload().await;
+/// Reads the configuration again at each signal, until `stop` is ready: what has
+/// begun to be taken is taken whole.
+async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>, stop: impl Future<Output = ()>) {
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            // It logs how that ended.
+            Some(()) = signal.recv() => drop(hosting.reload().await),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// bcrypt's cost, as Rocket.Chat sets it: 2^10 rounds, tens of milliseconds.
@@ -16,6 +17,9 @@ const COMPARISONS: usize = 1;
 /// than a call may take.
 const WAITING: usize = 32;
 
+/// Those of one workspace among them: a flood of one leaves the others half.
+const SHARE: usize = WAITING / 2;
+
 /// More passwords wait to be compared than the host takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords wait to be compared")]
@@ -26,7 +30,11 @@ pub struct Busy;
 pub struct Queue {
     waiting: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
+
+/// Places by the id of the workspace that holds them; none where there are none.
+type Shares = Mutex<HashMap<String, usize>>;
 
 /// Those of callers who are logged in and prove their second factor.
 pub static SECOND_FACTORS: LazyLock<Queue> = LazyLock::new(Queue::default);
@@ -36,23 +44,58 @@ impl Default for Queue {
         Self {
             waiting: Arc::new(Semaphore::new(COMPARISONS + WAITING)),
             turns: Arc::new(Semaphore::new(COMPARISONS)),
+            shares: Arc::default(),
         }
     }
 }
 
 impl Queue {
-    /// A place among those that wait. What is done with it before
+    /// A place of `workspace` among those that wait. What is done with it before
     /// [`Place::matches`] holds up nobody else.
     ///
     /// # Errors
     ///
-    /// [`Busy`] when too many wait already.
-    pub fn place(&self) -> Result<Place, Busy> {
+    /// [`Busy`] when too many wait already, or too many of the workspace's.
+    pub fn place(&self, workspace: &str) -> Result<Place, Busy> {
         let place = self.waiting.clone().try_acquire_owned();
         Ok(Place {
             _held: place.map_err(|_| Busy)?,
+            _share: Share::of(workspace, &self.shares)?,
             turns: self.turns.clone(),
         })
+    }
+}
+
+/// One place of a workspace's.
+struct Share {
+    workspace: String,
+    shares: Arc<Shares>,
+}
+
+impl Share {
+    fn of(workspace: &str, shares: &Arc<Shares>) -> Result<Self, Busy> {
+        let mut all = shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = all.entry(workspace.to_owned()).or_default();
+        if *held >= SHARE {
+            return Err(Busy);
+        }
+        *held += 1;
+        Ok(Self {
+            workspace: workspace.to_owned(),
+            shares: shares.clone(),
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = all.get_mut(&self.workspace) {
+            *held -= 1;
+            if *held == 0 {
+                all.remove(&self.workspace);
+            }
+        }
     }
 }
 
@@ -75,6 +118,7 @@ pub fn hash(digest: &SecretString) -> Result<SecretString, bcrypt::BcryptError> 
 /// The right to compare one password, in its turn.
 pub struct Place {
     _held: OwnedSemaphorePermit,
+    _share: Share,
     turns: Arc<Semaphore>,
 }
 
@@ -105,7 +149,7 @@ mod tests {
     use super::*;
 
     async fn compared(digest: SecretString, hash: &SecretString) -> bool {
-        let place = Queue::default().place().unwrap();
+        let place = Queue::default().place("acme").unwrap();
         place.matches(digest, hash.clone()).await
     }
 
@@ -131,11 +175,23 @@ mod tests {
     #[test]
     fn the_crowd_that_waits_is_bounded() {
         let queue = Queue::default();
-        let place = || queue.place();
-        let places: Vec<_> = (0..COMPARISONS + WAITING).map(|_| place()).collect();
+        let place = |n: usize| queue.place(&format!("workspace-{n}"));
+        let places: Vec<_> = (0..COMPARISONS + WAITING).map(place).collect();
         assert!(places.iter().all(Result::is_ok));
-        assert_eq!(place().err(), Some(Busy));
+        assert_eq!(place(100).err(), Some(Busy));
         drop(places);
-        assert!(place().is_ok());
+        assert!(place(100).is_ok());
+    }
+
+    #[test]
+    fn a_workspace_holds_its_share_of_the_places() {
+        let queue = Queue::default();
+        let flood: Vec<_> = (0..SHARE).map(|_| queue.place("acme")).collect();
+        assert!(flood.iter().all(Result::is_ok));
+        assert_eq!(queue.place("acme").err(), Some(Busy));
+        assert!(queue.place("globex").is_ok(), "another has places");
+        drop(flood);
+        assert!(queue.place("acme").is_ok());
+        assert!(queue.shares.lock().unwrap().is_empty());
     }
 }

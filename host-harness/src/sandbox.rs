@@ -130,6 +130,8 @@ impl Sandbox {
         let mut budget = Budget::new(limits.cpu_time, Instant::now());
         store.set_hostcall_fuel(fuel);
         store.limiter(|sandbox| sandbox);
+        // The contract has no resources.
+        store.set_max_component_handles(0);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |context| {
             let host_time = context.data().call.meter.host_time();

@@ -2,17 +2,18 @@
 //! has one worker that delivers its mail while it is open, and is closed when it
 //! is idle: a workspace that nobody uses holds no file, thread or connection.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::delivery::deliver;
 use crate::store::sqlite::{self, Sqlite};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -20,10 +21,13 @@ use tokio_util::task::TaskTracker;
 /// milliseconds, and an open one holds three threads and about ten files.
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
-/// Stores above which those that are not in use at the moment are closed at once:
-/// together they hold two thirds of the 1024 files that a process may open by
-/// default.
+/// Stores above which those that are not in use at the moment are closed at once,
+/// also where mail waits in them that is not due yet: together they hold two thirds
+/// of the 1024 files that a process may open by default.
 pub const MAX_OPEN: usize = 64;
+
+/// How often it is looked whether there is room for a store that holds mail.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// How often idle stores are looked for.
 const TEND: Duration = Duration::from_secs(30);
@@ -31,6 +35,10 @@ const TEND: Duration = Duration::from_secs(30);
 /// How often closed stores are asked whether mail waits in them, which another
 /// process may have left there.
 const LOOK_FOR_MAIL: Duration = Duration::from_secs(10 * 60);
+
+/// How long an open store may take to say how it is: a look at an index takes
+/// microseconds.
+const ASK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The store files of a process.
 pub struct Stores {
@@ -115,22 +123,42 @@ impl Stores {
         files.iter().filter(|file| file.is_open()).count()
     }
 
-    /// Those that are open, and their paths.
-    pub fn all_open(&self) -> Vec<(PathBuf, Arc<dyn Store>)> {
-        let files = self.files().into_iter();
-        files
-            .filter_map(|file| {
-                let open = file.open.load();
-                Some((file.path.clone(), open.as_ref()?.store.clone()))
-            })
-            .collect()
+    /// What each open store answers to `question`, by path. They are asked at the
+    /// same time: one that is stuck holds up no other.
+    pub async fn ask_open<T: Send + 'static, A>(
+        &self,
+        question: impl Fn(Arc<dyn Store>) -> A,
+    ) -> Vec<(PathBuf, store::Result<T>)>
+    where
+        A: Future<Output = store::Result<T>> + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for file in self.files() {
+            if let Some(open) = &*file.open.load() {
+                let (path, answer) = (file.path.clone(), question(open.store.clone()));
+                asked.spawn(async move { (path, within(ASK_LIMIT, answer).await) });
+            }
+        }
+        asked.join_all().await
     }
 
     /// Closes those that nobody has used for so long and that hold no mail to be
     /// sent.
     pub async fn close_idle(&self, idle: Duration) {
         for file in self.files() {
-            file.close_if_idle(idle).await;
+            file.close_if_idle(idle, Timestamp::END).await;
+        }
+    }
+
+    /// Closes those that nobody uses at the moment and that hold no mail that is due,
+    /// where many are open: a mail server that is gone must not hold a store for each
+    /// of its mails. What waits in them is found at the next look.
+    async fn make_room(&self) {
+        if self.open() < MAX_OPEN {
+            return;
+        }
+        for file in self.files() {
+            file.close_if_idle(Duration::ZERO, self.clock.now()).await;
         }
     }
 
@@ -138,6 +166,11 @@ impl Stores {
         for file in self.files() {
             if file.is_open() {
                 continue;
+            }
+            self.make_room().await;
+            while self.open() >= MAX_OPEN {
+                sleep(LOOK_FOR_ROOM).await;
+                self.make_room().await;
             }
             let opened = match sqlite::holds_mail(&file.path).await {
                 Ok(false) => Ok(()),
@@ -193,8 +226,8 @@ impl StoreFile {
             return Ok(store);
         }
         let stores = self.stores.upgrade();
-        if let Some(stores) = stores.as_ref().filter(|s| s.open() >= MAX_OPEN) {
-            stores.close_idle(Duration::ZERO).await;
+        if let Some(stores) = &stores {
+            stores.make_room().await;
         }
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&self.path).await?);
         let delivery = stores.map(|stores| stores.deliver(store.clone()));
@@ -220,7 +253,9 @@ impl StoreFile {
         self.open.load().is_some()
     }
 
-    async fn close_if_idle(&self, idle: Duration) {
+    /// Closes it where nobody has used it for so long and no mail in it is due by
+    /// `until`.
+    async fn close_if_idle(&self, idle: Duration, until: Timestamp) {
         let Some(open) = self.open.load_full() else {
             return;
         };
@@ -228,7 +263,8 @@ impl StoreFile {
             return;
         }
         // A store that cannot say is closed: it is opened anew when it is used.
-        if matches!(open.store.next_mail_due().await, Ok(Some(_))) {
+        let due = within(ASK_LIMIT, open.store.next_mail_due()).await;
+        if matches!(due, Ok(Some(due)) if due <= until) {
             return;
         }
         // It may have been taken meanwhile, and mail put into it.
@@ -238,6 +274,14 @@ impl StoreFile {
             self.open.store(None);
         }
     }
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = store::Result<T>>,
+) -> store::Result<T> {
+    let silent = |_| StoreError("it does not answer".into());
+    timeout(limit, answer).await.map_err(silent)?
 }
 
 impl Open {

@@ -81,7 +81,9 @@ impl Call {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let spent_code = self.carries_spent_code(&factor).await?;
-        self.observed.attempt = Some(Attempt::Begun { spent_code });
+        if spent_code {
+            self.observed.attempt = Some(Attempt::Begun { spent_code });
+        }
         Ok(Ok(TotpFactor {
             key: factor.key.expose().to_vec(),
             last_step: factor.last_step,
@@ -122,7 +124,7 @@ impl Call {
 
     /// A host that is too busy to compare counts nothing.
     async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
-        let place = SECOND_FACTORS.place()?;
+        let place = SECOND_FACTORS.place(&self.workspace)?;
         let attempt = self
             .store
             .begin_password_attempt(&self.workspace, &self.caller.id, self.now)
@@ -166,7 +168,11 @@ impl Call {
     fn begun<F>(&mut self, attempt: store::Attempt<F>) -> Result<F, AttemptRefusal> {
         match attempt {
             store::Attempt::Begun(factor) => {
-                self.observed.attempt = Some(Attempt::Begun { spent_code: false });
+                // A code that was spent stays so, whatever is tried next.
+                let spent = Some(Attempt::Begun { spent_code: true });
+                if self.observed.attempt != spent {
+                    self.observed.attempt = Some(Attempt::Begun { spent_code: false });
+                }
                 Ok(factor)
             }
             store::Attempt::Locked => {

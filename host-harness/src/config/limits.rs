@@ -48,7 +48,7 @@ pub(super) const LIMITS: [Limit; 9] = [
     Limit {
         name: "bytes-in",
         unit: "bytes",
-        range: 1024..=16_777_216,
+        range: 65_536..=16_777_216,
         get: |limits| limits.bytes_in as u64,
         set: |limits, value| limits.bytes_in = size(value),
     },
@@ -63,7 +63,8 @@ pub(super) const LIMITS: [Limit; 9] = [
     Limit {
         name: "memory-bytes",
         unit: "bytes",
-        range: 65_536..=1_073_741_824,
+        // Less, and a client that sends a long body would make a plugin fail.
+        range: 1_048_576..=1_073_741_824,
         get: |limits| limits.memory as u64,
         set: |limits, value| limits.memory = size(value),
     },

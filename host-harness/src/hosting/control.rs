@@ -12,19 +12,28 @@ use std::collections::BTreeMap;
 
 #[async_trait]
 impl Control for Hosting {
-    /// A store that is closed is not asked: it is opened for whoever needs it.
+    /// One store that answers is enough: a workspace whose store is sick takes no
+    /// other from its clients. A store that is closed is not asked: it is opened for
+    /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
+        let asked = self
+            .stores
+            .ask_open(|store| async move { store.next_mail_due().await });
         let mut reasons = Vec::new();
-        for (path, store) in self.stores.all_open() {
-            if let Err(error) = store.next_mail_due().await {
-                reasons.push(format!("the store {}: {error}", path.display()));
+        for (path, answer) in asked.await {
+            match answer {
+                Ok(_) => return Vec::new(),
+                Err(error) => reasons.push(format!("the store {}: {error}", path.display())),
             }
         }
         reasons
     }
 
     async fn snapshot(&self) -> Snapshot {
-        let open = self.stores.all_open();
+        let counts = self
+            .stores
+            .ask_open(|store| async move { store.mail_count().await });
+        let counts = counts.await;
         let mut plugins = BTreeMap::<_, usize>::new();
         let live = self.live.load();
         for workspace in live.values() {
@@ -36,15 +45,15 @@ impl Control for Hosting {
             free_places: self.runtime.capacity.calls.saturating_sub(running),
             waiting_calls: waiting,
             workspaces: live.len(),
-            open_stores: open.len(),
+            open_stores: counts.len(),
             plugins: plugins
                 .into_iter()
                 .map(|(digest, workspaces)| (digest.to_string(), workspaces))
                 .collect(),
             ..Snapshot::default()
         };
-        for (path, store) in open {
-            match store.mail_count().await {
+        for (path, count) in counts {
+            match count {
                 Ok(count) => {
                     snapshot.waiting_mails += u64::from(count.waiting);
                     snapshot.dead_letters += u64::from(count.dead_letters);

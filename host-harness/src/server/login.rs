@@ -291,7 +291,7 @@ async fn check(
         ),
         None => (None, nobodys()),
     };
-    let place = queue.place()?;
+    let place = queue.place(&site.workspace.id)?;
     let right = place.matches(password.digest(), hash.clone()).await;
     Ok(match user {
         Some(user) if right => Ok((user, hash)),

@@ -94,7 +94,7 @@ impl SecondFactor {
             Method::Totp => Some(Code::Totp(entered)),
             Method::Email => Some(Code::Email(entered)),
             Method::Password => {
-                let place = SECOND_FACTORS.place()?;
+                let place = SECOND_FACTORS.place(&site.workspace.id)?;
                 let attempt = site
                     .store
                     .begin_password_attempt(&site.workspace.id, &self.user, now)

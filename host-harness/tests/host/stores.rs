@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// A mail that is to be sent long after [`now`].
+const LATER: &str = "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued,
+                                         expires, holds_code, next_try)
+     VALUES ('acme', 'm', 'a@example.com', 's', 'b', 0, 9000000000000000, 0, 8000000000000000)";
+
 fn stores() -> Arc<Stores> {
     Stores::new(Clock::new(now))
 }
@@ -68,11 +73,7 @@ async fn a_store_that_no_workspace_names_any_more_is_closed() {
 #[tokio::test]
 async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     let (idle, mail) = (Data::closed().await, Data::closed().await);
-    mail.edit(
-        "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
-                             holds_code, next_try)
-         VALUES ('acme', 'm', 'a@example.com', 's', 'b', 0, 9000000000000000, 0, 8000000000000000)",
-    );
+    mail.edit(LATER);
     let stores = stores();
     let files = [stores.file(&idle.path()), stores.file(&mail.path())];
     let stop = Arc::new(Notify::new());
@@ -90,11 +91,13 @@ async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     drop(files);
 }
 
-/// Ten files each would soon be more than a process may have open.
+/// Ten files each would soon be more than a process may have open: also where a mail
+/// server is gone and mail waits in each.
 #[tokio::test]
 async fn many_stores_do_not_stay_open_together() {
     use host_harness::stores::MAX_OPEN;
     let data = Data::closed().await;
+    data.edit(LATER);
     let stores = stores();
     let folder = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
