@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rusqlite::rusqlite::Connection;
 
 const RESET: &str = "/api/v1/users.resetTOTP";
 const GRANTS: &str = r#"grants = ["wall-clock", "users", "permissions", "settings", "secrets"]"#;
@@ -360,4 +361,25 @@ async fn operators_are_answered_while_a_configuration_is_taken() {
     };
     let (loaded, workspaces) = tokio::join!(served.hosting.reload(), look);
     assert_eq!((loaded.unwrap().settings, workspaces), (1, 2));
+}
+
+#[tokio::test]
+async fn a_process_is_ready_while_one_of_its_stores_answers() {
+    let place = Place::new().await;
+    let sick = place.file.with_file_name("sick.sqlite");
+    std::fs::copy(place.data.path(), &sick).unwrap();
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "store = \"sick.sqlite\"\n");
+    let served = place.serve().await;
+    let ready = async || served.hosting.reasons_not_ready().await;
+    assert!(served.me("globex.example", "gina").await.starts_with("200 "));
+    assert!(ready().await.is_empty());
+    let broken = Connection::open(&sick).unwrap();
+    broken.execute_batch("DROP TABLE outbox").unwrap();
+    let reasons = ready().await;
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons.concat().contains("sick.sqlite: the store failed: "), "{reasons:?}");
+    assert!(served.me("acme.example", "alice").await.starts_with("200 "));
+    assert!(ready().await.is_empty(), "acme is served");
+    assert_eq!(served.hosting.snapshot().await.open_stores, 2);
 }

@@ -245,6 +245,23 @@ async fn an_attempt_counts_for_its_own_call_only() {
     assert_eq!(lie.tell(&mut second).await, "Refusal::ProofRefused");
 }
 
+/// RFC 6238 section 5.2: what is tried after it hides no replay from the audit.
+#[tokio::test]
+async fn a_replay_is_not_hidden_by_another_attempt() {
+    let data = Data::new().await;
+    data.edit(&format!(
+        "UPDATE totp SET last_step = {} WHERE user = 'admin';
+         UPDATE user SET email_two_factor = 1 WHERE id = 'admin'",
+        step()
+    ));
+    let mut call = data.call("admin", Some(&admin_code()));
+    assert!(call.begin_totp_attempt().await.unwrap().is_ok());
+    let other = call.check_email_code("123456".to_owned()).await;
+    assert!(!other.unwrap().unwrap());
+    let spent = host_harness::capabilities::Attempt::Begun { spent_code: true };
+    assert_eq!(call.observed.attempt, Some(spent));
+}
+
 /// NIST SP 800-63B section 5.2.2: the right code is refused, too, while locked.
 #[tokio::test]
 async fn a_locked_caller_cannot_be_passed_off_as_free() {
