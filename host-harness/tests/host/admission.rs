@@ -31,7 +31,7 @@ async fn the_built_plugin_is_admitted() {
     let imports: Vec<_> = report.imports.iter().map(|i| i.capability).collect();
     assert_eq!(imports, Capability::ALL.map(Some));
     let needs = report.needs.unwrap();
-    assert_eq!((needs.memories, needs.memory), (1, 128 * 1024));
+    assert_eq!((needs.memories, needs.memory), (1, 64 * 1024));
     assert_eq!((needs.core_instances, needs.tables), (3, 2));
 }
 
