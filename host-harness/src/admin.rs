@@ -15,7 +15,8 @@
 
 mod browser;
 
-use crate::metrics::{Breaker, BreakerState, CONTENT_TYPE, Metrics, Snapshot};
+use crate::breaker;
+use crate::metrics::{Breaker, CONTENT_TYPE, Metrics, Snapshot};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
@@ -45,8 +46,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// What the listener asks of the process.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
-    /// Why no requests should be sent here, in plain words: a plugin that is not
-    /// live, a store that does not answer. None when it is ready.
+    /// Why no requests should be sent here, in plain words: each store that does not
+    /// answer. None when it is ready.
     async fn reasons_not_ready(&self) -> Vec<String>;
 
     /// The state of the process at this moment.
@@ -157,10 +158,13 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
+/// In a task of its own: an operator who goes away leaves nothing half done.
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.control.reload().await {
-        Ok(changes) => answer(StatusCode::OK, &changes),
-        Err(reason) => problem(StatusCode::CONFLICT, &reason),
+    let reloaded = tokio::spawn(async move { admin.control.reload().await });
+    match reloaded.await {
+        Ok(Ok(changes)) => answer(StatusCode::OK, &changes),
+        Ok(Err(reason)) => problem(StatusCode::CONFLICT, &reason),
+        Err(panic) => problem(StatusCode::INTERNAL_SERVER_ERROR, &panic.to_string()),
     }
 }
 
@@ -173,8 +177,8 @@ async fn breakers(State(admin): State<Arc<Admin>>) -> Response {
 
 fn shown(breaker: &Breaker) -> Value {
     let probe_in = match breaker.state {
-        BreakerState::Open { probe_in } => Some(probe_in.as_secs_f64()),
-        BreakerState::HalfOpen => None,
+        breaker::State::Open { probe_in } => Some(probe_in.as_secs_f64()),
+        breaker::State::HalfOpen | breaker::State::Closed { .. } => None,
     };
     json!({
         "workspace": breaker.workspace,

@@ -12,6 +12,8 @@
 
 mod anatomy;
 mod cache;
+mod candidate;
+mod link;
 mod probe;
 mod problem;
 mod report;
@@ -20,94 +22,34 @@ mod world;
 
 pub use anatomy::{Needs, Producer};
 pub use cache::{CacheError, CodeCache};
+pub use candidate::Candidate;
 pub use problem::Problem;
 pub use report::{Import, Kind, Report};
 pub use signature::{InvalidTrustRoot, KeyId, TrustRoot};
 
-use crate::capabilities::Call;
-use crate::contract::{ResetTotpPluginPre, chat::reset_totp, wasi};
 use crate::digest::Digest;
-use crate::grants::{Capability, Grants};
+use crate::grants::Grants;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 use crate::sandbox::{Limits, Sandbox};
 use crate::turns::Turns;
 use anatomy::Anatomy;
+use candidate::{MAX_PLUGIN, kind};
+use link::linker;
 use probe::probe;
 use problem::{causes, quoted};
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, Linker};
 use world::Comparison;
-
-/// Largest plugin, in bytes: forty times the size of ours, and compiled in a few
-/// seconds.
-pub const MAX_PLUGIN: usize = 4 * 1024 * 1024;
-
-/// Largest signature file that is read, in bytes. They have about 300.
-const MAX_SIGNATURE: u64 = 4096;
-
-/// What is added to a plugin's path to find its signature.
-const SIGNATURE_SUFFIX: &str = ".minisig";
 
 /// How long an admission waits for its turn and the compiler. Ours takes less than
 /// a second.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// What a WebAssembly file begins with: a word, and which kind of file it is.
-const MAGIC: &[u8] = b"\0asm";
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-/// What compiled code begins with.
-const ELF: &[u8] = b"\x7fELF";
-
-/// A file that may become a plugin.
-#[derive(Clone)]
-pub struct Candidate {
-    bytes: Arc<[u8]>,
-    digest: Digest,
-    signature: Option<String>,
-}
-
-impl Candidate {
-    /// One of these bytes, with its signature in the format of minisign.
-    pub fn new(bytes: Vec<u8>, signature: Option<String>) -> Self {
-        Self {
-            digest: Digest::of(&bytes),
-            bytes: bytes.into(),
-            signature,
-        }
-    }
-
-    /// That in the file at `path`, with the signature in the file beside it whose
-    /// name has `.minisig` added, where there is one. Both are read once; of a
-    /// file that is larger than any plugin no more than shows that.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is there and cannot be read.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = read_within(path, MAX_PLUGIN as u64 + 1)?;
-        let mut signature = path.as_os_str().to_owned();
-        signature.push(SIGNATURE_SUFFIX);
-        let signature = match read_within(Path::new(&signature), MAX_SIGNATURE) {
-            Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Self::new(bytes, signature))
-    }
-
-    /// The digest of its bytes.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-}
 
 /// What an operator asks of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +113,16 @@ pub(crate) struct Admissions {
 /// What is not the file that was pinned, or not signed as required, is not looked
 /// into further.
 pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
-    let mut report = Report {
+    let mut report = first_sight(candidate);
+    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
+        report.problems.push(problem);
+    }
+    report
+}
+
+/// What is known of a file that nobody has looked into.
+fn first_sight(candidate: &Candidate) -> Report {
+    Report {
         digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
         size: candidate.bytes.len(),
         kind: kind(&candidate.bytes),
@@ -182,11 +133,7 @@ pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Repo
         exports: Vec::new(),
         needs: None,
         problems: Vec::new(),
-    };
-    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
-        report.problems.push(problem);
     }
-    report
 }
 
 impl Runtime {
@@ -222,11 +169,25 @@ impl Runtime {
             Ok(Err(_panic)) => "the compiler panicked",
             Err(_elapsed) => "it takes too long",
         };
-        let mut report = examine(candidate, policy, &self.capacity.ceiling);
+        // Not looked into here: that may be what takes so long.
+        let mut report = first_sight(candidate);
         report.problems.push(Problem::CompileFailed {
             reason: problem.to_owned(),
         });
         Err(Rejected(Box::new(report)))
+    }
+
+    /// The same in this thread, which it blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::admit`].
+    pub fn admit_here(
+        &self,
+        candidate: &Candidate,
+        policy: &Policy,
+    ) -> Result<Arc<Plugin>, Rejected> {
+        self.admission(candidate, policy).run()
     }
 
     fn admission(&self, candidate: &Candidate, policy: &Policy) -> Admission {
@@ -238,50 +199,6 @@ impl Runtime {
             candidate: candidate.clone(),
             policy: policy.clone(),
         }
-    }
-}
-
-impl Plugin {
-    /// Admits the component in the file at `path` with every grant, whoever made
-    /// it; it may take a second.
-    ///
-    /// # Errors
-    ///
-    /// See [`LoadError`].
-    pub fn load(runtime: &Runtime, path: &Path) -> Result<Arc<Self>, LoadError> {
-        let policy = Policy {
-            grants: Grants::all(),
-            ..Policy::default()
-        };
-        let candidate = Candidate::read(path)?;
-        Ok(runtime.admission(&candidate, &policy).run()?)
-    }
-
-    /// Compiles and links a component that was not admitted, with every grant. For
-    /// what the sandbox must withstand even so.
-    ///
-    /// # Errors
-    ///
-    /// When `bytes` is not a component, or one whose imports or exports are not
-    /// those of `chat:reset-totp`.
-    pub fn new(runtime: &Runtime, bytes: &[u8]) -> wasmtime::Result<Self> {
-        let component = Component::from_binary(&runtime.engine, bytes)?;
-        let linker = linker(&runtime.engine, &Grants::all())?;
-        Self::linked(&linker, &component, Digest::of(bytes), &runtime.turns)
-    }
-
-    fn linked(
-        linker: &Linker<Sandbox>,
-        component: &Component,
-        digest: Digest,
-        turns: &Arc<Turns>,
-    ) -> wasmtime::Result<Self> {
-        Ok(Self {
-            engine: component.engine().clone(),
-            component: ResetTotpPluginPre::new(linker.instantiate_pre(component)?)?,
-            digest,
-            turns: turns.clone(),
-        })
     }
 }
 
@@ -404,32 +321,6 @@ impl Admissions {
     }
 }
 
-/// What is granted, and nothing else: what is not granted cannot be called.
-fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<Sandbox>> {
-    let mut linker = Linker::new(engine);
-    let to = &mut linker;
-    for capability in grants.iter() {
-        match capability {
-            Capability::WallClock => {
-                wasi::clocks::wall_clock::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
-            }
-            Capability::Users => {
-                reset_totp::users::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
-            }
-            Capability::Permissions => {
-                reset_totp::permissions::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
-            }
-            Capability::Settings => {
-                reset_totp::settings::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
-            }
-            Capability::Secrets => {
-                reset_totp::secrets::add_to_linker::<_, HasSelf<Call>>(to, Sandbox::lend)
-            }
-        }?;
-    }
-    Ok(linker)
-}
-
 /// Fills `report` in. An error ends it, problems that are in it do not.
 fn inspect(
     candidate: &Candidate,
@@ -480,48 +371,8 @@ fn vouched(candidate: &Candidate, policy: &Policy) -> Result<Option<KeyId>, Prob
     signature::verify(&candidate.bytes, signature, &policy.trust)
 }
 
-fn kind(bytes: &[u8]) -> Kind {
-    if bytes.starts_with(CORE_MODULE) {
-        Kind::CoreModule
-    } else if bytes.starts_with(MAGIC) {
-        Kind::Component
-    } else if bytes.starts_with(ELF) {
-        Kind::Precompiled
-    } else {
-        Kind::Other
-    }
-}
-
-fn read_within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn failed(error: wasmtime::Error) -> Problem {
     Problem::CompileFailed {
         reason: causes(error.chain()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_granted_is_not_linked() {
-        let engine = Engine::default();
-        let imports = r#"(component (import "chat:reset-totp/settings@0.1.0" (instance
-            (export "totp-window" (func (result u8))))))"#;
-        let component = Component::new(&engine, wat::parse_str(imports).unwrap()).unwrap();
-        let links = |grants: &Grants| {
-            let linker = linker(&engine, grants).unwrap();
-            linker.instantiate_pre(&component).is_ok()
-        };
-        for granted in Capability::ALL {
-            let grants = Grants::from_iter([granted]);
-            assert_eq!(links(&grants), granted == Capability::Settings, "{granted}");
-        }
-        assert!(links(&Grants::all()) && !links(&Grants::default()));
     }
 }

@@ -35,15 +35,15 @@ pub enum State {
     },
     /// No call.
     Open {
-        /// Until when.
-        until: Timestamp,
+        /// After which time one is let through.
+        probe_in: Duration,
     },
     /// One call, to see whether the plugin works again.
     HalfOpen,
 }
 
 impl State {
-    /// As logs and lists write it.
+    /// As metrics and lists write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
@@ -57,7 +57,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed { faults } => write!(f, "closed, {faults} faults in the last minute"),
-            Self::Open { until } => write!(f, "open until {until}"),
+            Self::Open { probe_in } => write!(f, "open for {probe_in:?}"),
             Self::HalfOpen => f.write_str("half-open"),
         }
     }
@@ -100,7 +100,7 @@ impl Breaker {
             },
             Inner::Open { since, pause, .. } if is_over(*since, *pause, now) => State::HalfOpen,
             Inner::Open { since, pause, .. } => State::Open {
-                until: *since + *pause,
+                probe_in: *since + *pause - now,
             },
         }
     }
@@ -115,8 +115,7 @@ impl Breaker {
         let probe = match &mut *self.lock() {
             Inner::Closed { .. } => false,
             Inner::Open { since, pause, .. } if !is_over(*since, *pause, now) => {
-                let left = (*since + *pause).millis() - now.millis();
-                return Err(Duration::from_millis(left.unsigned_abs()));
+                return Err(*since + *pause - now);
             }
             Inner::Open { probing: true, .. } => return Err(PROBING),
             Inner::Open { probing, .. } => {
@@ -231,7 +230,8 @@ mod tests {
     #[test]
     fn five_faults_in_a_minute_open_it_for_a_second() {
         let breaker = open();
-        assert_eq!(breaker.state(at(0)), State::Open { until: at(1) });
+        let probe_in = FIRST_PAUSE;
+        assert_eq!(breaker.state(at(0)), State::Open { probe_in });
         assert_eq!(refused(&breaker, 0), FIRST_PAUSE);
         assert_eq!(breaker.state(at(1)), State::HalfOpen);
         assert!(breaker.pass(at(1)).is_ok());
@@ -299,7 +299,8 @@ mod tests {
         let [fails, works] = early;
         assert!(!fails.ended(Verdict::Fault, at(0)));
         assert!(!works.ended(Verdict::Works, at(0)));
-        assert_eq!(breaker.state(at(0)), State::Open { until: at(1) });
+        let probe_in = FIRST_PAUSE;
+        assert_eq!(breaker.state(at(0)), State::Open { probe_in });
     }
 
     #[test]

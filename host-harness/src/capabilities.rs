@@ -17,7 +17,7 @@ mod wall_clock;
 
 pub use faults::{Fault, FaultKind, Faults};
 pub(crate) use gate::{Meter, Stopped};
-pub use host_call::{HostCall, UnknownHostCall};
+pub use host_call::HostCall;
 
 use crate::clock::Timestamp;
 use crate::sandbox::Limits;
@@ -70,7 +70,7 @@ pub type Outcome = Result<store::Receipt, store::Refusal>;
 pub struct Observed {
     /// How the plugin's last attempt began; none before the first.
     pub attempt: Option<Attempt>,
-    /// The id of the account that was last found or reset.
+    /// The id of the account that was reset, or else of the one last found.
     pub target: Option<String>,
     /// How the last reset ended that got as far as the store.
     pub reset: Option<Outcome>,

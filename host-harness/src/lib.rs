@@ -6,18 +6,18 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`server`] | HTTP: routes, authentication, answers |
-//! | [`admin`] | HTTP for whoever runs the process: health, metrics, reload |
-//! | [`config`], [`hosting`] | many workspaces in one process, as a file says |
-//! | [`workspace`], [`stores`], [`turns`], [`breaker`] | whose call it is, where its data is, when its turn is, and whether the plugin is fit |
-//! | [`admission`] | from a file to a plugin, or to a report that says why not |
-//! | [`plugin`], [`sandbox`], [`outcome`] | one bounded call, and how it ended |
-//! | [`capabilities`] | the contract's imports, one file an interface |
-//! | [`delivery`] | what sends the mail that the store holds |
-//! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`scenarios`], [`harness`] | what a plugin is held to, and the server to try one on |
+//! | [`hosting`], [`config`] | many workspaces in one process, as a file says |
+//! | [`server`], [`admin`] | HTTP: for clients, and for whoever runs the process |
 //! | [`metrics`], [`telemetry`] | what is told of the work: numbers, log, traces |
-//! | [`settings`], [`attempts`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
+//! | [`workspace`] | whose call it is, when its turn is, and whether its plugin is fit |
+//! | [`admission`], [`grants`], [`runtime`] | from a file to a plugin, or to a report that says why not; the engine |
 //! | [`measure`] | a call taken apart, for the benchmark |
+//! | [`plugin`], [`sandbox`], [`outcome`], [`capabilities`] | one bounded call, how it ended, and the contract's imports, one file an interface |
+//! | [`turns`], [`breaker`] | how many calls run, and which plugins are left alone |
+//! | [`stores`], [`delivery`] | which store files are open, and what sends the mail that they hold |
+//! | [`store`] | the chat server's data, [`store::directory`] for operators, [`store::outbox`] for mail; [`store::sqlite`] keeps it in a file |
+//! | [`settings`], [`attempts`], [`digest`], [`mail`], [`mail_server`], [`password`], [`token`], [`totp`], [`clock`] | the domain's nouns |
 //! | [`contract`] | the types generated from `wit/` |
 //!
 //! What always holds:
@@ -36,14 +36,14 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use host_harness::{clock::Clock, plugin::Plugin, runtime::{Capacity, Runtime}, sandbox::Limits};
-//! use host_harness::{metrics::Metrics, server, stores::StoreFile, workspace::{Workspace, Workspaces}};
+//! use host_harness::{metrics::Metrics, server, stores::Stores, workspace::{Workspace, Workspaces}};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::new(Capacity::default())?;
 //! let workspace = Workspace::new(
 //!     "default".to_owned(),
-//!     Arc::new(StoreFile::at(Path::new("store.sqlite"))),
+//!     Stores::new(Clock::system()).file(Path::new("store.sqlite")),
 //!     Plugin::load(&runtime, Path::new("target/reset_totp.wasm"))?,
 //!     Limits::default(),
 //! );
@@ -70,6 +70,7 @@ pub mod contract;
 pub mod delivery;
 pub mod digest;
 pub mod grants;
+pub mod harness;
 pub mod hosting;
 pub mod mail;
 pub mod mail_server;
@@ -80,6 +81,7 @@ pub mod password;
 pub mod plugin;
 pub mod runtime;
 pub mod sandbox;
+pub mod scenarios;
 pub mod server;
 pub mod settings;
 pub mod store;

@@ -1,5 +1,6 @@
-//! The command line: `serve`, `demo` and the operator's commands.
+//! The command line: `serve`, `demo`, `check` and the operator's commands.
 
+mod check;
 mod demo;
 mod operator;
 
@@ -13,7 +14,6 @@ use host_harness::grants::Grants;
 use host_harness::hosting::Hosting;
 use host_harness::sandbox::Limits;
 use host_harness::server;
-use host_harness::store::sqlite::Sqlite;
 use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::ANY_HOST;
 use ipnet::IpNet;
@@ -33,8 +33,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The workspace that every request is for, and every command unless it names
-/// another.
+/// The workspace that every command is for unless it names another, and every
+/// request where no configuration file says otherwise.
 const WORKSPACE: &str = "default";
 
 /// A small plugin-capable chat server that loads the reset-totp plugin and
@@ -107,6 +107,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Try whether a plugin does what the contract promises.
+    ///
+    /// Every scenario runs on a server of its own, over HTTP. Progress goes to
+    /// standard error, the report to standard output. Exits with 0 when all passed,
+    /// 1 when one did not, 2 when none could be tried, such as for a plugin that is
+    /// not admitted. RUST_LOG=error shows why a plugin failed.
+    ///
+    /// Example: host-harness check target/reset_totp.wasm --format junit
+    Check(check::Check),
     #[command(flatten)]
     Operator(operator::Command),
 }
@@ -137,6 +146,7 @@ async fn main() -> ExitCode {
             common,
         } => serve(config, store, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
+        Command::Check(check) => return check.run().await,
         Command::Operator(command) => operator::run(command).await,
     };
     match result {
@@ -272,18 +282,6 @@ async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>) {
     }
 }
 
-async fn open(path: &Path) -> anyhow::Result<Sqlite> {
-    let missing = !path.exists();
-    Sqlite::open(path).await.with_context(|| {
-        let hint = if missing {
-            "; `host-harness workspace create` makes one"
-        } else {
-            ""
-        };
-        format!("cannot open the store {}{hint}", path.display())
-    })
-}
-
 /// Writes to standard output at once.
 fn show(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
@@ -292,9 +290,9 @@ fn show(text: &str) -> anyhow::Result<()> {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; --listen takes another"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; --listen or the configuration takes another")
+    })
 }
 
 /// Ready once SIGTERM or SIGINT arrives.

@@ -8,7 +8,7 @@
 mod process;
 mod snapshot;
 
-pub use snapshot::{Breaker, BreakerState, MAX_SERIES, Snapshot};
+pub use snapshot::{Breaker, Snapshot};
 
 use crate::outcome::Usage;
 use prometheus_client::encoding::EncodeLabelSet;

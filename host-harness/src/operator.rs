@@ -1,10 +1,12 @@
-//! The operator's commands on a store, which a server may be serving meanwhile.
+//! The operator's commands: on a store, which a server may be serving meanwhile; on
+//! a plugin or a configuration before it is served; and to a process that serves.
 
 mod config;
 mod enrolment;
 mod input;
 mod outbox;
 mod plugin;
+mod process;
 mod role;
 mod setting;
 mod table;
@@ -15,15 +17,12 @@ mod workspace;
 use crate::WORKSPACE;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
-use data_encoding::HEXLOWER;
 use host_harness::clock::{Clock, Timestamp};
 use host_harness::store::directory::{NAME_FORM, Operation, is_name};
+use host_harness::store::new_request_id;
 use host_harness::store::sqlite::Sqlite;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-
-/// Bytes of chance in the id under which the audit trail has a command.
-const REQUEST_ID_BYTES: usize = 16;
 
 /// What an operator can do.
 #[derive(Subcommand)]
@@ -105,6 +104,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
+    /// Have a process that serves read its configuration again, as SIGHUP does.
+    ///
+    /// Workspaces, plugins, limits and settings are replaced while requests go on,
+    /// all of them or none.
+    Reload {
+        #[command(flatten)]
+        process: process::Process,
+    },
+    /// See to plugins that are left alone because they keep failing.
+    Breaker {
+        #[command(flatten)]
+        process: process::Process,
+        #[command(subcommand)]
+        command: process::Breaker,
+    },
 }
 
 /// Which store, and how to answer.
@@ -179,6 +193,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Admit { plugin, cache } => {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
         }
+        Command::Reload { process } => (process::reload(&process).await?, process.json),
+        Command::Breaker { process, command } => {
+            (process::breaker(&process, command).await?, process.json)
+        }
     };
     show(report, json)
 }
@@ -207,7 +225,13 @@ impl File {
     }
 
     async fn open(&self) -> anyhow::Result<Sqlite> {
-        crate::open(self.path()?).await
+        let path = self.path()?;
+        let hint = match path.exists() {
+            true => "",
+            false => "; `host-harness workspace create` makes one",
+        };
+        let store = Sqlite::open(path).await;
+        store.with_context(|| format!("cannot open the store {}{hint}", path.display()))
     }
 }
 
@@ -225,7 +249,7 @@ impl Desk {
         Operation {
             workspace: self.workspace.clone(),
             now: Clock::system().now(),
-            request_id: HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>()),
+            request_id: new_request_id(),
         }
     }
 }

@@ -41,16 +41,17 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Waits for a turn.
+    /// A place among those that wait. What is done with it before
+    /// [`Place::matches`] holds up nobody else.
     ///
     /// # Errors
     ///
     /// [`Busy`] when too many wait already.
-    pub async fn turn(&self) -> Result<Turn, Busy> {
+    pub fn place(&self) -> Result<Place, Busy> {
         let place = self.waiting.clone().try_acquire_owned();
-        Ok(Turn {
-            _place: place.map_err(|_| Busy)?,
-            _turn: self.turns.clone().acquire_owned().await.map_err(|_| Busy)?,
+        Ok(Place {
+            _held: place.map_err(|_| Busy)?,
+            turns: self.turns.clone(),
         })
     }
 }
@@ -71,21 +72,24 @@ pub fn hash(digest: &SecretString) -> Result<SecretString, bcrypt::BcryptError> 
     bcrypt::hash(digest.expose_secret(), COST).map(SecretString::from)
 }
 
-/// The right to compare one password.
-pub struct Turn {
-    _place: OwnedSemaphorePermit,
-    _turn: OwnedSemaphorePermit,
+/// The right to compare one password, in its turn.
+pub struct Place {
+    _held: OwnedSemaphorePermit,
+    turns: Arc<Semaphore>,
 }
 
-impl Turn {
+impl Place {
     /// Whether `hash` is that of the password with this digest; false for
     /// anything that is not a digest.
     pub async fn matches(self, digest: SecretString, hash: SecretString) -> bool {
         if !is_digest(digest.expose_secret()) {
             return false;
         }
+        let Ok(turn) = self.turns.clone().acquire_owned().await else {
+            return false;
+        };
         let comparison = move || {
-            let _held = self;
+            let _held = (self, turn);
             bcrypt::verify(digest.expose_secret(), hash.expose_secret())
         };
         matches!(tokio::task::spawn_blocking(comparison).await, Ok(Ok(true)))
@@ -99,11 +103,10 @@ fn is_digest(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::task::JoinSet;
 
     async fn compared(digest: SecretString, hash: &SecretString) -> bool {
-        let turn = Queue::default().turn().await.unwrap();
-        turn.matches(digest, hash.clone()).await
+        let place = Queue::default().place().unwrap();
+        place.matches(digest, hash.clone()).await
     }
 
     #[tokio::test]
@@ -125,16 +128,14 @@ mod tests {
         assert!(!compared(alike.into(), &stored).await);
     }
 
-    #[tokio::test]
-    async fn the_crowd_that_waits_is_bounded() {
-        let queue = Arc::new(Queue::default());
-        let _first = queue.turn().await.unwrap();
-        let turn = |queue: Arc<Queue>| async move { queue.turn().await };
-        let waiting: JoinSet<_> = (0..WAITING).map(|_| turn(queue.clone())).collect();
-        while queue.waiting.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(queue.turn().await.err(), Some(Busy));
-        assert_eq!(waiting.len(), WAITING);
+    #[test]
+    fn the_crowd_that_waits_is_bounded() {
+        let queue = Queue::default();
+        let place = || queue.place();
+        let places: Vec<_> = (0..COMPARISONS + WAITING).map(|_| place()).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(place().err(), Some(Busy));
+        drop(places);
+        assert!(place().is_ok());
     }
 }

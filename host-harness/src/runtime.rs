@@ -99,11 +99,13 @@ fn config(capacity: &Capacity) -> Config {
     config
 }
 
-/// Places for calls, reserved once and reused. There is room for all that
-/// [`Sandbox`](crate::sandbox::Sandbox) grants, and a module that wants a little
-/// more is loaded: the sandbox says no, and why.
+/// Places for calls, reserved once and reused, and one for the instance that an
+/// admission makes: it neither waits for a call nor takes the place of one. There
+/// is room for all that [`Sandbox`](crate::sandbox::Sandbox) grants, and a module
+/// that wants a little more is loaded: the sandbox says no, and why.
 fn pool(capacity: &Capacity) -> PoolingAllocationConfig {
-    let places = |each: usize| count(capacity.calls.saturating_mul(each));
+    let all = capacity.calls.saturating_add(1);
+    let places = |each: usize| count(all.saturating_mul(each));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(places(1))
         .total_stacks(places(1))

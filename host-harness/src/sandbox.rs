@@ -69,9 +69,11 @@ impl Default for Limits {
             host_call_time: Duration::from_secs(4),
             // A decision makes about ten.
             host_calls: 64,
-            // A decision hands over less than one KiB each way.
+            // A decision is told less than one KiB.
             bytes_in: 64 * 1024,
-            bytes_out: 64 * 1024,
+            // Twice the longest body: a client may name a member at such length, and
+            // must not be able to make a fault of it.
+            bytes_out: 128 * 1024,
             // A decision takes less than two.
             memory: 16 * 1024 * 1024,
             // The function table of our plugin has about a hundred.

@@ -15,7 +15,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::password;
 use crate::settings::Settings;
-use crate::store::{AuditRecord, Caller, Change, Decision, Denial, Store, StoreError};
+use crate::store::{
+    AuditRecord, Caller, Change, Decision, Denial, Store, StoreError, new_request_id,
+};
 use crate::telemetry;
 use crate::token;
 use crate::workspace::{Workspace, Workspaces};
@@ -46,9 +48,6 @@ use utoipa_axum::routes;
 /// How long requests in flight may take to finish after the stop signal: longer
 /// than a request takes that reads its body slowly and then waits for the store.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
-
-/// Bytes of chance in a request's id.
-const REQUEST_ID_BYTES: usize = 16;
 
 /// What a server serves.
 pub struct App {
@@ -181,19 +180,13 @@ fn router(app: App, decisions: TaskTracker) -> Router {
 #[derive(Clone, Debug)]
 struct RequestId(String);
 
-impl RequestId {
-    fn generate() -> Self {
-        Self(data_encoding::HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>()))
-    }
-}
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request its id, its log lines that id, the answer the headers that
 /// every answer has, and the log its line.
 async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let id = RequestId::generate();
+    let id = RequestId(new_request_id());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = span(&id, route, &request);
@@ -242,14 +235,21 @@ fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
     )
 }
 
-/// Passes a request on to the workspace that its `Host` header names, as a [`Site`].
+/// The host that the request is for: a target that is a whole address overrules the
+/// header (RFC 9112 section 3.2.2), which must be there once even so.
+fn host(request: &Request) -> Option<&str> {
+    let header = only(request.headers(), "host")?;
+    let target = request.uri().authority();
+    Some(target.map_or(header, |authority| authority.as_str()))
+}
+
+/// Passes a request on to the workspace that its host names, as a [`Site`].
 async fn choose_workspace(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let workspace = only(request.headers(), "host")
-        .and_then(|host| app.workspaces.load().of_host(host).cloned());
+    let workspace = host(&request).and_then(|host| app.workspaces.load().of_host(host).cloned());
     let Some(workspace) = workspace else {
         return Answer::unknown_workspace().into_response();
     };

@@ -10,7 +10,7 @@ pub mod directory;
 pub mod outbox;
 pub mod sqlite;
 
-pub use audit::{Action, AuditRecord, Decision};
+pub use audit::{Action, AuditRecord, Decision, new_request_id};
 pub use change::{Act, Authority, Change, Code, Denial};
 pub use directory::{Directory, NewRole, NewToken, NewUser, NewWorkspace};
 pub use outbox::Outbox;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -50,7 +50,8 @@ pub struct StoreFile {
 
 struct Open {
     store: Arc<dyn Store>,
-    used: Mutex<Instant>,
+    /// When it was last taken; none once it is being closed.
+    used: Mutex<Option<Instant>>,
     /// Ends the delivery of its mail.
     _delivery: Option<DropGuard>,
 }
@@ -170,7 +171,7 @@ impl StoreFile {
             path: PathBuf::new(),
             open: ArcSwapOption::from_pointee(Open {
                 store,
-                used: Mutex::new(Instant::now()),
+                used: Mutex::new(Some(Instant::now())),
                 _delivery: None,
             }),
             opening: tokio::sync::Mutex::default(),
@@ -199,7 +200,7 @@ impl StoreFile {
         let delivery = stores.map(|stores| stores.deliver(store.clone()));
         self.open.store(Some(Arc::new(Open {
             store: store.clone(),
-            used: Mutex::new(Instant::now()),
+            used: Mutex::new(Some(Instant::now())),
             _delivery: delivery,
         })));
         Ok(store)
@@ -209,7 +210,9 @@ impl StoreFile {
     fn used(&self) -> Option<Arc<dyn Store>> {
         let open = self.open.load();
         let open = open.as_ref()?;
-        *open.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let mut used = open.used();
+        let used = used.as_mut()?;
+        *used = Instant::now();
         Some(open.store.clone())
     }
 
@@ -221,13 +224,29 @@ impl StoreFile {
         let Some(open) = self.open.load_full() else {
             return;
         };
-        let used = *open.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.elapsed() < idle || Arc::strong_count(&open.store) > HOLDERS {
+        if !open.is_idle(idle, &open.used()) {
             return;
         }
         // A store that cannot say is closed: it is opened anew when it is used.
-        if !matches!(open.store.next_mail_due().await, Ok(Some(_))) {
+        if matches!(open.store.next_mail_due().await, Ok(Some(_))) {
+            return;
+        }
+        // It may have been taken meanwhile, and mail put into it.
+        let mut used = open.used();
+        if open.is_idle(idle, &used) {
+            *used = None;
             self.open.store(None);
         }
+    }
+}
+
+impl Open {
+    fn used(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody has it, or has had it for so long.
+    fn is_idle(&self, idle: Duration, used: &Option<Instant>) -> bool {
+        used.is_some_and(|used| used.elapsed() >= idle) && Arc::strong_count(&self.store) <= HOLDERS
     }
 }

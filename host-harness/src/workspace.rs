@@ -12,8 +12,8 @@ use crate::turns::{Saturated, Turn, Turns};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tracing::Instrument;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 /// The host name of a workspace that takes every request that is for no other.
 pub const ANY_HOST: &str = "*";
@@ -75,7 +75,10 @@ impl Workspace {
             plugin = %self.plugin.digest(),
             outcome = Empty
         );
-        self.decide(call, request, clock).instrument(span).await
+        let ended = self.decide(call, request, clock);
+        let ended = ended.instrument(span.clone()).await;
+        span.record("outcome", ended.code());
+        ended
     }
 
     async fn decide(&self, mut call: Call, request: &Request, clock: &Clock) -> Ended {
@@ -97,7 +100,6 @@ impl Workspace {
             }
         };
         ended.usage.queued = queued;
-        Span::current().record("outcome", ended.code());
         ended
     }
 
@@ -138,12 +140,14 @@ impl Workspaces {
         Self::from_iter([(ANY_HOST.to_owned(), Arc::new(workspace))])
     }
 
-    /// The workspace that is served under a `Host` header, which may name a port.
+    /// The workspace that is served under a `Host` header, which may name a port and
+    /// end the name with a dot (RFC 3986 section 3.2.2).
     pub fn of_host(&self, host: &str) -> Option<&Arc<Workspace>> {
         let name = host
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
             .map_or(host, |(name, _)| name);
+        let name = name.strip_suffix('.').unwrap_or(name);
         let named = self.0.get(&name.to_ascii_lowercase());
         named.or_else(|| self.0.get(ANY_HOST))
     }

@@ -41,8 +41,8 @@ async fn the_documented_curl_resets_exactly_the_named_user() {
         .await;
     assert_eq!(answer.text(), SUCCESS);
     let after = server.dump();
-    let of = |dump: &crate::support::Dump, user: &str| {
-        dump["totp"].iter().any(|row| row.contains(&id(user)))
+    let of = |dump: &crate::support::Snapshot, user: &str| {
+        dump.rows("totp").iter().any(|row| row.contains(&id(user)))
     };
     assert!(of(&before, ALICE) && !of(&after, ALICE));
     assert!(of(&after, BOB) && of(&after, ADMIN));
@@ -69,7 +69,9 @@ async fn every_key_and_form_names_the_member() {
             .body(body);
         assert_eq!(call.send().await.text(), SUCCESS, "{body}");
         assert!(
-            !server.dump()["totp"]
+            !server
+                .dump()
+                .rows("totp")
                 .iter()
                 .any(|row| row.contains("aliceId")),
             "{body}"

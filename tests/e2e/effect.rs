@@ -1,20 +1,6 @@
 //! What a reset changes: the named target's named fields, and nothing else.
 
-use crate::support::{ADMIN, ALICE, BOB, CAROL, Dump, Server, id};
-
-/// The rows that went and those that came, as `- table row` and `+ table row`.
-fn difference(before: &Dump, after: &Dump) -> Vec<String> {
-    let missing = |from: &Dump, other: &Dump, sign: char| -> Vec<String> {
-        from.iter()
-            .flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)))
-            .filter(|(table, row)| !other[*table].contains(row))
-            .map(|(table, row)| format!("{sign} {table} {row}"))
-            .collect()
-    };
-    let mut changes = missing(before, after, '-');
-    changes.extend(missing(after, before, '+'));
-    changes
-}
+use crate::support::{ADMIN, ALICE, BOB, CAROL, Server, id};
 
 const SPENT: &str = "66666666";
 
@@ -23,7 +9,7 @@ async fn a_reset_removes_the_factor_ends_the_sessions_tells_the_user_and_spends_
     let server = Server::start().await;
     let before = server.dump();
     assert_eq!(server.reset(ALICE).send().await.status, 200);
-    let changes = difference(&before, &server.dump());
+    let changes = before.changes(&server.dump());
     let rows: Vec<String> = changes
         .iter()
         .map(|change| change.split(' ').take(4).collect::<Vec<_>>().join(" "))
@@ -85,7 +71,7 @@ async fn nothing_to_remove_is_a_success_that_changes_nothing_but_the_spent_step(
     let before = server.dump();
     let answer = server.reset(CAROL).send().await;
     assert_eq!(answer.text(), r#"200 {"success":true}"#);
-    let changes = difference(&before, &server.dump());
+    let changes = before.changes(&server.dump());
     assert!(
         changes
             .iter()
@@ -104,7 +90,7 @@ async fn a_reset_of_oneself_needs_no_permission_sends_no_mail_and_ends_ones_own_
         let before = server.dump();
         let call = server.post(ALICE).code(server.code(ALICE)).json(body);
         assert_eq!(call.send().await.text(), r#"200 {"success":true}"#);
-        let changes = difference(&before, &server.dump());
+        let changes = before.changes(&server.dump());
         assert_eq!(changes.len(), 4, "{changes:?}");
         assert!(
             changes
@@ -121,7 +107,7 @@ async fn a_reset_of_oneself_needs_no_permission_sends_no_mail_and_ends_ones_own_
 async fn an_administrator_who_names_themselves_is_told() {
     let server = Server::start().await;
     assert_eq!(server.reset(ADMIN).send().await.status, 200);
-    assert_eq!(server.dump()["outbox"].len(), 2);
+    assert_eq!(server.dump().rows("outbox").len(), 2);
     assert_eq!(server.post(ADMIN).send().await.status, 401);
 }
 
@@ -134,7 +120,7 @@ async fn a_retry_of_a_reset_that_was_done_succeeds() {
         server.reset(ALICE).send().await.text(),
         r#"200 {"success":true}"#
     );
-    assert_eq!(server.dump()["outbox"].len(), 2);
+    assert_eq!(server.dump().rows("outbox").len(), 2);
 }
 
 /// The answer's request id leads to the audit record.

@@ -113,7 +113,9 @@ async fn a_member_enrols_uses_and_gives_up_totp() {
     assert_eq!(gone.text(), r#"200 {"success":true}"#);
     assert_eq!(remaining(&server, DAVE).await, NOT_ENROLLED);
     assert!(
-        !server.dump()["backup_code"]
+        !server
+            .dump()
+            .rows("backup_code")
             .iter()
             .any(|row| row.contains("daveId"))
     );
@@ -174,7 +176,7 @@ async fn to_enrol_needs_the_callers_second_factor() {
         server.audit().last().unwrap(),
         "daveId daveId locked totp-max-attempts"
     );
-    assert_eq!(server.dump()["pending_totp"].len(), 1);
+    assert_eq!(server.dump().rows("pending_totp").len(), 1);
 }
 
 #[tokio::test]
@@ -300,7 +302,7 @@ async fn a_member_of_another_server_enrols_there_and_nothing_is_counted() {
         assert_eq!(enable.send().await.text(), FEDERATED);
     }
     assert_eq!(server.failures(), 0);
-    assert!(server.dump()["pending_totp"].is_empty());
+    assert!(server.dump().rows("pending_totp").is_empty());
 }
 
 /// Who only holds a session knows the key that it was shown: its code must not
@@ -437,7 +439,7 @@ async fn a_reset_removes_a_pending_key_too() {
         .code(server.code(ADMIN))
         .json(r#"{"username":"dave"}"#);
     assert_eq!(reset.send().await.status, 200);
-    assert!(server.dump()["pending_totp"].is_empty());
+    assert!(server.dump().rows("pending_totp").is_empty());
     assert_eq!(server.audit().last().unwrap(), "adminId daveId reset -");
     let validate = proved(&server, DAVE, VALIDATE, &code(&server, &key, 0));
     assert_eq!(validate.send().await.text(), NOT_LOGGED_IN);

@@ -68,11 +68,13 @@
 //! | 24. unknown keys change no decision (CVE-2022-35248) | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing`, `a_query_is_refused` |
 //! | 25. only POST | `other_routes_and_methods_are_refused_as_json` |
 //! | 26. every answer has its headers, tells nothing of the inside, and is found in the log by its id | `every_answer_has_its_headers`, `every_line_of_a_request_carries_the_id_of_its_answer` |
+//! | 30. the component imports what is pinned | `its_imports_and_exports_are_these`, `it_targets_the_world` |
+//! | 31. body, headers and admission are fuzzed | `a_body_names_whom_a_second_reader_finds_in_it_or_is_refused`, `nothing_is_reset_without_a_right_code_or_an_excuse`, `whatever_is_in_a_request_it_is_refused_and_nothing_changes`, `whatever_is_in_a_file_it_is_refused_or_runs_to_an_end` |
 //!
-//! Those that need a failing store, a lying plugin or a mail server are in
+//! Those that need a failing store, a lying or hostile plugin or a mail server are in
 //! `host-harness/tests`. Not held by a test yet: a kill at any moment, thousands of
 //! times (17); an audit trail that shows tampering (21); slow and countless clients
-//! (27); a second kind of store (28); fuzzing (31).
+//! (27); a second kind of store (28).
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -101,8 +103,10 @@ fn every_test_that_the_table_names_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = [
         "tests/e2e",
+        "tests/fuzz",
         "host-harness/tests",
         "host-harness/tests/host",
+        "host-harness/tests/host/fuzz",
         "host-harness/tests/mail",
     ];
     let code: String = folders

@@ -74,13 +74,14 @@ impl CodeCache {
         };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(unusable)?;
-        if let Some(problem) = exposure(folder).map_err(unusable)? {
+        let user = user(folder).map_err(unusable)?;
+        if let Some(problem) = exposure(folder, user).map_err(unusable)? {
             return Err(CacheError::Exposed {
                 folder: folder.to_owned(),
                 problem,
             });
         }
-        let key = key(&folder.join(KEY)).map_err(unusable)?;
+        let key = key(&folder.join(KEY), user).map_err(unusable)?;
         Ok(Self {
             folder: folder.to_owned(),
             key,
@@ -173,14 +174,17 @@ fn entry_name(engine: &Engine, digest: &Digest) -> String {
     format!("{}-{engine:016x}", HEXLOWER.encode(digest.as_bytes()))
 }
 
-/// How another user could get at the folder.
-fn exposure(folder: &Path) -> io::Result<Option<&'static str>> {
+/// Who runs this: a file that is made now is theirs.
+fn user(folder: &Path) -> io::Result<u32> {
+    Ok(NamedTempFile::new_in(folder)?.as_file().metadata()?.uid())
+}
+
+/// How another than `user` could get at the folder.
+fn exposure(folder: &Path, user: u32) -> io::Result<Option<&'static str>> {
     let found = fs::symlink_metadata(folder)?;
-    // A file that is made now belongs to the user who runs this.
-    let own = NamedTempFile::new_in(folder)?.as_file().metadata()?.uid();
     Ok(if !found.is_dir() {
         Some("is a link")
-    } else if found.uid() != own {
+    } else if found.uid() != user {
         Some("belongs to another user")
     } else if found.mode() & OTHERS_WRITE != 0 {
         Some("can be written by other users")
@@ -189,10 +193,11 @@ fn exposure(folder: &Path) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// The key in the file at `path`. Where there is none, or one that others may
-/// have read, a new one is made: what the old one vouched for is compiled anew.
-fn key(path: &Path) -> io::Result<SecretSlice<u8>> {
-    if let Some(key) = existing_key(path)? {
+/// The key in the file at `path`. Where there is none, or one that others than
+/// `user` may have read or written, a new one is made: what the old one vouched for
+/// is compiled anew.
+fn key(path: &Path, user: u32) -> io::Result<SecretSlice<u8>> {
+    if let Some(key) = existing_key(path, user)? {
         return Ok(key);
     }
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -206,15 +211,17 @@ fn key(path: &Path) -> io::Result<SecretSlice<u8>> {
         return Err(error.error);
     }
     // Another process may have been faster.
-    existing_key(path)?.ok_or_else(|| io::Error::other("its key does not stay"))
+    existing_key(path, user)?.ok_or_else(|| io::Error::other("its key does not stay"))
 }
 
-fn existing_key(path: &Path) -> io::Result<Option<SecretSlice<u8>>> {
+fn existing_key(path: &Path, user: u32) -> io::Result<Option<SecretSlice<u8>>> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         found => found?,
     };
-    if found.is_file() && found.mode() & OTHERS_ANYTHING == 0 {
+    // Before the folder was closed to others, one of them may have left a key in it.
+    let is_own = found.uid() == user && found.mode() & OTHERS_ANYTHING == 0;
+    if found.is_file() && is_own {
         let key = fs::read(path)?;
         if key.len() == KEY_BYTES {
             return Ok(Some(key.into()));

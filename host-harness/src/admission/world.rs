@@ -31,6 +31,10 @@ pub(super) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::COMPONENT_MODEL);
 
+/// Problems of one import that are told: a plugin can have any number, and each
+/// takes time to describe.
+const MAX_DIFFERENCES: usize = 16;
+
 /// The name of the world in the package.
 const WORLD: &str = "reset-totp-plugin";
 
@@ -162,6 +166,9 @@ impl Comparison {
         };
         let (mut types, mut functions) = (Vec::new(), Vec::new());
         for (item, wanted) in &wants.exports {
+            if types.len().max(functions.len()) >= MAX_DIFFERENCES {
+                break;
+            }
             let is_type = matches!(wanted.ty, ComponentEntityType::Type { .. });
             let list = if is_type { &mut types } else { &mut functions };
             let offered = offers.exports.get(item);

@@ -1,7 +1,6 @@
 //! The functions that the contract imports, by name.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// One function of the host, as a plugin calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,19 +78,5 @@ impl HostCall {
 impl fmt::Display for HostCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// A text names no function of the host.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the contract has no function of this name")]
-pub struct UnknownHostCall;
-
-impl FromStr for HostCall {
-    type Err = UnknownHostCall;
-
-    fn from_str(name: &str) -> Result<Self, UnknownHostCall> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|call| call.name() == name).ok_or(UnknownHostCall)
     }
 }

@@ -123,7 +123,7 @@ impl Call {
 
     /// A host that is too busy to compare counts nothing.
     async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
-        let turn = SECOND_FACTORS.turn().await?;
+        let place = SECOND_FACTORS.place()?;
         let attempt = self
             .store
             .begin_password_attempt(&self.workspace, &self.caller.id, self.now)
@@ -132,7 +132,7 @@ impl Call {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let right = self.carries(&digest) && turn.matches(digest.into(), hash.clone()).await;
+        let right = self.carries(&digest) && place.matches(digest.into(), hash.clone()).await;
         self.proved_password = right.then_some(hash);
         Ok(Ok(right))
     }

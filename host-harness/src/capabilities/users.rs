@@ -19,7 +19,10 @@ impl Call {
             Selector::Username(username) => store::Selector::Username(username),
         };
         let found = self.store.find_user(&self.workspace, selector).await?;
-        self.observed.target = found.as_ref().map(|user| user.id.clone());
+        // After a reset it is known who the target was.
+        if !self.observed.committed() {
+            self.observed.target = found.as_ref().map(|user| user.id.clone());
+        }
         Ok(found.map(|user| User {
             id: user.id,
             username: user.username,

@@ -55,7 +55,8 @@ pub(super) const LIMITS: [Limit; 9] = [
     Limit {
         name: "bytes-out",
         unit: "bytes",
-        range: 1024..=16_777_216,
+        // Less, and a client that names a member at length would make a plugin fail.
+        range: 131_072..=16_777_216,
         get: |limits| limits.bytes_out as u64,
         set: |limits, value| limits.bytes_out = size(value),
     },

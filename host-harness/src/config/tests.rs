@@ -209,9 +209,11 @@ fn every_unknown_key_is_named_with_its_place_and_the_nearest() {
          7:10: unknown key `totp-windw`; did you mean `totp-window`?\n\
          8:2: unknown key `hots`; did you mean `host`?\n\
          11:3: unknown key `lisen`; did you mean `listen`?\n\
-         13:1: unknown key `fuel`; there are wall-milliseconds, cpu-milliseconds, memory-bytes, table-elements\n\
+         13:1: unknown key `fuel`; there are wall-milliseconds, cpu-milliseconds, \
+         host-call-milliseconds, host-calls, bytes-in, bytes-out, memory-bytes, table-elements, calls\n\
          15:1: unknown key `file`; did you mean `files`?\n\
-         17:1: unknown key `memory`; there are wall-milliseconds, cpu-milliseconds, memory-bytes, table-elements"
+         17:1: unknown key `memory`; there are wall-milliseconds, cpu-milliseconds, \
+         host-call-milliseconds, host-calls, bytes-in, bytes-out, memory-bytes, table-elements, calls"
     );
 }
 

@@ -3,7 +3,7 @@
 use super::Hosting;
 use crate::admin::{Control, UnknownWorkspace};
 use crate::breaker::State;
-use crate::metrics::{Breaker, BreakerState, Snapshot};
+use crate::metrics::{Breaker, Snapshot};
 use crate::turns::Crowd;
 use crate::workspace::Workspace;
 use async_trait::async_trait;
@@ -26,8 +26,8 @@ impl Control for Hosting {
     async fn snapshot(&self) -> Snapshot {
         let open = self.stores.all_open();
         let mut plugins = BTreeMap::<_, usize>::new();
-        let live = self.live.lock().await;
-        for workspace in live.workspaces.values() {
+        let live = self.live.load();
+        for workspace in live.values() {
             *plugins.entry(workspace.plugin.digest()).or_default() += 1;
         }
         let Crowd { running, waiting } = self.runtime.crowd();
@@ -35,7 +35,7 @@ impl Control for Hosting {
             calls: running,
             free_places: self.runtime.capacity.calls.saturating_sub(running),
             waiting_calls: waiting,
-            workspaces: live.workspaces.len(),
+            workspaces: live.len(),
             open_stores: open.len(),
             plugins: plugins
                 .into_iter()
@@ -43,7 +43,6 @@ impl Control for Hosting {
                 .collect(),
             ..Snapshot::default()
         };
-        drop(live);
         for (path, store) in open {
             match store.mail_count().await {
                 Ok(count) => {
@@ -59,25 +58,19 @@ impl Control for Hosting {
     }
 
     async fn reload(&self) -> Result<Value, String> {
-        let loaded = Hosting::reload(self).await.map_err(|e| e.to_string())?;
-        Ok(json!({
-            "workspaces": loaded.workspaces,
-            "changed": loaded.changed,
-            "removed": loaded.removed,
-            "settings": loaded.settings,
-        }))
+        let loaded = Hosting::reload(self).await;
+        loaded
+            .map(|loaded| json!(loaded))
+            .map_err(|e| e.to_string())
     }
 
     async fn breakers(&self) -> Vec<Breaker> {
         let now = self.clock.now();
-        let live = self.live.lock().await;
-        let not_closed = live.workspaces.values().filter_map(|workspace| {
+        let live = self.live.load();
+        let not_closed = live.values().filter_map(|workspace| {
             let state = match workspace.breaker().state(now) {
                 State::Closed { .. } => return None,
-                State::Open { until } => BreakerState::Open {
-                    probe_in: until - now,
-                },
-                State::HalfOpen => BreakerState::HalfOpen,
+                state => state,
             };
             Some(Breaker {
                 workspace: workspace.id.clone(),
@@ -89,10 +82,10 @@ impl Control for Hosting {
     }
 
     async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
-        let live = self.live.lock().await;
+        let live = self.live.load();
         let chosen: Vec<_> = match workspace {
-            Some(id) => vec![live.workspaces.get(id).ok_or(UnknownWorkspace)?],
-            None => live.workspaces.values().collect(),
+            Some(id) => vec![live.get(id).ok_or(UnknownWorkspace)?],
+            None => live.values().collect(),
         };
         let now = self.clock.now();
         let is_closed = |w: &Workspace| matches!(w.breaker().state(now), State::Closed { .. });

@@ -1,15 +1,15 @@
 //! What is so at the moment of a look.
 
+use crate::breaker;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 /// Series of one family that are named by a workspace or a digest: with ten
 /// thousand workspaces in trouble at once, the sum tells more than each.
-pub const MAX_SERIES: usize = 100;
+const MAX_SERIES: usize = 100;
 
 /// The state of a process at one moment.
 #[derive(Clone, Debug, Default)]
@@ -39,30 +39,8 @@ pub struct Breaker {
     pub workspace: String,
     /// The plugin's digest.
     pub plugin: String,
-    /// What it does with calls.
-    pub state: BreakerState,
-}
-
-/// What a breaker does with calls that is not closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// It refuses them.
-    Open {
-        /// After which one is let through.
-        probe_in: Duration,
-    },
-    /// It waits how the one ends that it let through.
-    HalfOpen,
-}
-
-impl BreakerState {
-    /// `open` or `half-open`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open { .. } => "open",
-            Self::HalfOpen => "half-open",
-        }
-    }
+    /// What it lets through.
+    pub state: breaker::State,
 }
 
 type Count = Gauge<u64, AtomicU64>;
@@ -222,7 +200,7 @@ mod tests {
             .map(|i| Breaker {
                 workspace: format!("workspace-{i:05}"),
                 plugin: "sha256:00".to_owned(),
-                state: BreakerState::HalfOpen,
+                state: breaker::State::HalfOpen,
             })
             .collect();
         let snapshot = Snapshot {

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     ///
     /// Example: host-harness workspace create --store chat.sqlite
     Create {
-        /// Its id; `serve` serves `default`.
+        /// Its id; `serve` without --config serves `default`.
         #[arg(value_parser = name, default_value = WORKSPACE)]
         id: String,
     },

@@ -291,8 +291,8 @@ async fn check(
         ),
         None => (None, nobodys()),
     };
-    let turn = queue.turn().await?;
-    let right = turn.matches(password.digest(), hash.clone()).await;
+    let place = queue.place()?;
+    let right = place.matches(password.digest(), hash.clone()).await;
     Ok(match user {
         Some(user) if right => Ok((user, hash)),
         user => Err(user),

@@ -50,7 +50,7 @@ const REASONS: [&str; 8] = [
         (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
         Refusals,
         (status = 502, description = "The plugin failed", body = Refused),
-        (status = 503, description = "Too much waits, or the plugin is suspended or missing", body = Refused),
+        (status = 503, description = "Too much waits, or the plugin is suspended", body = Refused),
         (status = 504, description = "The call took too long", body = Refused),
     ),
 )]

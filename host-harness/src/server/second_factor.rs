@@ -94,14 +94,14 @@ impl SecondFactor {
             Method::Totp => Some(Code::Totp(entered)),
             Method::Email => Some(Code::Email(entered)),
             Method::Password => {
-                let turn = SECOND_FACTORS.turn().await?;
+                let place = SECOND_FACTORS.place()?;
                 let attempt = site
                     .store
                     .begin_password_attempt(&site.workspace.id, &self.user, now)
                     .await?;
                 match attempt {
                     Attempt::Begun(hash) => {
-                        let right = turn.matches(entered, hash.clone()).await;
+                        let right = place.matches(entered, hash.clone()).await;
                         Some(Code::Password(
                             right.then_some(hash).ok_or(Denial::WrongCode),
                         ))

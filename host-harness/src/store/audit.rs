@@ -1,6 +1,16 @@
 //! The audit trail: every decision, whose, about what, and why.
 
 use crate::clock::Timestamp;
+use data_encoding::HEXLOWER;
+
+/// Bytes of chance in the id of a request.
+const REQUEST_ID_BYTES: usize = 16;
+
+/// A new id, under which the audit trail has what one request, one command or one
+/// configuration changes.
+pub fn new_request_id() -> String {
+    HEXLOWER.encode(&rand::random::<[u8; REQUEST_ID_BYTES]>())
+}
 
 /// What a decision was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

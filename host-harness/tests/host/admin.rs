@@ -3,13 +3,15 @@
 
 use async_trait::async_trait;
 use host_harness::admin::{self, Admin, Control, UnknownWorkspace};
-use host_harness::metrics::{Breaker, BreakerState, Metrics, Snapshot};
+use host_harness::breaker;
+use host_harness::metrics::{Breaker, Metrics, Snapshot};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -19,11 +21,11 @@ async fn a_process_that_lives_is_ready_until_something_is_wrong_or_it_stops() {
     assert_eq!(listener.get("/readyz").await, r#"200 {"status":"ready"}"#);
 
     listener.process.edit(|process| {
-        process.reasons = vec!["the plugin of acme is not live".to_owned()];
+        process.reasons = vec!["the store of acme does not answer".to_owned()];
     });
     assert_eq!(
         listener.get("/readyz").await,
-        r#"503 {"status":"not ready","reasons":["the plugin of acme is not live"]}"#
+        r#"503 {"status":"not ready","reasons":["the store of acme does not answer"]}"#
     );
 
     listener.process.edit(|process| process.reasons.clear());
@@ -86,6 +88,25 @@ async fn a_reload_says_what_changed_or_why_nothing_did() {
         listener.post("/reload", "").await,
         r#"409 {"error":"chat.toml:3:1: unknown key"}"#
     );
+}
+
+#[tokio::test]
+async fn an_operator_who_goes_away_leaves_no_reload_half_done() {
+    let listener = Listener::start().await;
+    listener.process.edit(|process| process.hangs = true);
+    let reload = listener.request(Method::POST, "/reload");
+    let gone = reload.timeout(Duration::from_millis(200)).send().await;
+    assert!(gone.unwrap_err().is_timeout());
+    // By now the listener knows.
+    sleep(Duration::from_millis(200)).await;
+    listener.process.edit(|process| process.hangs = false);
+    let reloaded = async {
+        while !listener.process.was_changed() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, reloaded).await.unwrap();
 }
 
 #[tokio::test]
@@ -227,6 +248,9 @@ impl Control for Process {
     }
 
     async fn reload(&self) -> Result<Value, String> {
+        while self.edit(|state| state.hangs) {
+            sleep(Duration::from_millis(5)).await;
+        }
         self.edit(|state| {
             state.changed = true;
             state.reload.clone()
@@ -263,8 +287,8 @@ fn admin() -> (Admin, Arc<Process>, CancellationToken) {
         hangs: false,
         reload: Ok(json!({"workspaces": 3})),
         breakers: vec![
-            breaker("globex", BreakerState::HalfOpen),
-            breaker("acme", BreakerState::Open { probe_in }),
+            breaker("globex", breaker::State::HalfOpen),
+            breaker("acme", breaker::State::Open { probe_in }),
         ],
         changed: false,
     })));

@@ -267,6 +267,22 @@ async fn a_component_with_too_many_parts_is_not_compiled() {
     }
 }
 
+/// A report is for a person to read: a plugin could have a hundred thousand.
+#[tokio::test]
+async fn of_very_many_problems_some_are_told() {
+    let functions: String = (0..1_000)
+        .map(|n| format!(r#"(export "totp-windows-of-all-{n}" (func (result u8)))"#))
+        .collect();
+    let text =
+        format!(r#"(component (import "chat:reset-totp/settings@0.1.0" (instance {functions})))"#);
+    let rejected = refused(&wat::parse_str(text).unwrap()).await;
+    let told = codes(&rejected);
+    assert_eq!(
+        told,
+        [vec!["unknown-item"; 16], vec!["missing-export"]].concat()
+    );
+}
+
 const HEADER: &[u8; 8] = b"\0asm\x0d\0\x01\0";
 
 /// As many components in each other.

@@ -4,9 +4,12 @@
 
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, decide, limits, run, workspace};
 use crate::support::{Data, now, request};
+use host_harness::admission::{Candidate, Policy};
 use host_harness::breaker::State;
 use host_harness::capabilities::{Fault, FaultKind, Faults, HostCall};
 use host_harness::clock::{Clock, Timestamp};
+use host_harness::contract::chat::reset_totp::secrets::Host as _;
+use host_harness::grants::Grants;
 use host_harness::outcome::Failure;
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
@@ -64,10 +67,10 @@ async fn the_host_is_called_so_often_and_no_more() {
 async fn the_host_takes_so_many_bytes_and_no_more() {
     const KIB: usize = 1024;
     let data = Data::new().await;
-    let within = claiming(32 * KIB, 2);
+    let within = claiming(64 * KIB, 2);
     let (answer, _) = run(&within, data.call("admin", None)).await;
     assert_eq!(answer.unwrap().body, ANSWER);
-    for (bytes, times) in [(64 * KIB + 1, 1), (21 * KIB, 4), (900 * KIB, 1)] {
+    for (bytes, times) in [(128 * KIB + 1, 1), (43 * KIB, 3), (900 * KIB, 1)] {
         let plugin = claiming(bytes, times);
         let (answer, _) = run(&plugin, data.call("admin", None)).await;
         let failure = answer.unwrap_err();
@@ -249,6 +252,64 @@ async fn a_call_that_waits_too_long_for_its_turn_has_not_begun() {
         ended = decide(&impatient, &data) => assert_eq!(ended.code(), "host-saturated"),
     }
     assert_eq!(runtime.crowd().running, 0);
+}
+
+/// Otherwise a reload fails where the process is busy, or takes the place of a call
+/// that then fails in the plugin's name.
+#[tokio::test]
+async fn an_admission_takes_no_calls_place() {
+    let data = Data::new().await;
+    let runtime = narrow();
+    let mut silent = workspace_on(&runtime, &data, limits());
+    silent.faults = planted(None, 1, FaultKind::Silence);
+    let candidate = Candidate::new(Guest::default().component(), None);
+    let policy = Policy {
+        grants: Grants::all(),
+        ..Policy::default()
+    };
+    tokio::select! {
+        biased;
+        ended = decide(&silent, &data) => panic!("{ended:?}"),
+        admitted = runtime.admit(&candidate, &policy) => drop(admitted.unwrap()),
+    }
+}
+
+/// One password is compared at a time in a process: nobody's is while a store that
+/// is stuck counts the attempt.
+#[tokio::test]
+async fn a_store_that_is_stuck_keeps_no_other_workspace_from_comparing_passwords() {
+    let (stuck, calm) = (Data::new().await, Data::new().await);
+    let lock = stuck.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut flooded = [(); 4].map(|()| stuck.call("bob", None));
+    let mut neighbour = calm.call("bob", None);
+    let flood = futures_of(&mut flooded);
+    let watch = async {
+        let check = neighbour.check_password("0".repeat(64));
+        let checked = tokio::time::timeout(Duration::from_secs(1), check).await;
+        checked.unwrap().unwrap()
+    };
+    tokio::select! {
+        biased;
+        () = flood => panic!("the store is not stuck"),
+        checked = watch => drop(checked.unwrap_err()),
+    }
+}
+
+async fn futures_of(calls: &mut [host_harness::capabilities::Call]) {
+    let checks = calls
+        .iter_mut()
+        .map(|call| call.check_password("0".repeat(64)));
+    let mut checks: Vec<_> = checks.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        for check in &mut checks {
+            if check.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
 }
 
 #[tokio::test]

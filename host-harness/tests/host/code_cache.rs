@@ -6,7 +6,7 @@ use host_harness::admission::{CacheError, Candidate, CodeCache, Policy};
 use host_harness::grants::{Capability, Grants};
 use host_harness::runtime::{Capacity, Runtime};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -109,6 +109,21 @@ async fn code_under_another_key_is_compiled_anew() {
         assert_ne!(fs::read(&key).unwrap(), old, "{name}");
         assert_ne!(file(&entry), before, "{name}");
     }
+}
+
+/// Whoever could write to the folder before it was closed to them may have left a
+/// key that they know. Only root can try it: the others cannot read such a key.
+#[tokio::test]
+async fn the_key_of_another_user_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    admitted(folder.path(), "a").await;
+    let key = folder.path().join("key");
+    let planted = fs::read(&key).unwrap();
+    if chown(&key, Some(65534), None).is_err() {
+        return;
+    }
+    admitted(folder.path(), "a").await;
+    assert_ne!(fs::read(&key).unwrap(), planted);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::component::plugin_bytes;
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits};
-use crate::support::{ACME, Data, admin_code, now};
+use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use arc_swap::ArcSwap;
 use host_harness::clock::Clock;
 use host_harness::metrics::{Metrics, Snapshot};
@@ -254,6 +254,61 @@ async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() 
         refused,
         "the others were not looked at"
     );
+}
+
+/// The workspace is that of the host that is asked for, and of no other that the
+/// request names: a proxy in front must not see another one than the host.
+#[tokio::test]
+async fn a_request_is_for_one_workspace_whatever_else_it_names() {
+    let data = Data::new().await;
+    let store = Arc::new(StoreFile::opened(data.store.clone()));
+    let plugin = Arc::new(Guest::default().plugin());
+    let workspace = |id: &str| {
+        let new = Workspace::new(id.to_owned(), store.clone(), plugin.clone(), limits());
+        (id.to_owned(), Arc::new(new))
+    };
+    let workspaces = Workspaces::from_iter([ACME, GLOBEX].map(workspace));
+    let app = App {
+        workspaces: Arc::new(ArcSwap::from_pointee(workspaces)),
+        clock: Clock::new(now),
+        trusted_proxies: Vec::new(),
+        metrics: Arc::default(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(server::serve(listener, app, std::future::pending()));
+    for (target, hosts, found) in [
+        ("", "host: acme", Some(ACME)),
+        ("", "host: ACME:3000", Some(ACME)),
+        ("", "host: acme.:3000", Some(ACME)),
+        ("http://globex", "host: acme", Some(GLOBEX)),
+        ("http://Globex:80", "host: acme", Some(GLOBEX)),
+        ("http://initech", "host: acme", None),
+        ("http://acme@globex", "host: acme", None),
+        ("http://globex", "x-host: acme", None),
+        ("", "host: acme\r\nhost: globex", None),
+        ("", "host: acme, globex", None),
+        ("", "host: globex@acme", None),
+        ("", "host: *", None),
+        ("", "host: ", None),
+        ("", "x-forwarded-host: acme", None),
+    ] {
+        data.edit("DELETE FROM audit");
+        let mut client = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST {target}{PATH} HTTP/1.1\r\n{hosts}\r\nx-user-id: admin\r\n\
+             x-auth-token: admin-token\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).unwrap();
+        let answer = rest(client).await;
+        let status = if found.is_some() { " 403 " } else { " 421 " };
+        assert!(answer.contains(status), "{target} {hosts}: {answer}");
+        let recorded: Option<String> = data
+            .connect()
+            .query_row("SELECT max(workspace) FROM audit", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(recorded.as_deref(), found, "{target} {hosts}");
+    }
 }
 
 /// A server of acme in this process, whose clock stands still.

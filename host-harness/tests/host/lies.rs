@@ -484,3 +484,17 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
     }
     assert_eq!(before.changes(&data.dump()), "");
 }
+
+/// Whom a plugin looks up after a reset is not whom it has reset.
+#[tokio::test]
+async fn a_look_up_after_a_reset_hides_no_target() {
+    use host_harness::contract::chat::reset_totp::users::{Host as _, Selector};
+    let data = Data::without_second_factors().await;
+    let mut call = data.call("admin", None);
+    let reset = call.reset(Proof::None, Target::Caller).await;
+    reset.unwrap().unwrap();
+    for other in ["alice", "nobody"] {
+        call.find(Selector::Id(other.to_owned())).await.unwrap();
+        assert_eq!(call.observed.target.as_deref(), Some("admin"));
+    }
+}

@@ -107,3 +107,22 @@ async fn many_stores_do_not_stay_open_together() {
     }
     assert!(stores.open() < MAX_OPEN, "{}", stores.open());
 }
+
+/// Otherwise its mail waits until somebody looks for it.
+#[tokio::test]
+async fn a_store_that_is_taken_while_it_is_being_closed_stays_open() {
+    let data = Data::closed().await;
+    let stores = stores();
+    let file = stores.file(&data.path());
+    drop(file.get().await.unwrap());
+    let (store, ()) = tokio::join!(
+        biased;
+        async {
+            tokio::task::yield_now().await;
+            file.get().await.unwrap()
+        },
+        stores.close_idle(Duration::ZERO)
+    );
+    assert_eq!(stores.open(), 1);
+    assert!(Arc::ptr_eq(&store, &file.get().await.unwrap()));
+}

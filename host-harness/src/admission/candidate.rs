@@ -1,0 +1,86 @@
+//! A file that may become a plugin, before anybody has looked into it.
+
+use super::report::Kind;
+use crate::digest::Digest;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Largest plugin, in bytes: forty times the size of ours, and compiled in a few
+/// seconds.
+pub(super) const MAX_PLUGIN: usize = 4 * 1024 * 1024;
+
+/// Largest signature file that is read, in bytes. They have about 300.
+const MAX_SIGNATURE: u64 = 4096;
+
+/// What is added to a plugin's path to find its signature.
+const SIGNATURE_SUFFIX: &str = ".minisig";
+
+/// What a WebAssembly file begins with: a word, and which kind of file it is.
+const MAGIC: &[u8] = b"\0asm";
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// What compiled code begins with.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A file that may become a plugin.
+#[derive(Clone)]
+pub struct Candidate {
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) digest: Digest,
+    pub(super) signature: Option<String>,
+}
+
+impl Candidate {
+    /// One of these bytes, with its signature in the format of minisign.
+    pub fn new(bytes: Vec<u8>, signature: Option<String>) -> Self {
+        Self {
+            digest: Digest::of(&bytes),
+            bytes: bytes.into(),
+            signature,
+        }
+    }
+
+    /// That in the file at `path`, with the signature in the file beside it whose
+    /// name has `.minisig` added, where there is one. Both are read once; of a
+    /// file that is larger than any plugin no more than shows that.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is there and cannot be read.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let bytes = read_within(path, MAX_PLUGIN as u64 + 1)?;
+        let mut signature = path.as_os_str().to_owned();
+        signature.push(SIGNATURE_SUFFIX);
+        let signature = match read_within(Path::new(&signature), MAX_SIGNATURE) {
+            Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self::new(bytes, signature))
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// What the first bytes of a file say that it is.
+pub(super) fn kind(bytes: &[u8]) -> Kind {
+    if bytes.starts_with(CORE_MODULE) {
+        Kind::CoreModule
+    } else if bytes.starts_with(MAGIC) {
+        Kind::Component
+    } else if bytes.starts_with(ELF) {
+        Kind::Precompiled
+    } else {
+        Kind::Other
+    }
+}
+
+fn read_within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,363 @@
+//! Many workspaces in one process: which one a request is for, and what a new
+//! configuration changes while requests go on.
+
+use crate::component::plugin_bytes;
+use crate::guest::Guest;
+use crate::support::{ACME, Data, GLOBEX, admin_code, now};
+use host_harness::admin::Control;
+use host_harness::clock::Clock;
+use host_harness::config::Config;
+use host_harness::digest::Digest;
+use host_harness::hosting::{Hosting, Loaded, Refused};
+use host_harness::server;
+use reqwest::{Client, Method};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+const RESET: &str = "/api/v1/users.resetTOTP";
+const GRANTS: &str = r#"grants = ["wall-clock", "users", "permissions", "settings", "secrets"]"#;
+
+/// A store with acme and globex, a folder for plugins, and what is served.
+struct Place {
+    data: Data,
+    file: PathBuf,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let data = Data::closed().await;
+        let file = data.path().with_file_name("chat.toml");
+        Self { data, file }
+    }
+
+    /// Writes a plugin into the folder; says its digest.
+    fn plugin(&self, name: &str, bytes: &[u8]) -> Digest {
+        std::fs::write(self.file.with_file_name(name), bytes).unwrap();
+        Digest::of(bytes)
+    }
+
+    /// Writes the configuration: acme and globex with this plugin.
+    fn configure(&self, plugin: Digest, more: &str) {
+        let files: Vec<_> = std::fs::read_dir(self.file.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".wasm"))
+            .collect();
+        let text = format!(
+            "plugins.files = {files:?}\n\
+             [defaults]\nstore = \"store.sqlite\"\nplugin = \"{plugin}\"\n{GRANTS}\n\
+             [workspaces.acme]\nhosts = [\"acme.example\", \"chat.acme.example\"]\n\
+             [workspaces.globex]\nhosts = [\"globex.example\"]\n{more}"
+        );
+        std::fs::write(&self.file, text).unwrap();
+    }
+
+    async fn serve(&self) -> Served {
+        let config = Config::read(&self.file).unwrap();
+        let hosting = Hosting::start(config, Some(self.file.clone()), Clock::new(now)).await;
+        let hosting = hosting.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = hosting.app(Vec::new());
+        tokio::spawn(server::serve(listener, app, std::future::pending()));
+        Served {
+            hosting,
+            address,
+            client: Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Served {
+    hosting: Arc<Hosting>,
+    address: SocketAddr,
+    client: Client,
+}
+
+impl Served {
+    /// Status and body of a request of `user` to a host.
+    async fn ask(&self, method: Method, path: &str, host: &str, user: &str) -> String {
+        let request = self
+            .client
+            .request(method, format!("http://{}{path}", self.address))
+            .header("host", host)
+            .header("x-user-id", user)
+            .header("x-auth-token", format!("{user}-token"))
+            .header("x-2fa-code", admin_code())
+            .header("content-type", "application/json")
+            .body(r#"{"userId":"alice"}"#);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        format!("{status} {}", response.text().await.unwrap())
+    }
+
+    async fn me(&self, host: &str, user: &str) -> String {
+        self.ask(Method::GET, "/api/v1/me", host, user).await
+    }
+}
+
+#[tokio::test]
+async fn each_host_name_has_its_workspace_and_its_accounts() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    assert_eq!(served.hosting.stores().open(), 0, "nobody has asked yet");
+    for (host, username) in [
+        ("acme.example", "Alice.acme"),
+        ("ACME.Example:8443", "Alice.acme"),
+        ("chat.acme.example", "Alice.acme"),
+        ("globex.example", "Alice.globex"),
+    ] {
+        let me = served.me(host, "alice").await;
+        assert!(
+            me.starts_with("200 ") && me.contains(username),
+            "{host}: {me}"
+        );
+    }
+    assert_eq!(served.hosting.stores().open(), 1, "they share a store");
+    let gina = served.me("globex.example", "gina").await;
+    assert!(gina.starts_with("200 "), "{gina}");
+    assert!(served.me("acme.example", "gina").await.starts_with("401 "));
+    let unknown = r#"421 {"success":false,"error":"No workspace is served under this host name"}"#;
+    for host in ["example", "acme.example.evil", "127.0.0.1", "", "*"] {
+        assert_eq!(served.me(host, "alice").await, unknown, "{host}");
+    }
+    let reset = served
+        .ask(Method::POST, RESET, "acme.example", "admin")
+        .await;
+    assert_eq!(reset, r#"200 {"success":true}"#);
+    let methods = place.data.another_handle().await;
+    assert!(!methods.methods(ACME, "alice").await.unwrap().totp);
+    assert!(methods.methods(GLOBEX, "alice").await.unwrap().totp);
+}
+
+#[tokio::test]
+async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    let secret = "smtp://ada:hunter2@mail.example?tls=required";
+    let fixed =
+        format!("[workspaces.acme.settings]\ntotp-window = 2\nmail-server = \"{secret}\"\n");
+    place.configure(digest, &fixed);
+    let before = place.data.dump();
+    let served = place.serve().await;
+    let changes = before.changes(&place.data.dump());
+    let lines: Vec<_> = changes.lines().collect();
+    assert_eq!(lines.len(), 4, "{changes}");
+    assert!(changes.contains("+ setting: workspace=acme name=totp-window value=2\n"));
+    let audit: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("audit:"))
+        .collect();
+    assert!(
+        audit.iter().all(|line| !line.contains("hunter2")),
+        "{audit:?}"
+    );
+    let after = place.data.dump();
+    let loaded = served.hosting.reload().await.unwrap();
+    let nothing = Loaded {
+        workspaces: 2,
+        changed: 0,
+        removed: 0,
+        settings: 0,
+    };
+    assert_eq!(loaded, nothing);
+    assert_eq!(after.changes(&place.data.dump()), "");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_wrong_in_one_place_changes_nothing() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    let before = place.data.dump();
+    let host = "[host]\nlisten = \"127.0.0.1:9\"\n";
+    let fixed = "[workspaces.acme.settings]\ntotp-window = 2\n";
+    let nowhere = "[workspaces.nowhere]\nhosts = [\"nowhere.example\"]\n";
+    let poor = "[workspaces.poor]\nhosts = [\"poor.example\"]\ngrants = [\"users\"]\n";
+    let unknown = "[workspaces.acme.limits]\ncpu-millisecond = 20\n";
+    for (more, problem) in [
+        (host.to_owned() + fixed, "[host] has changed"),
+        (nowhere.to_owned() + fixed, "has no workspace nowhere"),
+        (poor.to_owned() + fixed, "not-granted"),
+        (unknown.to_owned(), "did you mean `cpu-milliseconds`"),
+    ] {
+        place.configure(digest, &more);
+        let refused: Refused = served.hosting.reload().await.unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains(problem), "{text}");
+        assert_eq!(before.changes(&place.data.dump()), "");
+        assert!(served.me("acme.example", "alice").await.starts_with("200 "));
+    }
+    place.configure(digest, "[workspaces.globex.limits]\ncalls = 3\n");
+    let loaded = served.hosting.reload().await.unwrap();
+    assert_eq!((loaded.workspaces, loaded.changed), (2, 1));
+}
+
+#[tokio::test]
+async fn a_workspace_that_the_file_names_no_more_is_not_served() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    let text = std::fs::read_to_string(&place.file).unwrap();
+    let (rest, _) = text.split_once("[workspaces.globex]").unwrap();
+    std::fs::write(&place.file, rest).unwrap();
+    assert_eq!(served.hosting.reload().await.unwrap().removed, 1);
+    assert!(
+        served
+            .me("globex.example", "gina")
+            .await
+            .starts_with("421 ")
+    );
+    assert!(served.me("acme.example", "alice").await.starts_with("200 "));
+}
+
+/// Two plugins that tell themselves by their answers take turns; a third is never
+/// admitted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_is_replaced_a_hundred_times_under_load_and_nothing_is_lost() {
+    const CLIENTS: usize = 8;
+    let place = Place::new().await;
+    place
+        .data
+        .edit("INSERT INTO setting VALUES ('acme', 'rate-limit-calls', '0')");
+    let answering = |status: &str| {
+        let export = format!("(call $answer (i32.const {status}) (i32.const 0) (i32.const 17))");
+        let guest = Guest {
+            export: &export,
+            ..Guest::default()
+        };
+        guest.component()
+    };
+    let digests = [
+        place.plugin("one.wasm", &answering("401")),
+        place.plugin("two.wasm", &answering("402")),
+    ];
+    let broken = place.plugin("broken.wasm", b"\0asm\x0d\0\x01\0");
+    place.configure(digests[0], "");
+    let served = place.serve().await;
+    let (stop, answers) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (served, stop, answers) = (served.clone(), stop.clone(), answers.clone());
+        clients.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                let answer = served
+                    .ask(Method::POST, RESET, "acme.example", "admin")
+                    .await;
+                let known = [r#"401 {"success":false}"#, r#"402 {"success":false}"#];
+                assert!(known.contains(&answer.as_str()), "{answer}");
+                answers.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    for replacement in 1..=100 {
+        let next = replacement % 2;
+        if replacement % 10 == 0 {
+            place.configure(broken, "");
+            served.hosting.reload().await.unwrap_err();
+        }
+        place.configure(digests[next], "");
+        let before = answers.load(Ordering::SeqCst);
+        assert_eq!(served.hosting.reload().await.unwrap().changed, 2);
+        let expected = [r#"401 {"success":false}"#, r#"402 {"success":false}"#][next];
+        let answer = served
+            .ask(Method::POST, RESET, "acme.example", "admin")
+            .await;
+        assert_eq!(
+            answer, expected,
+            "what begins afterwards is for the new one"
+        );
+        while answers.load(Ordering::SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    clients.join_all().await;
+    let answered = answers.load(Ordering::SeqCst) + 100;
+    let count = "SELECT count(*) FROM audit WHERE workspace = 'acme' AND action = 'reset-totp'";
+    let recorded: u32 = place
+        .data
+        .connect()
+        .query_row(count, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(
+        usize::try_from(recorded).unwrap(),
+        answered,
+        "each is recorded once"
+    );
+    assert!(answered > 200, "{answered}");
+}
+
+#[tokio::test]
+async fn ten_thousand_workspaces_share_one_plugin_and_hold_no_store_open() {
+    const COUNT: usize = 10_000;
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    let mut more = String::new();
+    let mut sql = "BEGIN;".to_owned();
+    for number in 0..COUNT {
+        write!(
+            more,
+            "[workspaces.w{number}]\nhosts = [\"w{number}.example\"]\n"
+        )
+        .unwrap();
+        write!(sql, "INSERT INTO workspace (id) VALUES ('w{number}');").unwrap();
+    }
+    sql += "COMMIT;";
+    place.data.edit(&sql);
+    place.configure(digest, &more);
+    let served = place.serve().await;
+    assert_eq!(served.hosting.stores().open(), 0);
+    let workspaces = served.hosting.app(Vec::new()).workspaces.load_full();
+    let plugin = &workspaces.of_host("acme.example").unwrap().plugin;
+    for number in 0..COUNT {
+        let workspace = workspaces.of_host(&format!("w{number}.example")).unwrap();
+        assert_eq!(workspace.id, format!("w{number}"));
+        assert!(Arc::ptr_eq(&workspace.plugin, plugin));
+    }
+    assert!(
+        served
+            .me("w9999.example", "nobody")
+            .await
+            .starts_with("401 ")
+    );
+    let loaded = served.hosting.reload().await.unwrap();
+    assert_eq!((loaded.workspaces, loaded.changed), (COUNT + 2, 0));
+}
+
+/// Otherwise a plugin that takes long to compile, or a store that is stuck, blinds
+/// whoever has to see to it.
+#[tokio::test]
+async fn operators_are_answered_while_a_configuration_is_taken() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    place.configure(digest, "[workspaces.acme.settings]\ntotp-window = 3\n");
+    let lock = place.data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let look = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let hosting = &served.hosting;
+        let look = async { (hosting.breakers().await.len(), hosting.snapshot().await) };
+        let look = tokio::time::timeout(Duration::from_secs(1), look).await;
+        lock.execute_batch("ROLLBACK").unwrap();
+        look.unwrap().1.workspaces
+    };
+    let (loaded, workspaces) = tokio::join!(served.hosting.reload(), look);
+    assert_eq!((loaded.unwrap().settings, workspaces), (1, 2));
+}

@@ -1,0 +1,227 @@
+//! A process that serves a configuration, as an operator meets it: signals, the
+//! admin listener and the commands that speak to it.
+
+use crate::component::plugin_bytes;
+use crate::guest::Guest;
+use crate::support::Data;
+use host_harness::digest::Digest;
+use reqwest::Client;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+/// A process and the folder that it serves.
+struct Process {
+    data: Data,
+    child: Child,
+    log: Receiver<String>,
+    url: String,
+    admin: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// One that serves acme with this plugin, without a rate limit.
+    async fn start(plugin: &[u8]) -> Self {
+        let data = Data::closed().await;
+        let folder = data.path().parent().unwrap().to_owned();
+        std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
+        std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
+        configure(&data, plugin, "");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+            .args(["serve", "--log", "json", "--config"])
+            .arg(file(&data))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, log) = channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut process = Self {
+            data,
+            child,
+            log,
+            url: String::new(),
+            admin: String::new(),
+        };
+        process.admin = process.logged("operators are answered", "url");
+        process.url = process.logged("listening", "url");
+        process
+    }
+
+    /// Waits for the line with this message; says one of its fields.
+    fn logged(&self, message: &str, field: &str) -> String {
+        loop {
+            let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
+            let fields = line.get("fields").unwrap();
+            if fields.get("message").unwrap() == message {
+                let value = fields.get(field).unwrap();
+                return value.as_str().map_or(value.to_string(), ToOwned::to_owned);
+            }
+        }
+    }
+
+    /// Status and body of what the admin listener answers.
+    async fn asked(&self, path: &str) -> (u16, String) {
+        let response = client().get(format!("{}{path}", self.admin)).send();
+        let response = response.await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.text().await.unwrap())
+    }
+
+    /// Status of a request to reset, of the host named so.
+    async fn reset(&self, host: &str) -> u16 {
+        let request = client()
+            .post(format!("{}/api/v1/users.resetTOTP", self.url))
+            .header("host", host)
+            .header("x-user-id", "admin")
+            .header("x-auth-token", "admin-token");
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// What a command that speaks to the process prints; none where it fails, and
+    /// what it says then.
+    fn command(&self, args: &[&str]) -> Result<String, String> {
+        let address = self.admin.strip_prefix("http://").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+            .args(args)
+            .args(["--admin", address])
+            .output()
+            .unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap()),
+            false => Err(String::from_utf8(output.stderr).unwrap()),
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+fn client() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+fn file(data: &Data) -> PathBuf {
+    data.path().with_file_name("chat.toml")
+}
+
+fn configure(data: &Data, plugin: &[u8], more: &str) {
+    let text = format!(
+        "[host]\nlisten = \"127.0.0.1:0\"\nadmin-listen = \"127.0.0.1:0\"\ncache = \"code\"\n\
+         [plugins]\nfiles = [\"plugin.wasm\", \"other.wasm\"]\n\
+         [workspaces.acme]\nhosts = [\"acme.example\"]\nstore = \"store.sqlite\"\nplugin = \"{}\"\n\
+         grants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n\
+         settings.rate-limit-calls = 0\n{more}",
+        Digest::of(plugin)
+    );
+    std::fs::write(file(data), text).unwrap();
+}
+
+const GLOBEX: &str = "[workspaces.globex]\nhosts = [\"globex.example\"]\nstore = \"store.sqlite\"\n\
+                      plugin = \"DIGEST\"\ngrants = [\"secrets\", \"settings\"]\n";
+
+#[tokio::test]
+async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
+    let guest = Guest::default().component();
+    let process = Process::start(&guest).await;
+    assert_eq!(process.reset("acme.example").await, 403);
+    assert_eq!(process.reset("globex.example").await, 421);
+    let (status, body) = process.asked("/healthz").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"live"}"#));
+    assert_eq!(process.asked("/readyz").await.0, 200);
+
+    let globex = GLOBEX.replace("DIGEST", &Digest::of(&guest).to_string());
+    configure(&process.data, &guest, &globex);
+    process.signal("HUP");
+    assert_eq!(process.logged("took the configuration", "workspaces"), "2");
+    assert_eq!(process.reset("globex.example").await, 403);
+
+    configure(&process.data, b"no such plugin", &globex);
+    let refused = process.command(&["reload"]).unwrap_err();
+    assert!(
+        refused.contains("no file of [plugins] has the digest that the workspace acme names"),
+        "{refused}"
+    );
+    process.logged("the configuration stays as it was", "error");
+    assert_eq!(process.reset("acme.example").await, 403);
+
+    configure(&process.data, &plugin_bytes(), "");
+    assert_eq!(
+        process.command(&["reload"]).unwrap(),
+        "1 workspace served: 1 changed, 1 removed; 0 settings written\n"
+    );
+    assert_eq!(
+        process.reset("acme.example").await,
+        400,
+        "a code is asked for"
+    );
+    assert_eq!(process.reset("globex.example").await, 421);
+    let (_, metrics) = process.asked("/metrics").await;
+    for sample in [
+        "chat_workspaces 1\n".to_owned(),
+        "chat_stores_open 1\n".to_owned(),
+        format!(
+            "chat_plugin_workspaces{{plugin=\"{}\"}} 1\n",
+            Digest::of(&plugin_bytes())
+        ),
+        "chat_plugin_calls_total{outcome=\"answered\"} 4\n".to_owned(),
+    ] {
+        assert!(metrics.contains(&sample), "{metrics} lacks {sample}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_breaker_and_closes_it() {
+    let failing = Guest {
+        export: "(unreachable)",
+        ..Guest::default()
+    };
+    let failing = failing.component();
+    let process = Process::start(&failing).await;
+    let list = || process.command(&["breaker", "list"]).unwrap();
+    assert_eq!(list(), "every breaker is closed\n");
+    for status in [502, 502, 502, 502, 502, 503] {
+        assert_eq!(process.reset("acme.example").await, status);
+    }
+    let digest = Digest::of(&failing).to_string();
+    let shown = list();
+    for part in ["acme", &digest] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let reset = |workspace| process.command(&["breaker", "reset", workspace]);
+    let unknown = reset("nowhere").unwrap_err();
+    assert_eq!(unknown, "host-harness: there is no such workspace\n");
+    assert_eq!(reset("acme").unwrap(), "1 breaker closed\n");
+    assert_eq!(reset("acme").unwrap(), "0 breakers closed\n");
+    assert_eq!(process.reset("acme.example").await, 502);
+}
+
+#[test]
+fn a_process_that_is_not_there_is_said() {
+    let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["reload", "--admin", "127.0.0.1:9"])
+        .output()
+        .unwrap();
+    let problem = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let start = "host-harness: no process answers operators at 127.0.0.1:9; name it by --admin";
+    assert!(problem.starts_with(start), "{problem}");
+}
