@@ -24,8 +24,8 @@ use crate::sandbox::Limits;
 use crate::settings::Settings;
 use crate::store::{self, Caller, Store, StoreError};
 use secrecy::SecretString;
+use std::pin::Pin;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 
 /// One call: on whose behalf, and what the host saw the plugin do.
 pub struct Call {
@@ -47,6 +47,8 @@ pub struct Call {
     pub faults: Faults,
     /// What was used of the host.
     pub(crate) meter: Meter,
+    /// The workspace's settings, once they were looked up.
+    settings: Option<Settings>,
     /// The hash of the caller's password, once the password was compared in this
     /// call and is right.
     proved_password: Option<SecretString>,
@@ -54,8 +56,11 @@ pub struct Call {
     /// is right.
     proved_email_code: bool,
     /// The target of the reset that the store is at work on, and the work.
-    reset: Option<(String, JoinHandle<store::Result<Outcome>>)>,
+    reset: Option<(String, Work<Outcome>)>,
 }
+
+/// Work of the host that outlives the plugin's patience.
+type Work<T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send>>;
 
 /// How a reset that the store worked on ended.
 pub type Outcome = Result<store::Receipt, store::Refusal>;
@@ -111,15 +116,23 @@ impl Call {
             observed: Observed::default(),
             faults: Faults::default(),
             meter: Meter::new(Limits::default()),
+            settings: None,
             proved_password: None,
             proved_email_code: false,
             reset: None,
         }
     }
 
-    /// The settings of the call's workspace.
-    async fn settings(&self) -> Result<Settings, StoreError> {
-        let settings = self.store.settings(&self.workspace).await?;
-        settings.ok_or_else(|| StoreError("the workspace is gone".into()))
+    /// The settings of the call's workspace. They are looked up once: a call is
+    /// decided by the same from its beginning to its end.
+    async fn settings(&mut self) -> Result<&Settings, StoreError> {
+        let settings = match self.settings.take() {
+            Some(settings) => settings,
+            None => {
+                let settings = self.store.settings(&self.workspace).await?;
+                settings.ok_or_else(|| StoreError("the workspace is gone".into()))?
+            }
+        };
+        Ok(self.settings.insert(settings))
     }
 }

@@ -17,6 +17,7 @@ use host_harness::server;
 use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::ANY_HOST;
 use ipnet::IpNet;
+use mimalloc::MiMalloc;
 use serde_json::json;
 use std::future::Future;
 use std::io::Write;
@@ -28,6 +29,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A call takes and gives back small blocks by the hundred.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The workspace that every command is for unless it names another, and every
 /// request where no configuration file says otherwise.

@@ -9,6 +9,9 @@ use crate::sandbox::{Limits, Sandbox};
 use std::time::Duration;
 use wasmtime::{Result, Store};
 
+/// The allocator of the program `host-harness`.
+pub use mimalloc::MiMalloc as Allocator;
+
 /// How long the parts of one call took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stages {

@@ -52,8 +52,9 @@ impl Plugin {
             Ok(Err(error)) => Err(Failure::from_error(error, &sandbox)),
             Ok(Ok(response)) => check(response, &sandbox.call.observed),
         };
+        let finished = finished.map_err(|error| Failure::from_error(error, &sandbox));
         Ended {
-            outcome: finished.map_err(Failure::from).and(outcome),
+            outcome: finished.and(outcome),
             observed: sandbox.call.observed,
             usage,
         }

@@ -15,6 +15,12 @@ const MEMORY_KEPT: usize = 128 * 1024;
 const TABLE_KEPT: usize = 64 * 1024;
 const STACK_KEPT: usize = 16 * 1024;
 
+/// The stack of a call, in bytes, and how much of it the plugin may use: the rest
+/// is for the host's functions. The less there is, the less the system searches
+/// for pages to take back.
+const STACK: usize = 256 * 1024;
+const PLUGIN_STACK: usize = 128 * 1024;
+
 /// Frames of a trap's backtrace: enough to find the place.
 const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(4);
 
@@ -76,6 +82,10 @@ fn config(capacity: &Capacity) -> Config {
     config
         .allocation_strategy(pool(capacity))
         .epoch_interruption(true)
+        // What is admitted takes one processor from the calls, not all.
+        .parallel_compilation(false)
+        .async_stack_size(STACK)
+        .max_wasm_stack(PLUGIN_STACK)
         // Nothing of a call is left on the stack of the next, should compiled
         // code ever read what it has not written.
         .async_stack_zeroing(true)

@@ -15,7 +15,7 @@ use cpu_time::ThreadTime;
 use host_harness::capabilities::Call;
 use host_harness::clock::Timestamp;
 use host_harness::contract::exports::chat::reset_totp::handler::Request;
-use host_harness::measure::Stages;
+use host_harness::measure::{Allocator, Stages};
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
@@ -28,6 +28,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// As in production.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Calls of one batch, and rounds of batches that are measured: some seconds.
 const BATCH: u32 = 100;

@@ -141,15 +141,28 @@ impl Gate {
             }
             work.await
         };
-        let work = tokio::time::timeout(self.time, caught(work));
-        let answer = work.instrument(self.span).await;
-        answer.unwrap_or_else(|_elapsed| Err(Stopped::Time.into()))
+        in_time(self.time, caught(work)).instrument(self.span).await
     }
+}
+
+/// Most work is done at once, and needs no timer.
+async fn in_time<T>(
+    time: Duration,
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let mut work = pin!(work);
+    if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        return answer;
+    }
+    let answer = tokio::time::timeout(time, work).await;
+    answer.unwrap_or_else(|_elapsed| Err(Stopped::Time.into()))
 }
 
 /// A panic of the host ends the call, not the task that records how it ended. What
 /// the panic left half done is looked at no more.
-async fn caught<T>(work: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+pub(super) async fn caught<T>(
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
     let mut work = pin!(work);
     poll_fn(|context| {
         let poll = AssertUnwindSafe(|| work.as_mut().poll(context));

@@ -12,7 +12,7 @@ impl Host for Call {
 }
 
 impl Call {
-    async fn holds(&self, permission: &str) -> wasmtime::Result<bool> {
+    async fn holds(&mut self, permission: &str) -> wasmtime::Result<bool> {
         let (workspace, caller) = (&self.workspace, &self.caller.id);
         let holds = self.store.has_permission(workspace, caller, permission);
         Ok(holds.await?)

@@ -5,13 +5,14 @@
 //! that the proof is for the code that the request carried, and that nothing
 //! was committed before.
 
+use super::gate::caught;
 use super::{Attempt, Call, HostCall};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
 use crate::password::SECOND_FACTORS;
-use crate::store::{self, StoreError};
-use crate::totp::{code_hash, email_code};
+use crate::store;
+use crate::totp::{code_hash, email_code, step_of};
 use secrecy::ExposeSecret;
 
 impl Host for Call {
@@ -61,7 +62,7 @@ impl Host for Call {
 type Attempted<T> = Result<T, AttemptRefusal>;
 
 impl Call {
-    async fn callers_methods(&self) -> wasmtime::Result<Vec<Method>> {
+    async fn callers_methods(&mut self) -> wasmtime::Result<Vec<Method>> {
         let methods = self.store.methods(&self.workspace, &self.caller.id).await?;
         let method = |method| match method {
             store::Method::Totp => Method::Totp,
@@ -189,8 +190,8 @@ impl Call {
         carried == Some(code)
     }
 
-    /// In a task of its own: what the store has begun, it ends, also when the
-    /// call is given up meanwhile.
+    /// The call keeps the work: what the store has begun, it ends, also when the
+    /// plugin is given up meanwhile.
     fn begin_reset(&mut self, proof: store::Proof, target: store::Target) {
         let order = store::Reset {
             workspace: self.workspace.clone(),
@@ -205,25 +206,23 @@ impl Call {
             store::Target::User(id) => id,
         };
         let store = self.store.clone();
-        self.reset = Some((
-            target,
-            tokio::spawn(async move { store.reset(order).await }),
-        ));
+        let work = caught(async move { Ok(store.reset(order).await?) });
+        self.reset = Some((target, Box::pin(work)));
     }
 
     /// Waits for the reset that was begun, if any, and notes how it ended.
     ///
     /// # Errors
     ///
-    /// When the store failed; the reset did not happen then.
-    pub(crate) async fn finish_reset(&mut self) -> store::Result<()> {
-        let Some((target, task)) = &mut self.reset else {
+    /// When the store failed or panicked; the reset did not happen then.
+    pub(crate) async fn finish_reset(&mut self) -> wasmtime::Result<()> {
+        let Some((target, work)) = &mut self.reset else {
             return Ok(());
         };
-        let ended = task.await;
+        let ended = work.await;
         let target = std::mem::take(target);
         self.reset = None;
-        let outcome = ended.map_err(|panic| StoreError(panic.into()))??;
+        let outcome = ended?;
         self.observed.reset = Some(outcome);
         if !matches!(
             outcome,
@@ -236,15 +235,15 @@ impl Call {
 
     /// Whether the request's code was right for a step that is in the window and
     /// spent: the plugin refuses it like a wrong one, the audit trail tells.
-    async fn carries_spent_code(&self, factor: &store::TotpFactor) -> store::Result<bool> {
+    async fn carries_spent_code(&mut self, factor: &store::TotpFactor) -> store::Result<bool> {
+        let window = self.settings().await?.totp_window;
         let (Some(last), Some(code)) = (factor.last_step, &self.code) else {
             return Ok(false);
         };
-        let window = self.settings().await?.totp_window;
-        let step = factor
-            .key
-            .matching_step(code.expose_secret(), self.now, window);
-        Ok(step.is_some_and(|step| step <= last))
+        let first = step_of(self.now).saturating_sub(window.into());
+        let code = code.expose_secret();
+        let step = || factor.key.matching_step(code, self.now, window);
+        Ok(first <= last && step().is_some_and(|step| step <= last))
     }
 
     /// The proof that the plugin claims, with the code that the request carried;

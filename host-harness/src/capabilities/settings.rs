@@ -7,22 +7,22 @@ use crate::settings::Settings;
 
 impl Host for Call {
     async fn two_factor_enabled(&mut self) -> wasmtime::Result<bool> {
-        let setting = |settings: Settings| Ok(settings.two_factor_enabled);
+        let setting = |settings: &Settings| Ok(settings.two_factor_enabled);
         self.setting(HostCall::TwoFactorEnabled, setting).await
     }
 
     async fn totp_window(&mut self) -> wasmtime::Result<u8> {
-        let setting = |settings: Settings| Ok(u8::try_from(settings.totp_window)?);
+        let setting = |settings: &Settings| Ok(u8::try_from(settings.totp_window)?);
         self.setting(HostCall::TotpWindow, setting).await
     }
 
     async fn missing_factor_allowed(&mut self) -> wasmtime::Result<bool> {
-        let setting = |settings: Settings| Ok(settings.missing_factor_allowed);
+        let setting = |settings: &Settings| Ok(settings.missing_factor_allowed);
         self.setting(HostCall::MissingFactorAllowed, setting).await
     }
 
     async fn bypass_token_allowed(&mut self) -> wasmtime::Result<bool> {
-        let setting = |settings: Settings| Ok(settings.bypass_token_allowed);
+        let setting = |settings: &Settings| Ok(settings.bypass_token_allowed);
         self.setting(HostCall::BypassTokenAllowed, setting).await
     }
 }
@@ -31,7 +31,7 @@ impl Call {
     async fn setting<T: Bytes>(
         &mut self,
         function: HostCall,
-        setting: fn(Settings) -> wasmtime::Result<T>,
+        setting: fn(&Settings) -> wasmtime::Result<T>,
     ) -> wasmtime::Result<T> {
         let gate = self.enter(function, &())?;
         let settings = async { setting(self.settings().await?) };

@@ -96,6 +96,27 @@ async fn it_removes_a_members_factor() {
     );
 }
 
+/// To grow costs as much as the rest of a call: what is ordinary fits in the
+/// page that the linker reserved.
+#[tokio::test]
+async fn it_grows_its_memory_for_a_long_body_only() {
+    const PAGE: usize = 64 * 1024;
+    let data = Data::new().await;
+    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
+    let code = admin_code();
+    let long = format!(r#"{{"userId":"alice{}"}}"#, " ".repeat(PAGE / 2));
+    for (body, grows) in [(r#"{"userId":"alice"}"#, false), (&long, true)] {
+        let request = request(Some(&code), body);
+        let call = data.call("admin", Some(&code));
+        let memory = plugin
+            .reset_totp(call, &request, limits())
+            .await
+            .usage
+            .memory;
+        assert_eq!(memory > PAGE, grows, "{memory} bytes");
+    }
+}
+
 #[tokio::test]
 async fn it_asks_for_a_code_and_changes_nothing() {
     let data = Data::new().await;
