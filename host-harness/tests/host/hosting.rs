@@ -372,13 +372,21 @@ async fn a_process_is_ready_while_one_of_its_stores_answers() {
     place.configure(digest, "store = \"sick.sqlite\"\n");
     let served = place.serve().await;
     let ready = async || served.hosting.reasons_not_ready().await;
-    assert!(served.me("globex.example", "gina").await.starts_with("200 "));
+    assert!(
+        served
+            .me("globex.example", "gina")
+            .await
+            .starts_with("200 ")
+    );
     assert!(ready().await.is_empty());
     let broken = Connection::open(&sick).unwrap();
     broken.execute_batch("DROP TABLE outbox").unwrap();
     let reasons = ready().await;
     assert_eq!(reasons.len(), 1, "{reasons:?}");
-    assert!(reasons.concat().contains("sick.sqlite: the store failed: "), "{reasons:?}");
+    assert!(
+        reasons.concat().contains("sick.sqlite: the store failed: "),
+        "{reasons:?}"
+    );
     assert!(served.me("acme.example", "alice").await.starts_with("200 "));
     assert!(ready().await.is_empty(), "acme is served");
     assert_eq!(served.hosting.snapshot().await.open_stores, 2);
