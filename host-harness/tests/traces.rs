@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use host_harness::clock::Clock;
+use host_harness::digest::Digest;
 use host_harness::plugin::Plugin;
 use host_harness::runtime::{Capacity, Runtime};
 use host_harness::sandbox::Limits;
@@ -23,7 +24,7 @@ use host_harness::telemetry::{self, LogFormat};
 use host_harness::workspace::{Workspace, Workspaces};
 use reqwest::Method;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use support::{ACME, Data, admin_code, now};
 use tokio::net::TcpListener;
@@ -62,8 +63,10 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
     let found = spans(&body);
     let names: Vec<_> = found.iter().map(|span| span.name.as_str()).collect();
     let (reset, other) = (format!("POST {RESET_TOTP}"), format!("_OTHER {RESET_TOTP}"));
-    assert_eq!(names, [&reset, &reset, &other, "part", "work"]);
-    let [done, refused, _, part, work] = &found[..] else {
+    let requests = [&reset, &reset, &other, "call"];
+    assert!(names.starts_with(&requests), "{names:?}");
+    assert!(names.ends_with(&["part", "work"]), "{names:?}");
+    let [done, refused, _, call, host_calls @ .., part, work] = &found[..] else {
         unreachable!()
     };
 
@@ -72,6 +75,30 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
         done.shown(),
         "kind=2 status=0 http.request.method=POST http.response.status_code=200 \
          http.route=/api/v1/users.resetTOTP outcome=answered workspace=acme"
+    );
+    assert_eq!(call.parent, (TRACE.to_owned(), done.id.clone()));
+    let digest = Digest::of(&std::fs::read(plugin_file()).unwrap());
+    assert_eq!(
+        call.shown(),
+        format!("kind=1 status=0 outcome=answered plugin={digest} workspace=acme")
+    );
+    let functions = host_calls.iter().map(|host_call| {
+        assert_eq!(host_call.name, "host_call");
+        assert_eq!(host_call.parent, (TRACE.to_owned(), call.id.clone()));
+        host_call.attributes.get("function").unwrap().as_str()
+    });
+    assert_eq!(
+        functions.collect::<Vec<_>>(),
+        [
+            "permissions.caller-has",
+            "secrets.begin-totp-attempt",
+            "secrets.methods",
+            "secrets.reset",
+            "settings.totp-window",
+            "settings.two-factor-enabled",
+            "users.find",
+            "wall-clock.now",
+        ]
     );
     assert_eq!(refused.parent.1, "", "who is not trusted names no trace");
     assert_ne!(refused.parent.0, TRACE);
@@ -118,14 +145,18 @@ impl Collector {
     }
 }
 
+/// The built plugin.
+fn plugin_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm")
+}
+
 /// A server of acme, and its URL.
 async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
     let runtime = Runtime::new(Capacity::default()).unwrap();
     let workspace = Workspace::new(
         ACME.to_owned(),
         Arc::new(StoreFile::opened(data.store.clone())),
-        Plugin::load(&runtime, &file).unwrap(),
+        Plugin::load(&runtime, &plugin_file()).unwrap(),
         Limits::default(),
     );
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
