@@ -21,7 +21,7 @@ fn inspect_tells_a_stranger_what_the_plugin_can_and_cannot_do() {
     let text = text(&output.stdout);
     let (identity, powers) = text.split_once("\n\n").unwrap();
     assert!(identity.starts_with("digest     sha256:"), "{identity}");
-    assert!(identity.contains("128 KiB of memory"), "{identity}");
+    assert!(identity.contains("64 KiB of memory"), "{identity}");
     expect![[r#"
         It asks for 5 imports:
           wasi:clocks/wall-clock@0.2.0 (granted)
@@ -61,6 +61,17 @@ fn inspect_fails_where_something_is_not_granted_and_says_what() {
           [not-granted] it needs `permissions`, which is not granted: grant it, or use another plugin
           [not-granted] it needs `secrets`, which is not granted: grant it, or use another plugin
     "#]].assert_eq(verdict);
+}
+
+#[test]
+fn a_file_that_is_not_the_pinned_one_is_not_admitted() {
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    for command in ["inspect", "admit"] {
+        let output = host_harness(&[command, PLUGIN, "--digest", &zeros]);
+        assert!(!output.status.success());
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert!(told.contains("[digest-mismatch]"), "{told}");
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Plugin {
     ///
     /// When `bytes` is not a component, or one whose imports or exports are not
     /// those of `chat:reset-totp`.
-    pub fn new(runtime: &Runtime, bytes: &[u8]) -> wasmtime::Result<Self> {
+    pub fn unadmitted(runtime: &Runtime, bytes: &[u8]) -> wasmtime::Result<Self> {
         let component = Component::from_binary(&runtime.engine, bytes)?;
         let linker = linker(&runtime.engine, &Grants::all())?;
         Self::linked(&linker, &component, Digest::of(bytes), &runtime.turns)

@@ -4,6 +4,7 @@ use super::Report;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use host_harness::admission::{Candidate, CodeCache, Policy, TrustRoot, examine};
+use host_harness::digest::Digest;
 use host_harness::grants::{Capability, Grants};
 use host_harness::runtime::{Capacity, Runtime};
 use serde_json::json;
@@ -16,6 +17,9 @@ pub(crate) struct Plugin {
     /// `.minisig` added.
     #[arg(value_name = "PLUGIN")]
     path: PathBuf,
+    /// The digest that it must have, as a configuration pins it. Default: any.
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<Digest>,
     /// What it would be granted, such as `users,settings`. Default: all that
     /// there is.
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capability)]
@@ -42,7 +46,7 @@ impl Plugin {
     fn policy(&self) -> Policy {
         let grants = self.grants.as_ref();
         Policy {
-            digest: None,
+            digest: self.digest,
             grants: grants.map_or_else(Grants::all, |grants| grants.iter().copied().collect()),
             trust: self.trust.clone(),
         }

@@ -148,7 +148,7 @@ fn narrow() -> Runtime {
 }
 
 fn workspace_on(runtime: &Runtime, data: &Data, limits: Limits) -> Workspace {
-    let plugin = Plugin::new(runtime, &ATTEMPTING.component()).unwrap();
+    let plugin = Plugin::unadmitted(runtime, &ATTEMPTING.component()).unwrap();
     workspace(data, plugin, limits)
 }
 

@@ -69,7 +69,7 @@ fn it_does_not_say_where_it_was_built() {
 #[tokio::test]
 async fn it_removes_a_members_factor() {
     let data = Data::new().await;
-    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
     let code = admin_code();
     let request = request(Some(&code), r#"{"userId":"alice"}"#);
     let call = data.call("admin", Some(&code));
@@ -102,7 +102,7 @@ async fn it_removes_a_members_factor() {
 async fn it_grows_its_memory_for_a_long_body_only() {
     const PAGE: usize = 64 * 1024;
     let data = Data::new().await;
-    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
     let code = admin_code();
     let long = format!(r#"{{"userId":"alice{}"}}"#, " ".repeat(PAGE / 2));
     for (body, grows) in [(r#"{"userId":"alice"}"#, false), (&long, true)] {
@@ -121,7 +121,7 @@ async fn it_grows_its_memory_for_a_long_body_only() {
 async fn it_asks_for_a_code_and_changes_nothing() {
     let data = Data::new().await;
     let before = data.dump();
-    let plugin = Plugin::new(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
     let request = request(None, r#"{"userId":"alice"}"#);
     let ended = plugin
         .reset_totp(data.call("admin", None), &request, limits())

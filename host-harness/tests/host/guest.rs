@@ -123,7 +123,7 @@ impl Guest<'_> {
     }
 
     pub(crate) fn plugin(&self) -> Plugin {
-        Plugin::new(&RUNTIME, &self.component()).unwrap()
+        Plugin::unadmitted(&RUNTIME, &self.component()).unwrap()
     }
 
     /// Runs the guest for one request.

@@ -158,7 +158,7 @@ fn with_another_memory(guest: &Guest<'_>) -> Plugin {
         module,
         ANOTHER_INSTANCE.to_vec(),
     ];
-    Plugin::new(&RUNTIME, &component.concat()).unwrap()
+    Plugin::unadmitted(&RUNTIME, &component.concat()).unwrap()
 }
 
 /// 4 memories, 8 tables and 16 core instances; `wit-component` gives a guest one
@@ -205,7 +205,7 @@ fn with_instances(count: usize) -> Plugin {
         EMPTY_MODULE.to_vec(),
         ANOTHER_INSTANCE.repeat(count),
     ];
-    Plugin::new(&RUNTIME, &component.concat()).unwrap()
+    Plugin::unadmitted(&RUNTIME, &component.concat()).unwrap()
 }
 
 #[tokio::test]
