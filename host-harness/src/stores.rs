@@ -1,6 +1,7 @@
-//! The store files of a process. Each is opened when a workspace in it is used,
-//! has one worker that delivers its mail while it is open, and is closed when it
-//! is idle: a workspace that nobody uses holds no file, thread or connection.
+//! The store files of a process. Each has one worker that delivers its mail while
+//! it is open. A few stay open; of many, each is opened when a workspace in it is
+//! used and closed when it is idle: a workspace that nobody uses then holds no
+//! file, thread or connection.
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::deliver;
@@ -21,9 +22,11 @@ use tokio_util::task::TaskTracker;
 /// milliseconds, and an open one holds three threads and about ten files.
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
-/// Stores above which those that are not in use at the moment are closed at once,
-/// also where mail waits in them that is not due yet: together they hold two thirds
-/// of the 1024 files that a process may open by default.
+/// Stores that are all kept open, so that mail which another process queues in one
+/// is seen at once: together they hold two thirds of the 1024 files that a process
+/// may open by default. Where there are more, those that are not in use at the
+/// moment are closed when so many are open, also where mail waits in them that is
+/// not due yet.
 pub const MAX_OPEN: usize = 64;
 
 /// How often it is looked whether there is room for a store that holds mail.
@@ -94,12 +97,18 @@ impl Stores {
         file
     }
 
-    /// Closes idle stores and opens those in which mail waits, until `stop` is
-    /// ready; then ends all deliveries, which finish what they have begun.
+    /// Keeps all stores open where they are few; where they are many, closes those
+    /// that are idle and opens those in which mail waits. When `stop` is ready, ends
+    /// all deliveries, which finish what they have begun.
     pub async fn tend(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let tending = async {
             let mut looked: Option<Instant> = None;
             loop {
+                if self.files().len() <= MAX_OPEN {
+                    self.open_all().await;
+                    sleep(TEND).await;
+                    continue;
+                }
                 self.close_idle(IDLE).await;
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_MAIL) {
                     looked = Some(Instant::now());
@@ -159,6 +168,14 @@ impl Stores {
         }
         for file in self.files() {
             file.close_if_idle(Duration::ZERO, self.clock.now()).await;
+        }
+    }
+
+    async fn open_all(&self) {
+        for file in self.files() {
+            if let Err(error) = file.get().await {
+                tracing::error!(store = %file.path.display(), %error, "cannot open it");
+            }
         }
     }
 

@@ -134,7 +134,7 @@ fn every_value_of_the_host_is_read() {
     let config = parse(&with_defaults(
         "",
         "[host]\nlisten = \"[::]:80\"\nadmin-listen = \"[::1]:81\"\ncalls = 4_096\nwaiting = 0\n\
-         [host.limits]\nwall-milliseconds = 20\ncpu-milliseconds = 10\nmemory-bytes = 0x10000\ntable-elements = 7",
+         [host.limits]\nwall-milliseconds = 20\ncpu-milliseconds = 10\nmemory-bytes = 0x100000\ntable-elements = 7",
     ))
     .unwrap();
     assert_eq!(config.host.listen.to_string(), "[::]:80");
@@ -143,7 +143,7 @@ fn every_value_of_the_host_is_read() {
     assert_eq!((capacity.calls, capacity.waiting), (4096, 0));
     assert_eq!(capacity.ceiling.wall_time, Duration::from_millis(20));
     assert_eq!(capacity.ceiling.cpu_time, Duration::from_millis(10));
-    assert_eq!(capacity.ceiling.memory, 65_536);
+    assert_eq!(capacity.ceiling.memory, 1_048_576);
     assert_eq!(capacity.ceiling.table_elements, 7);
     let limits = &config.workspaces[0].limits;
     assert_eq!(limits.table_elements, 7, "the usual is under the ceiling");
@@ -291,8 +291,8 @@ fn a_value_of_the_host_that_is_not_taken_is_quoted_with_what_is() {
             "cpu-milliseconds: it is a whole number, 10 to 60000 ms\n    60_001",
         ),
         (
-            "limits.memory-bytes = 65535",
-            "memory-bytes: it is a whole number, 65536 to 1073741824 bytes\n    65535",
+            "limits.memory-bytes = 1048575",
+            "memory-bytes: it is a whole number, 1048576 to 1073741824 bytes\n    1048575",
         ),
         (
             "limits.table-elements = 0",

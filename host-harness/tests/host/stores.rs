@@ -3,7 +3,7 @@
 
 use crate::support::{Data, now};
 use host_harness::clock::Clock;
-use host_harness::stores::{IDLE, Stores};
+use host_harness::stores::{IDLE, MAX_OPEN, Stores};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -70,12 +70,32 @@ async fn a_store_that_no_workspace_names_any_more_is_closed() {
     open_files_settle(&data.path(), false).await;
 }
 
+/// Mail that another process queues, such as an operator's command, is seen at once.
 #[tokio::test]
-async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
+async fn a_few_stores_are_all_open_while_they_are_tended() {
+    let data = [Data::closed().await, Data::closed().await];
+    let stores = stores();
+    let files = data.each_ref().map(|data| stores.file(&data.path()));
+    let tending = tokio::spawn(stores.clone().tend(std::future::pending()));
+    while stores.open() < files.len() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tending.abort();
+}
+
+#[tokio::test]
+async fn of_many_stores_one_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     let (idle, mail) = (Data::closed().await, Data::closed().await);
     mail.edit(LATER);
     let stores = stores();
     let files = [stores.file(&idle.path()), stores.file(&mail.path())];
+    let folder = tempfile::tempdir().unwrap();
+    let others = (0..MAX_OPEN).map(|number| {
+        let path = folder.path().join(format!("{number}.sqlite"));
+        std::fs::copy(idle.path(), &path).unwrap();
+        stores.file(&path)
+    });
+    let others: Vec<_> = others.collect();
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let tending = tokio::spawn(stores.clone().tend(async move { stopped.notified().await }));
@@ -88,14 +108,13 @@ async fn a_store_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     open_files_settle(&idle.path(), false).await;
     stop.notify_one();
     tending.await.unwrap();
-    drop(files);
+    drop((files, others));
 }
 
 /// Ten files each would soon be more than a process may have open: also where a mail
 /// server is gone and mail waits in each.
 #[tokio::test]
 async fn many_stores_do_not_stay_open_together() {
-    use host_harness::stores::MAX_OPEN;
     let data = Data::closed().await;
     data.edit(LATER);
     let stores = stores();
