@@ -1,4 +1,4 @@
-//! What a fresh sandbox costs, measured.
+//! What a fresh sandbox and idle workspaces cost, measured.
 
 use anyhow::Result;
 
@@ -15,7 +15,8 @@ pub(crate) fn run() -> Result<()> {
     eprint!("{}", component::build()?);
     step("benchmark: compiling the host, optimised; minutes the first time, then running …");
     let mut bench = cargo::cargo("bench");
-    bench.args(["--package", "reset-totp", "--bench", "sandbox"]);
+    bench.args(["--package", "reset-totp"]);
+    bench.args(["--bench", "sandbox", "--bench", "workspaces"]);
     cargo::run_for_its_output(
         &mut bench,
         "the benchmark does not compile or failed; the reason is above",
