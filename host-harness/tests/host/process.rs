@@ -68,7 +68,7 @@ impl Process {
         loop {
             let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
             let fields = line.get("fields").unwrap();
-            if fields.get("message").unwrap() == message {
+            if fields.get("message").is_some_and(|said| said == message) {
                 let value = fields.get(field).unwrap();
                 return value.as_str().map_or(value.to_string(), ToOwned::to_owned);
             }
