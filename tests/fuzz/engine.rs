@@ -1,14 +1,19 @@
 //! What makes inputs for a target: in the tests always the same ones, so that a
-//! failure repeats; under `cargo xtask fuzz` those that reach new code.
+//! failure repeats; under `cargo xtask fuzz` others, for as long as it says.
 
 use bolero::bolero_engine::{driver::Options, input::Bytes, panic};
 use bolero::{Engine, Test, TestTarget, TypeGenerator};
 use std::fmt::Debug;
 use std::panic::RefUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// What `cargo xtask fuzz` sets: the arguments of the engine that looks for new code.
-const GUIDED: &str = "BOLERO_LIBFUZZER_ARGS";
+/// What `cargo xtask fuzz` sets: how long to look, in seconds, and at which case to
+/// begin.
+const SECONDS: &str = "FUZZ_SECONDS";
+const FIRST_CASE: &str = "FUZZ_FIRST_CASE";
+
+/// How often it says how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Bytes of chance from which one input is made.
 const CHANCE: usize = 1024;
@@ -16,8 +21,8 @@ const CHANCE: usize = 1024;
 /// How long a failing input is made smaller.
 const SHRINK_TIME: Duration = Duration::from_secs(5);
 
-/// Holds `target` to many inputs: `cases` of them in the tests, without end
-/// under `cargo xtask fuzz`.
+/// Holds `target` to many inputs: `cases` of them in the tests, and under
+/// `cargo xtask fuzz` as many as there is time for.
 ///
 /// # Panics
 ///
@@ -27,22 +32,35 @@ pub(crate) fn fuzz<Input>(cases: u64, target: impl Fn(&Input) + RefUnwindSafe)
 where
     Input: TypeGenerator + Debug,
 {
-    if std::env::var_os(GUIDED).is_some() {
-        bolero::check!()
-            .with_type::<Input>()
-            .with_shrink_time(SHRINK_TIME)
-            .for_each(target);
-    } else {
-        TestTarget::new(Repeatable { cases })
-            .with_type::<Input>()
-            .with_shrink_time(SHRINK_TIME)
-            .for_each(target);
-    }
+    TestTarget::new(Repeatable { cases })
+        .with_type::<Input>()
+        .with_shrink_time(SHRINK_TIME)
+        .for_each(target);
 }
 
-/// The same inputs each time.
+/// Each case is the same input each time.
 struct Repeatable {
     cases: u64,
+}
+
+impl Repeatable {
+    /// The numbers of the cases to try.
+    fn numbers(&self) -> Box<dyn Iterator<Item = u64>> {
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let Some(seconds) = number(SECONDS) else {
+            return Box::new(0..self.cases);
+        };
+        let (start, first) = (Instant::now(), number(FIRST_CASE).unwrap_or_default());
+        let mut told = start;
+        let in_time = move |case: &u64| {
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                eprintln!("{} inputs", case - first);
+            }
+            start.elapsed() < Duration::from_secs(seconds)
+        };
+        Box::new((first..).take_while(in_time))
+    }
 }
 
 impl<T> Engine<T> for Repeatable
@@ -55,7 +73,7 @@ where
     fn run(self, mut test: T, options: Options) {
         panic::set_hook();
         let forward = panic::forward_panic(false);
-        for case in 0..self.cases {
+        for case in self.numbers() {
             let chance = chance(case);
             let Err(error) = test.test(&mut Bytes::new(&chance, &options)) else {
                 continue;

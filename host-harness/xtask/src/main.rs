@@ -44,9 +44,8 @@ Usage: cargo xtask <task> [args…]
                   with backup_code in their name
   bench           measure what a fresh sandbox costs beside the plugin as a native function;
                   numbers for machines go to target/bench.json
-  fuzz [target] [--seconds N]
-                  look for input that breaks admission, http, body or decision, a minute each;
-                  the first time compiles everything again, with counters
+  fuzz [target] [--seconds N] [--from CASE]
+                   look for input that breaks admission, http, body or decision, a minute each
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
