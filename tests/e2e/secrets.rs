@@ -34,7 +34,8 @@ pub(crate) fn scan(what: &str, text: &str) {
 
 /// Fails where the log held a secret so far.
 pub(crate) fn check_log() {
-    if let Some(found) = LOGGED.lock().unwrap().clone() {
+    let found = LOGGED.lock().unwrap().clone();
+    if let Some(found) = found {
         panic!("the log holds a secret: {found}");
     }
 }
