@@ -1,0 +1,255 @@
+//! How many wrong codes an account may give in a row (NIST SP 800-63B section
+//! 5.2.2, OWASP ASVS 5.0 V6.3.1), and how an attempt begins.
+
+use crate::account::{Methods, Profile, TotpFactor};
+use crate::dossier::{Dossier, Question, Subject};
+use crate::mailed_code::live_code;
+use crate::order::{Change, Decided, Order};
+use crate::settings::Settings;
+use crate::time::Timestamp;
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// Failures in a row before the first lock: enough for typing errors and a
+/// clock that runs wrong, five chances in 333,333 for a guess.
+pub const FREE_FAILURES: u32 = 5;
+
+/// The first lock; each further failure doubles it.
+pub const FIRST_LOCK: Duration = Duration::from_secs(30);
+
+/// The longest lock: at one guess an hour, guessing takes decades, and a locked
+/// administrator still gets in within a shift.
+pub const LONGEST_LOCK: Duration = Duration::from_secs(60 * 60);
+
+/// How long an account is locked after `failures` in a row; none while it may
+/// try again at once.
+pub fn lock_after(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(FREE_FAILURES)?;
+    let lock = FIRST_LOCK.saturating_mul(2_u32.saturating_pow(doublings));
+    Some(lock.min(LONGEST_LOCK))
+}
+
+/// Failed attempts in a row at the second factor of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub count: u32,
+    /// Until when even a right code is refused; also when that is over.
+    pub locked_until: Option<Timestamp>,
+}
+
+impl Failures {
+    /// Until when even a right code is refused, if it is at `now`.
+    pub fn lock(&self, now: Timestamp) -> Option<Timestamp> {
+        self.locked_until.filter(|until| *until > now)
+    }
+
+    /// With one more; none while locked, when nothing is counted.
+    pub fn counted(&self, now: Timestamp) -> Option<Self> {
+        if self.lock(now).is_some() {
+            return None;
+        }
+        let count = self.count.saturating_add(1);
+        let locked_until = lock_after(count).map(|lock| now + lock);
+        Some(Self {
+            count,
+            locked_until,
+        })
+    }
+
+    /// What forgets those of `profile`, if there are any.
+    pub(crate) fn forget(profile: &Profile) -> Option<Change> {
+        let none = Self::default();
+        (profile.failures != none).then(|| Change::SetFailures {
+            user: profile.user.id.clone(),
+            failures: none,
+        })
+    }
+}
+
+/// How an attempt to prove a second factor began.
+#[derive(Debug)]
+pub enum Attempt<F> {
+    /// It is counted as failed until one succeeds. This is what the proof is
+    /// checked against.
+    Begun(F),
+    /// Too many failures in a row; nothing was counted.
+    Locked,
+    /// The account does not have the factor, or may not use it.
+    Unavailable,
+}
+
+/// Counts a failed attempt of an account, and then gives out its TOTP factor. After
+/// too many in a row the account is locked.
+#[derive(Clone, Debug)]
+pub struct BeginTotpAttempt {
+    /// The account's workspace.
+    pub workspace: String,
+    /// The account's id.
+    pub user: String,
+    /// When the request was accepted.
+    pub now: Timestamp,
+}
+
+/// Counts a failed attempt of an account, as [`BeginTotpAttempt`] does, and then gives
+/// out the password's hash.
+#[derive(Clone, Debug)]
+pub struct BeginPasswordAttempt {
+    /// The account's workspace.
+    pub workspace: String,
+    /// The account's id.
+    pub user: String,
+    /// When the request was accepted.
+    pub now: Timestamp,
+}
+
+/// Counts a failed attempt of an account, and of the code that it was sent, and then
+/// gives out that code's hash; none where no code is valid.
+#[derive(Clone, Debug)]
+pub struct BeginEmailAttempt {
+    /// The account's workspace.
+    pub workspace: String,
+    /// The account's id.
+    pub user: String,
+    /// When the request was accepted.
+    pub now: Timestamp,
+}
+
+impl Order for BeginTotpAttempt {
+    type Answer = Attempt<TotpFactor>;
+
+    fn question(&self) -> Question {
+        Question::of(&self.workspace)
+            .with_settings()
+            .about(Subject::id(&self.user).with_backup_codes())
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        begin(dossier, |settings, profile| {
+            begin_totp(settings, profile, self.now)
+        })
+    }
+}
+
+impl Order for BeginPasswordAttempt {
+    type Answer = Attempt<SecretString>;
+
+    fn question(&self) -> Question {
+        Question::of(&self.workspace)
+            .with_settings()
+            .about(Subject::id(&self.user))
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        begin(dossier, |settings, profile| {
+            begin_password(settings, profile, self.now)
+        })
+    }
+}
+
+impl Order for BeginEmailAttempt {
+    type Answer = Attempt<Option<String>>;
+
+    fn question(&self) -> Question {
+        Question::of(&self.workspace)
+            .with_settings()
+            .about(Subject::id(&self.user))
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        begin(dossier, |settings, profile| {
+            begin_email(settings, profile, self.now)
+        })
+    }
+}
+
+fn begin<F>(
+    dossier: &Dossier,
+    attempt: impl FnOnce(&Settings, &Profile) -> Decided<Attempt<F>>,
+) -> Decided<Attempt<F>> {
+    match (&dossier.settings, dossier.caller()) {
+        (Some(settings), Some(profile)) => attempt(settings, profile),
+        _ => Decided::unchanged(Attempt::Unavailable),
+    }
+}
+
+/// As [`BeginTotpAttempt`].
+pub(crate) fn begin_totp(
+    settings: &Settings,
+    profile: &Profile,
+    now: Timestamp,
+) -> Decided<Attempt<TotpFactor>> {
+    match &profile.factor {
+        Some(factor) if Methods::of(profile, settings).totp => {
+            count(profile, now, || factor.clone())
+        }
+        _ => Decided::unchanged(Attempt::Unavailable),
+    }
+}
+
+/// As [`BeginPasswordAttempt`].
+fn begin_password(
+    settings: &Settings,
+    profile: &Profile,
+    now: Timestamp,
+) -> Decided<Attempt<SecretString>> {
+    let usable = Methods::of(profile, settings).password && !profile.deactivated;
+    match &profile.password_hash {
+        Some(hash) if usable => count(profile, now, || hash.clone()),
+        _ => Decided::unchanged(Attempt::Unavailable),
+    }
+}
+
+/// As [`BeginEmailAttempt`].
+pub(crate) fn begin_email(
+    settings: &Settings,
+    profile: &Profile,
+    now: Timestamp,
+) -> Decided<Attempt<Option<String>>> {
+    if !Methods::of(profile, settings).email {
+        return Decided::unchanged(Attempt::Unavailable);
+    }
+    let code = live_code(profile, now);
+    if code.is_some_and(|code| code.is_exhausted(settings)) {
+        return Decided::unchanged(Attempt::Locked);
+    }
+    let mut begun = count(profile, now, || code.map(|code| code.hash.clone()));
+    if let (Attempt::Begun(_), Some(code)) = (&begun.answer, code) {
+        begun.changes.push(Change::SetMailedCode {
+            user: profile.user.id.clone(),
+            code: code.failed_once_more(),
+        });
+    }
+    begun
+}
+
+/// Counts one failure more, unless the account is locked.
+fn count<F>(profile: &Profile, now: Timestamp, handed: impl FnOnce() -> F) -> Decided<Attempt<F>> {
+    let Some(failures) = profile.failures.counted(now) else {
+        return Decided::unchanged(Attempt::Locked);
+    };
+    Decided {
+        answer: Attempt::Begun(handed()),
+        changes: vec![Change::SetFailures {
+            user: profile.user.id.clone(),
+            failures,
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_failure_locks_and_each_further_one_doubles_up_to_an_hour() {
+        let seconds = |failures| lock_after(failures).map(|lock| lock.as_secs());
+        assert_eq!(seconds(1), None);
+        assert_eq!(seconds(4), None);
+        assert_eq!(seconds(5), Some(30));
+        assert_eq!(seconds(6), Some(60));
+        assert_eq!(seconds(7), Some(120));
+        assert_eq!(seconds(12), Some(3600));
+        assert_eq!(seconds(u32::MAX), Some(3600));
+    }
+}

@@ -1,0 +1,181 @@
+//! Questions to a store, and what it answers: everything that bears on one decision,
+//! as of one moment.
+
+use crate::account::{Profile, Selector, Token};
+use crate::outbox::StoredMail;
+use crate::operator::Role;
+use crate::settings::Settings;
+
+/// What a store is asked about one workspace: nothing but what is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The workspace of everything else.
+    pub workspace: String,
+    /// Its settings; they tell, too, whether there is such a workspace.
+    pub settings: bool,
+    /// A token, by its hash, that belongs to the first of the accounts. Where that
+    /// account holds no such token, nothing else need be read.
+    pub token_hash: Option<String>,
+    /// Accounts.
+    pub accounts: Vec<Subject>,
+    /// The names of its roles.
+    pub role_names: bool,
+    /// A role, with permissions and members.
+    pub role: Option<String>,
+    /// A mail in the outbox.
+    pub mail: Option<i64>,
+}
+
+/// An account, and which lists of its [`Profile`] are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Which account.
+    pub account: Selector,
+    /// Its addresses.
+    pub emails: bool,
+    /// Its roles and what they grant.
+    pub roles: bool,
+    /// The backup codes of its TOTP factor.
+    pub backup_codes: bool,
+    /// Its tokens.
+    pub tokens: bool,
+}
+
+impl Question {
+    /// Asks nothing yet.
+    pub fn of(workspace: &str) -> Self {
+        Self {
+            workspace: workspace.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// With the settings.
+    #[must_use]
+    pub fn with_settings(mut self) -> Self {
+        self.settings = true;
+        self
+    }
+
+    /// With the token that has this hash.
+    #[must_use]
+    pub fn with_token(mut self, hash: &str) -> Self {
+        self.token_hash = Some(hash.to_owned());
+        self
+    }
+
+    /// With this account after the others.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.accounts.push(subject);
+        self
+    }
+
+    /// With the names of the roles.
+    #[must_use]
+    pub fn with_role_names(mut self) -> Self {
+        self.role_names = true;
+        self
+    }
+
+    /// With this role.
+    #[must_use]
+    pub fn with_role(mut self, name: &str) -> Self {
+        self.role = Some(name.to_owned());
+        self
+    }
+
+    /// With this mail.
+    #[must_use]
+    pub fn with_mail(mut self, id: i64) -> Self {
+        self.mail = Some(id);
+        self
+    }
+}
+
+impl Subject {
+    /// An account without its lists.
+    pub fn new(account: Selector) -> Self {
+        Self {
+            account,
+            emails: false,
+            roles: false,
+            backup_codes: false,
+            tokens: false,
+        }
+    }
+
+    /// The account with this id, without its lists.
+    pub fn id(id: &str) -> Self {
+        Self::new(Selector::Id(id.to_owned()))
+    }
+
+    /// With its addresses.
+    #[must_use]
+    pub fn with_emails(mut self) -> Self {
+        self.emails = true;
+        self
+    }
+
+    /// With its roles and what they grant.
+    #[must_use]
+    pub fn with_roles(mut self) -> Self {
+        self.roles = true;
+        self
+    }
+
+    /// With its backup codes.
+    #[must_use]
+    pub fn with_backup_codes(mut self) -> Self {
+        self.backup_codes = true;
+        self
+    }
+
+    /// With its tokens.
+    #[must_use]
+    pub fn with_tokens(mut self) -> Self {
+        self.tokens = true;
+        self
+    }
+
+    /// With what an [`crate::account::Account`] shows.
+    #[must_use]
+    pub fn as_seen(self) -> Self {
+        self.with_emails().with_roles().with_backup_codes()
+    }
+}
+
+/// What a store knows that bears on one question, as of one moment.
+#[derive(Debug, Default)]
+pub struct Dossier {
+    /// The settings, where they are asked for and there is such a workspace.
+    pub settings: Option<Settings>,
+    /// The token, whether or not it has ended.
+    pub token: Option<Token>,
+    /// The accounts, in the order in which they are asked for; none for one that
+    /// does not exist.
+    pub accounts: Vec<Option<Profile>>,
+    /// The names of the roles, sorted.
+    pub role_names: Vec<String>,
+    /// The role.
+    pub role: Option<Role>,
+    /// The mail.
+    pub mail: Option<StoredMail>,
+}
+
+impl Dossier {
+    /// The first account: the one on whose behalf something is asked, or which it is
+    /// done to.
+    pub fn caller(&self) -> Option<&Profile> {
+        self.account(0)
+    }
+
+    /// The second account.
+    pub fn target(&self) -> Option<&Profile> {
+        self.account(1)
+    }
+
+    fn account(&self, index: usize) -> Option<&Profile> {
+        self.accounts.get(index)?.as_ref()
+    }
+}

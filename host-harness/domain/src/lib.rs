@@ -1,0 +1,42 @@
+//! What a chat server's accounts are, and every rule of what may be done with them.
+//!
+//! It knows members, operators, second factors, tokens, mail and the audit trail: as
+//! values. It must never know where they are kept (no SQL), how they are asked for (no
+//! HTTP, no command line), who else decides (no plugin), what the time is or what is
+//! random: these come in as arguments, and nothing here waits.
+//!
+//! A rule is an [`order::Order`]: what must be known to decide it, and a pure function from
+//! that to an answer and a list of changes. A store reads, applies and commits; a dry run
+//! reads and decides.
+//!
+//! | to find | look into |
+//! |---|---|
+//! | the one effect, and who may have it | [`reset`] |
+//! | how a second factor is proved and spent | [`proof`] |
+//! | attempts, failures and locks | [`attempts`] |
+//! | log-in, enrolment and what else members do to themselves | [`member`] |
+//! | who is logged in, and what they may | [`standing`] |
+//! | codes by e-mail | [`mailed_code`] |
+//! | what operators do | [`operator`], with mail [`outbox`] |
+//! | what a rule may ask for, and what it may change | [`dossier`], [`order`] |
+//! | the nouns | [`account`], [`audit`], [`mail`], [`mail_server`], [`password`], [`settings`], [`time`], [`token`], [`totp`] |
+
+pub mod account;
+pub mod attempts;
+pub mod audit;
+pub mod dossier;
+pub mod mail;
+pub mod mail_server;
+pub mod mailed_code;
+pub mod member;
+pub mod operator;
+pub mod order;
+pub mod outbox;
+pub mod password;
+pub mod proof;
+pub mod reset;
+pub mod settings;
+pub mod standing;
+pub mod time;
+pub mod token;
+pub mod totp;

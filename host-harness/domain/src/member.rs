@@ -1,0 +1,434 @@
+//! What an account does to itself: logs in, enrols TOTP, gives it up.
+
+use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor};
+use crate::attempts::{Attempt, Failures, begin_email, begin_totp};
+use crate::audit::{Action, AuditRecord, Decision};
+use crate::dossier::{Dossier, Question, Subject};
+use crate::order::{Change, Decided, Order, Refused, Tokens, Verdict};
+use crate::proof::{Proof, Unproved, spend};
+use crate::reset::remove_totp;
+use crate::settings::Settings;
+use crate::standing::authenticate;
+use crate::time::Timestamp;
+use crate::totp::TotpKey;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+
+/// How long a key that was shown can be proved: time enough to find the phone.
+pub const PENDING_KEY_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// Something that an account does to itself: checks authority and code, spends the code,
+/// clears the failures (but not by the code of a pending key), does what is asked and
+/// writes the audit record. A refusal is counted where it is for the code, and recorded.
+#[derive(Clone, Debug)]
+pub struct MemberChange {
+    /// The account's workspace.
+    pub workspace: String,
+    /// The account's id.
+    pub user: String,
+    /// What proves that its holder asks.
+    pub authority: Authority,
+    /// What is done.
+    pub act: Act,
+    /// The code that was entered, and for which factor.
+    pub code: Option<Code>,
+    /// When the request was accepted.
+    pub now: Timestamp,
+    /// The request's id, for the audit record.
+    pub request_id: String,
+}
+
+/// What proves that an account's holder asks: it must hold at the commit, too.
+#[derive(Clone, Debug)]
+pub enum Authority {
+    /// The hash of the password, which was compared.
+    Password(SecretString),
+    /// The hash of a valid token.
+    Token(String),
+}
+
+/// What an account does to itself.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Adds a session. Needs a code where the account has TOTP or e-mail codes.
+    LogIn(Token),
+    /// Makes this the pending key, for [`PENDING_KEY_LIFETIME`]. Needs a second factor, the password where
+    /// there is no other, unless the settings excuse the account.
+    BeginEnrolment(TotpKey),
+    /// Makes the pending key the account's factor, with these backup codes, and
+    /// ends the account's other sessions. Needs a code of that key.
+    ConfirmTotp {
+        /// As [`crate::totp::code_hash`] writes them.
+        backup_code_hashes: Vec<String>,
+    },
+    /// Removes the TOTP factor. Needs its code.
+    DisableTotp,
+    /// Replaces the backup codes. Needs a code of the TOTP factor.
+    ReplaceBackupCodes {
+        /// As [`crate::totp::code_hash`] writes them.
+        backup_code_hashes: Vec<String>,
+    },
+}
+
+impl Act {
+    /// Its name in the audit trail.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::LogIn(_) => Action::LogIn,
+            Self::BeginEnrolment(_) => Action::BeginEnrolment,
+            Self::ConfirmTotp { .. } => Action::ConfirmTotp,
+            Self::DisableTotp => Action::DisableTotp,
+            Self::ReplaceBackupCodes { .. } => Action::ReplaceBackupCodes,
+        }
+    }
+}
+
+/// A code, as it was entered.
+#[derive(Clone, Debug)]
+pub enum Code {
+    /// A TOTP code or a backup code.
+    Totp(SecretString),
+    /// The code that the account was sent.
+    Email(SecretString),
+    /// The password whose hash this is: an attempt was begun and it was compared.
+    /// Or why it proves nothing.
+    Password(Result<SecretString, Denial>),
+}
+
+/// Why a [`MemberChange`] was refused. Nothing was changed, but for the count of
+/// failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The [`Authority`] does not hold (any more).
+    NotAuthenticated,
+    /// A second factor is needed and no code was given.
+    CodeRequired,
+    /// The code is wrong.
+    WrongCode,
+    /// The code is right but was used before.
+    Replayed,
+    /// Too many failures in a row: even a right code is refused for now.
+    Locked,
+    /// The account has no TOTP factor, or no pending key, to do this to.
+    NotEnrolled,
+    /// The account has a TOTP factor already.
+    AlreadyEnrolled,
+    /// The workspace does not use TOTP.
+    NotEnabled,
+    /// The account belongs to another server: TOTP is enrolled there.
+    Federated,
+}
+
+impl Denial {
+    /// How the audit trail calls such a refusal.
+    pub fn decision(self) -> Decision {
+        match self {
+            Self::Replayed => Decision::Replayed,
+            Self::Locked => Decision::Locked,
+            _ => Decision::Refused,
+        }
+    }
+
+    /// The error id by which clients and the audit trail know it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::NotAuthenticated => "not-authorized",
+            Self::CodeRequired => "totp-required",
+            Self::WrongCode | Self::Replayed => "totp-invalid",
+            Self::Locked => "totp-max-attempts",
+            Self::NotEnrolled => "error-2fa-not-enabled",
+            Self::Federated => "error-not-allowed",
+            Self::NotEnabled => "error-two-factor-not-enabled",
+            Self::AlreadyEnrolled => "error-2fa-already-enabled",
+        }
+    }
+}
+
+impl From<Unproved> for Denial {
+    fn from(unproved: Unproved) -> Self {
+        match unproved {
+            Unproved::Replayed => Self::Replayed,
+            Unproved::Wrong => Self::WrongCode,
+        }
+    }
+}
+
+/// Who wants to log in, and what the host must know to ask for the right proofs.
+#[derive(Debug)]
+pub struct Login {
+    /// The account as its holder sees it.
+    pub account: Account,
+    /// None for an account without a password.
+    pub password_hash: Option<SecretString>,
+    /// The second factors that it may use.
+    pub methods: Methods,
+}
+
+impl Login {
+    /// What must be known of who logs in by `name`.
+    pub fn question(workspace: &str, name: &str) -> Question {
+        Question::of(workspace)
+            .with_settings()
+            .about(Subject::new(Selector::of_login(name)).as_seen())
+    }
+
+    /// None where no active account has the name.
+    pub fn of(dossier: Dossier, now: Timestamp) -> Option<Self> {
+        let settings = dossier.settings?;
+        let profile = dossier.accounts.into_iter().next()??;
+        (!profile.deactivated).then(|| Self {
+            methods: Methods::of(&profile, &settings),
+            password_hash: profile.password_hash.clone(),
+            account: Account::of(profile, now),
+        })
+    }
+}
+
+impl Order for MemberChange {
+    type Answer = Result<(), Denial>;
+
+    fn question(&self) -> Question {
+        let question = Question::of(&self.workspace).with_settings();
+        let question = match &self.authority {
+            Authority::Token(hash) => question.with_token(hash),
+            Authority::Password(_) => question,
+        };
+        question.about(Subject::id(&self.user).with_backup_codes())
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        let (answer, changes) = match self.grant(dossier) {
+            Ok(changes) => (Ok(()), changes),
+            Err(Refused { why, changes }) => (Err(why), changes),
+        };
+        let record = self.record(answer.err());
+        Decided { answer, changes }.and(Change::Record(record))
+    }
+}
+
+impl MemberChange {
+    fn record(&self, denial: Option<Denial>) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            workspace: self.workspace.clone(),
+            request_id: self.request_id.clone(),
+            action: self.act.action(),
+            caller: self.user.clone(),
+            target: Some(self.user.clone()),
+            decision: denial.map_or(Decision::Done, Denial::decision),
+            reason: denial.map(|denial| denial.id().to_owned()),
+        }
+    }
+
+    fn grant(&self, dossier: &Dossier) -> Verdict<Denial> {
+        let settings = dossier.settings.as_ref();
+        let settings = settings.ok_or(Denial::NotAuthenticated)?;
+        let profile = self.holder(dossier).ok_or(Denial::NotAuthenticated)?;
+        match &self.act {
+            Act::LogIn(token) => self.log_in(settings, profile, token),
+            Act::BeginEnrolment(key) => self.begin_enrolment(settings, profile, key),
+            Act::ConfirmTotp { backup_code_hashes } => {
+                self.confirm_totp(settings, profile, backup_code_hashes)
+            }
+            Act::DisableTotp => {
+                let mut changes = self.prove_totp(settings, profile)?;
+                changes.extend(remove_totp(profile));
+                Ok(changes)
+            }
+            Act::ReplaceBackupCodes { backup_code_hashes } => {
+                let mut changes = self.prove_totp(settings, profile)?;
+                changes.push(Change::ReplaceBackupCodes {
+                    user: self.user.clone(),
+                    hashes: backup_code_hashes.clone(),
+                });
+                Ok(changes)
+            }
+        }
+    }
+
+    /// The account, where it is active and its holder still asks.
+    fn holder<'a>(&self, dossier: &'a Dossier) -> Option<&'a Profile> {
+        let profile = dossier.caller()?;
+        let holds = match &self.authority {
+            Authority::Token(_) => authenticate(dossier, self.now).is_some(),
+            Authority::Password(hash) => profile.has_password(hash),
+        };
+        holds.then_some(profile)
+    }
+
+    fn log_in(&self, settings: &Settings, profile: &Profile, token: &Token) -> Verdict<Denial> {
+        let methods = Methods::of(profile, settings);
+        let mut changes = match settings.two_factor_enabled && (methods.totp || methods.email) {
+            true => self.prove(settings, profile)?,
+            false => Vec::new(),
+        };
+        let user = || self.user.clone();
+        changes.extend([
+            Change::EndTokens {
+                user: user(),
+                which: Tokens::Ended { by: self.now },
+            },
+            Change::AddToken {
+                user: user(),
+                token: token.clone(),
+            },
+        ]);
+        Ok(changes)
+    }
+
+    fn begin_enrolment(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+        key: &TotpKey,
+    ) -> Verdict<Denial> {
+        may_enrol(settings, profile)?;
+        let excused = settings.missing_factor_allowed && !Methods::of(profile, settings).any();
+        let mut changes = match excused {
+            true => Vec::new(),
+            false => self.prove(settings, profile)?,
+        };
+        changes.push(Change::SetPendingKey {
+            user: self.user.clone(),
+            pending: PendingKey {
+                key: key.clone(),
+                expires: self.now + PENDING_KEY_LIFETIME,
+            },
+        });
+        Ok(changes)
+    }
+
+    fn confirm_totp(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+        backup_code_hashes: &[String],
+    ) -> Verdict<Denial> {
+        let (Some(Code::Totp(code)), Authority::Token(session)) = (&self.code, &self.authority)
+        else {
+            return Err(Denial::CodeRequired.into());
+        };
+        may_enrol(settings, profile)?;
+        let pending = profile.pending_key.as_ref();
+        let pending = pending.filter(|pending| pending.expires > self.now);
+        let key = &pending.ok_or(Denial::NotEnrolled)?.key;
+        let step = self.pending_step(settings, profile, key, code)?;
+        let factor = TotpFactor {
+            key: key.clone(),
+            last_step: Some(step),
+            backup_code_hashes: backup_code_hashes.to_vec(),
+        };
+        let user = || self.user.clone();
+        let mut changes = remove_totp(profile);
+        changes.extend([
+            Change::Enrol {
+                user: user(),
+                factor,
+            },
+            Change::EndTokens {
+                user: user(),
+                which: Tokens::Sessions {
+                    but: Some(session.clone()),
+                },
+            },
+        ]);
+        Ok(changes)
+    }
+
+    /// The step of `code`, a code of the pending key. Success does not clear the
+    /// count of failures: who only holds the account's token knows that key.
+    fn pending_step(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+        key: &TotpKey,
+        code: &SecretString,
+    ) -> Result<u64, Refused<Denial>> {
+        let failures = profile.failures.counted(self.now).ok_or(Denial::Locked)?;
+        let step = key.matching_step(code.expose_secret(), self.now, settings.totp_window);
+        step.ok_or_else(|| Refused {
+            why: Denial::WrongCode,
+            changes: vec![Change::SetFailures {
+                user: self.user.clone(),
+                failures,
+            }],
+        })
+    }
+
+    fn prove_totp(&self, settings: &Settings, profile: &Profile) -> Verdict<Denial> {
+        if profile.factor.is_none() {
+            return Err(Denial::NotEnrolled.into());
+        }
+        self.prove(settings, profile)
+    }
+
+    /// Checks the code and spends it; success clears the count of failures, and what
+    /// is wrong is counted. A code for a factor that the account may not use is none.
+    fn prove(&self, settings: &Settings, profile: &Profile) -> Verdict<Denial> {
+        let (proof, counted) = match &self.code {
+            None => return Err(Denial::CodeRequired.into()),
+            Some(Code::Totp(code)) => {
+                let begun = begin_totp(settings, profile, self.now);
+                let factor = handed(begun.answer)?;
+                (self.totp_proof(settings, &factor, code), begun.changes)
+            }
+            Some(Code::Email(code)) => {
+                let begun = begin_email(settings, profile, self.now);
+                handed(begun.answer)?;
+                (Proof::EmailCode(code.clone()), begun.changes)
+            }
+            Some(Code::Password(_)) if !Methods::of(profile, settings).password => {
+                return Err(Denial::CodeRequired.into());
+            }
+            // It was counted before it was compared.
+            Some(Code::Password(compared)) => (Proof::Password(compared.clone()?), Vec::new()),
+        };
+        match spend(settings, profile, &proof, self.now) {
+            Ok(mut spent) => {
+                spent.extend(Failures::forget(profile));
+                Ok(spent)
+            }
+            Err(unproved) => Err(Refused {
+                why: unproved.into(),
+                changes: counted,
+            }),
+        }
+    }
+
+    fn totp_proof(&self, settings: &Settings, factor: &TotpFactor, code: &SecretString) -> Proof {
+        let window = settings.totp_window;
+        let step = factor.key.matching_step(code.expose_secret(), self.now, window);
+        match step {
+            Some(step) => Proof::TotpStep {
+                step,
+                code: code.clone(),
+            },
+            None => Proof::BackupCode(code.clone()),
+        }
+    }
+}
+
+/// Whether the account may enrol TOTP, and has not.
+///
+/// # Errors
+///
+/// [`Denial::NotEnabled`], [`Denial::Federated`] or [`Denial::AlreadyEnrolled`].
+pub fn may_enrol(settings: &Settings, profile: &Profile) -> Result<(), Denial> {
+    if !settings.uses_totp() {
+        Err(Denial::NotEnabled)
+    } else if profile.user.federated {
+        Err(Denial::Federated)
+    } else if profile.factor.is_some() {
+        Err(Denial::AlreadyEnrolled)
+    } else {
+        Ok(())
+    }
+}
+
+fn handed<F>(attempt: Attempt<F>) -> Result<F, Denial> {
+    match attempt {
+        Attempt::Begun(factor) => Ok(factor),
+        Attempt::Locked => Err(Denial::Locked),
+        Attempt::Unavailable => Err(Denial::CodeRequired),
+    }
+}

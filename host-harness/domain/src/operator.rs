@@ -1,0 +1,842 @@
+//! What operators do: they create workspaces, change accounts, roles, tokens and
+//! settings, by the names that people use.
+//!
+//! Every change of an existing workspace is recorded in the audit trail, in the same
+//! transaction, with the caller [`OPERATOR`].
+
+use crate::account::{
+    Account, BYPASS_RATE_LIMIT, EDIT_OTHER_USER_TOTP, Email, MailedCode, Profile, Selector, Token,
+    TotpFactor, User,
+};
+use crate::attempts::Failures;
+use crate::audit::{Action, AuditRecord, Decision};
+use crate::dossier::{Dossier, Question, Subject};
+use crate::mailed_code::forget_unproved;
+use crate::member::{Denial, may_enrol};
+use crate::order::{Change, Decided, Order, Tokens};
+use crate::reset::remove_totp;
+use crate::settings::{InvalidSetting, Setting, Settings};
+use crate::time::Timestamp;
+use data_encoding::HEXLOWER;
+use rand::Rng;
+use secrecy::{ExposeSecret, SecretString};
+
+/// The caller of an operator's changes in the audit trail: no account has it as
+/// its id.
+pub const OPERATOR: &str = "operator";
+
+/// Characters in a name.
+const NAME_LIMIT: usize = 64;
+
+/// What [`is_name`] takes, in words.
+pub const NAME_FORM: &str = "1 to 64 letters, digits, `-`, `_` and `.`";
+
+/// Bytes of chance in a new account's id.
+const USER_ID_BYTES: usize = 8;
+
+/// A new account's id: 16 hexadecimal digits.
+pub fn new_user_id(random: &mut impl Rng) -> String {
+    let mut bytes = [0; USER_ID_BYTES];
+    random.fill_bytes(&mut bytes);
+    HEXLOWER.encode(&bytes)
+}
+
+/// Whether `text` can name something new: it needs no quotes in a shell, and has
+/// no place for what a terminal would obey.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.chars().count() <= NAME_LIMIT && !text.is_empty() && text.chars().all(is_plain)
+}
+
+/// A workspace to create, with everything in it.
+#[derive(Clone, Debug)]
+pub struct NewWorkspace {
+    /// Unique in the store.
+    pub id: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its roles.
+    pub roles: Vec<NewRole>,
+    /// Its accounts.
+    pub users: Vec<NewUser>,
+}
+
+/// A role and the permissions that it grants.
+#[derive(Clone, Debug)]
+pub struct NewRole {
+    /// Unique in the workspace.
+    pub name: String,
+    /// For example `edit-other-user-totp`.
+    pub permissions: Vec<String>,
+}
+
+/// An account to create.
+#[derive(Clone, Debug, Default)]
+pub struct NewUser {
+    /// Unique in the workspace.
+    pub id: String,
+    /// Unique in the workspace without regard to case.
+    pub username: String,
+    /// bcrypt of the password's lower-case hexadecimal SHA-256; none for an
+    /// account that cannot log in with one.
+    pub password_hash: Option<SecretString>,
+    /// Belongs to another server of a federation.
+    pub federated: bool,
+    /// Can neither log in nor use its tokens.
+    pub deactivated: bool,
+    /// Names of roles that the workspace has.
+    pub roles: Vec<String>,
+    /// E-mail addresses: no two accounts of a workspace have the same.
+    pub emails: Vec<Email>,
+    /// The holder has opted in to codes by e-mail.
+    pub email_two_factor: bool,
+    /// Login tokens.
+    pub tokens: Vec<Token>,
+    /// The TOTP factor, confirmed.
+    pub totp: Option<TotpFactor>,
+}
+
+/// The roles of a new workspace, as Rocket.Chat knows them.
+pub fn default_roles() -> Vec<NewRole> {
+    [
+        ("admin", &[BYPASS_RATE_LIMIT, EDIT_OTHER_USER_TOTP][..]),
+        ("app", &[BYPASS_RATE_LIMIT]),
+        ("bot", &[BYPASS_RATE_LIMIT]),
+        ("user", &[]),
+    ]
+    .map(|(name, permissions)| NewRole {
+        name: name.to_owned(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+    })
+    .into()
+}
+
+/// A workspace, as operators see it.
+#[derive(Debug)]
+pub struct WorkspaceSummary {
+    /// Unique in the store.
+    pub id: String,
+    /// How many accounts it has.
+    pub users: u32,
+    /// How many of them are deactivated.
+    pub deactivated: u32,
+    /// How many of them have TOTP.
+    pub enrolled: u32,
+    /// How many of them are locked.
+    pub locked: u32,
+    /// Names of its roles, sorted.
+    pub roles: Vec<String>,
+    /// Names of the settings that differ from the default.
+    pub changed_settings: Vec<&'static str>,
+}
+
+/// A role of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Unique in the workspace.
+    pub name: String,
+    /// What it grants, sorted.
+    pub permissions: Vec<String>,
+    /// Usernames of those who have it, sorted.
+    pub members: Vec<String>,
+}
+
+/// A login token that is valid: neither it nor its hash is told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TokenSummary {
+    /// The name of a personal access token.
+    pub name: Option<String>,
+    /// When a session ends; none for a personal access token.
+    pub expires: Option<Timestamp>,
+    /// Issued to bypass the second factor.
+    pub bypass_two_factor: bool,
+}
+
+impl TokenSummary {
+    /// The tokens of `profile` that are valid at `now`: personal access tokens by
+    /// name, then sessions by their end.
+    pub fn of(profile: Profile, now: Timestamp) -> Vec<Self> {
+        let valid = profile.tokens.into_iter().filter(|token| token.is_valid(now));
+        let mut valid: Vec<_> = valid
+            .map(|token| Self {
+                name: token.name,
+                expires: token.expires,
+                bypass_two_factor: token.bypass_two_factor,
+            })
+            .collect();
+        valid.sort_by(|a, b| (a.expires, &a.name).cmp(&(b.expires, &b.name)));
+        valid
+    }
+}
+
+/// Where and when an operator changes something.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The workspace of everything that is named.
+    pub workspace: String,
+    /// When.
+    pub now: Timestamp,
+    /// For the audit record.
+    pub request_id: String,
+}
+
+impl Operation {
+    /// The audit record of `action` on the account `target`. The detail is the
+    /// role, permission, token, setting or mail that it is about.
+    pub fn record(
+        &self,
+        action: Action,
+        target: Option<String>,
+        detail: Option<String>,
+    ) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            workspace: self.workspace.clone(),
+            request_id: self.request_id.clone(),
+            action,
+            caller: OPERATOR.to_owned(),
+            target,
+            decision: Decision::Done,
+            reason: detail,
+        }
+    }
+}
+
+/// What an operator does to an account. To activate the active, to unlock the
+/// unlocked, to give a role that is held or to take one that is not is no
+/// problem: it changes nothing and is recorded.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    /// Sets the password whose hash this is, and ends the sessions: who knew
+    /// the old one may hold one, or a key that is not proved yet.
+    SetPassword(SecretString),
+    /// Enrols TOTP, confirmed, and ends the sessions, which were begun without
+    /// it.
+    EnrolTotp(TotpFactor),
+    /// Replaces the backup codes.
+    ReplaceBackupCodes {
+        /// As [`crate::totp::code_hash`] writes them.
+        backup_code_hashes: Vec<String>,
+    },
+    /// Forgets the failures in a row, and those of a code that was sent by
+    /// e-mail.
+    Unlock,
+    /// Lets the account log in again.
+    Activate,
+    /// Keeps the account from logging in, and ends all its tokens.
+    Deactivate,
+    /// Makes the account a member of this role.
+    GiveRole(String),
+    /// Ends that.
+    TakeRole(String),
+    /// Creates a token.
+    CreateToken(Token),
+    /// Ends the personal access token of this name.
+    RevokeToken(String),
+    /// Ends every token, those of sessions included.
+    RevokeAllTokens,
+}
+
+impl UserChange {
+    /// What the audit trail calls it.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::SetPassword(_) => Action::SetPassword,
+            Self::EnrolTotp(_) => Action::EnrolTotp,
+            Self::ReplaceBackupCodes { .. } => Action::ReplaceBackupCodes,
+            Self::Unlock => Action::Unlock,
+            Self::Activate => Action::Activate,
+            Self::Deactivate => Action::Deactivate,
+            Self::GiveRole(_) => Action::GiveRole,
+            Self::TakeRole(_) => Action::TakeRole,
+            Self::CreateToken(_) => Action::CreateToken,
+            Self::RevokeToken(_) | Self::RevokeAllTokens => Action::RevokeTokens,
+        }
+    }
+
+    /// The role or token that it is about.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::GiveRole(name) | Self::TakeRole(name) | Self::RevokeToken(name) => {
+                Some(name.clone())
+            }
+            Self::CreateToken(token) if token.bypass_two_factor => {
+                let name = token.name.as_deref().unwrap_or_default();
+                Some(format!("{name}: bypasses the second factor"))
+            }
+            Self::CreateToken(token) => token.name.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// An account that an operator changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// As it is now.
+    pub account: Account,
+    /// How many of its tokens were ended.
+    pub ended_tokens: usize,
+}
+
+/// What an operator does to a role.
+#[derive(Clone, Debug)]
+pub enum RoleChange {
+    /// Grants this permission; makes the role where there is none.
+    Allow(String),
+    /// Takes this permission away.
+    Deny(String),
+}
+
+/// Why an operator's command cannot be done; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// There is no such workspace.
+    #[error("there is no workspace {0}; `host-harness workspace list` shows all")]
+    UnknownWorkspace(String),
+    /// There is no such account.
+    #[error("there is no user {0}; `host-harness user list` shows all")]
+    UnknownUser(String),
+    /// The name is one account's id and another's username.
+    #[error("{name} is the id of {username} and the username of {id}: name the one you mean so")]
+    AmbiguousUser {
+        /// What was asked for.
+        name: String,
+        /// The username of the account with this id.
+        username: String,
+        /// The id of the account with this username.
+        id: String,
+    },
+    /// Another account has this username.
+    #[error("the username {0} is taken")]
+    UsernameTaken(String),
+    /// Another account has this address, or this one has it twice.
+    #[error("the address {0} is taken: it can be one account's, once")]
+    AddressTaken(String),
+    /// There is no such role.
+    #[error("there is no role {name}; there are {}", known.join(", "))]
+    UnknownRole {
+        /// What was asked for.
+        name: String,
+        /// The workspace's roles, sorted.
+        known: Vec<String>,
+    },
+    /// The account has TOTP already.
+    #[error("{0} has TOTP already: an administrator resets it first, by users.resetTOTP")]
+    AlreadyEnrolled(String),
+    /// The workspace does not use TOTP.
+    #[error("the workspace does not use TOTP: set two-factor-enabled and totp-enabled to true")]
+    NotEnabled,
+    /// The account has no TOTP.
+    #[error("{0} has no TOTP; `host-harness user enrol-totp {0}` enrols it")]
+    NotEnrolled(String),
+    /// The account belongs to another server.
+    #[error("{0} belongs to another server of the federation: TOTP is enrolled there")]
+    Federated(String),
+    /// The account has a token of this name.
+    #[error("{user} has a token {token} already; choose another name or revoke that one")]
+    TokenNameTaken {
+        /// The account's username.
+        user: String,
+        /// The token's name.
+        token: String,
+    },
+    /// The account has no token of this name.
+    #[error("{user} has no token {token}; `host-harness token list {user}` shows all")]
+    UnknownToken {
+        /// The account's username.
+        user: String,
+        /// What was asked for.
+        token: String,
+    },
+    /// The workspace has no such mail.
+    #[error("there is no mail {0}; `host-harness outbox list` shows all")]
+    UnknownMail(i64),
+    /// Somebody is sending the mail.
+    #[error("mail {0} is being sent; try again in a few minutes")]
+    MailBeingSent(i64),
+    /// The mail holds a code that is accepted no longer.
+    #[error("mail {0} held a code that has expired; ask for a new one")]
+    CodeExpired(i64),
+    /// The value is not one of the setting's.
+    #[error(transparent)]
+    InvalidSetting(#[from] InvalidSetting),
+}
+
+/// What was asked for, or why there is none.
+pub type Answer<T> = std::result::Result<T, Problem>;
+
+
+/// What is done and answered, or why nothing is.
+type Granted<T> = Result<(T, Vec<Change>), Problem>;
+
+impl Operation {
+    /// Asks whether there is such a workspace.
+    pub(crate) fn question(&self) -> Question {
+        Question::of(&self.workspace).with_settings()
+    }
+
+    /// The settings of the workspace.
+    pub(crate) fn settings<'a>(&self, dossier: &'a Dossier) -> Answer<&'a Settings> {
+        require_workspace(&self.workspace, dossier)
+    }
+
+    pub(crate) fn decided<T>(granted: Granted<T>) -> Decided<Answer<T>> {
+        match granted {
+            Ok((answer, changes)) => Decided {
+                answer: Ok(answer),
+                changes,
+            },
+            Err(problem) => Decided::unchanged(Err(problem)),
+        }
+    }
+}
+
+/// The settings of the workspace that was asked about.
+///
+/// # Errors
+///
+/// [`Problem::UnknownWorkspace`].
+pub fn require_workspace<'a>(workspace: &str, dossier: &'a Dossier) -> Answer<&'a Settings> {
+    let settings = dossier.settings.as_ref();
+    settings.ok_or_else(|| Problem::UnknownWorkspace(workspace.to_owned()))
+}
+
+/// Creates a workspace with everything in it. The answer is false, and nothing is
+/// done, where the store has a workspace of that id.
+#[derive(Clone, Debug)]
+pub struct CreateWorkspace(pub NewWorkspace);
+
+impl Order for CreateWorkspace {
+    type Answer = bool;
+
+    fn question(&self) -> Question {
+        Question::of(&self.0.id).with_settings()
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<bool> {
+        match &dossier.settings {
+            Some(_) => Decided::unchanged(false),
+            None => {
+                let workspace = Box::new(self.0.clone());
+                Decided::unchanged(true).and(Change::CreateWorkspace(workspace))
+            }
+        }
+    }
+}
+
+/// Adds an account.
+#[derive(Clone, Debug)]
+pub struct AddUser {
+    /// Where and when.
+    pub operation: Operation,
+    /// The account.
+    pub user: NewUser,
+}
+
+impl Order for AddUser {
+    type Answer = Answer<Account>;
+
+    fn question(&self) -> Question {
+        let username = Selector::Username(self.user.username.clone());
+        let addresses = self.user.emails.iter();
+        let addresses = addresses.map(|email| Selector::Address(email.address.clone()));
+        let mut question = self.operation.question().with_role_names();
+        for taken in [username].into_iter().chain(addresses) {
+            question = question.about(Subject::new(taken));
+        }
+        question
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        Operation::decided(self.grant(dossier))
+    }
+}
+
+impl AddUser {
+    fn grant(&self, dossier: &Dossier) -> Granted<Account> {
+        self.operation.settings(dossier)?;
+        let user = &self.user;
+        let mut taken = dossier.accounts.iter().map(Option::is_some);
+        if taken.next().unwrap_or(true) {
+            return Err(Problem::UsernameTaken(user.username.clone()));
+        }
+        require_free_addresses(&user.emails, taken)?;
+        for role in &user.roles {
+            require_role(dossier, role)?;
+        }
+        let roles = (!user.roles.is_empty()).then(|| user.roles.join(", "));
+        let record = self
+            .operation
+            .record(Action::AddUser, Some(user.id.clone()), roles);
+        let account = Account::of(user.clone().into(), self.operation.now);
+        let added = Change::AddUser(Box::new(user.clone()));
+        Ok((account, vec![added, Change::Record(record)]))
+    }
+}
+
+/// Log-in compares addresses without regard to the case of ASCII letters. `taken` says
+/// of each address whether another account has it.
+fn require_free_addresses(emails: &[Email], taken: impl Iterator<Item = bool>) -> Answer<()> {
+    for (index, (email, taken)) in emails.iter().zip(taken).enumerate() {
+        let same = |other: &Email| other.address.eq_ignore_ascii_case(&email.address);
+        if taken || emails.iter().take(index).any(same) {
+            return Err(Problem::AddressTaken(email.address.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn require_role(dossier: &Dossier, name: &str) -> Answer<()> {
+    let known = &dossier.role_names;
+    if known.iter().any(|role| role == name) {
+        return Ok(());
+    }
+    let (name, known) = (name.to_owned(), known.clone());
+    Err(Problem::UnknownRole { name, known })
+}
+
+impl From<NewUser> for Profile {
+    fn from(new: NewUser) -> Self {
+        let mut profile = Self {
+            user: User {
+                id: new.id,
+                username: new.username,
+                federated: new.federated,
+            },
+            deactivated: new.deactivated,
+            password_hash: new.password_hash,
+            email_two_factor: new.email_two_factor,
+            receives_codes: false,
+            factor: new.totp,
+            pending_key: None,
+            mailed_code: None,
+            failures: Failures::default(),
+            emails: new.emails,
+            roles: new.roles,
+            permissions: Vec::new(),
+            tokens: new.tokens,
+        };
+        let has_verified = profile.verified_addresses().next().is_some();
+        profile.receives_codes = profile.email_two_factor && has_verified;
+        profile.roles.sort();
+        let order = |a: &Email, b: &Email| (b.verified, &a.address).cmp(&(a.verified, &b.address));
+        profile.emails.sort_by(order);
+        profile
+    }
+}
+
+/// What must be known of the account that an operator calls `name`: a username, in any
+/// case, or an id.
+pub fn named_question(workspace: &str, name: &str) -> Question {
+    let subject = |selector| Subject::new(selector).as_seen().with_tokens();
+    Question::of(workspace)
+        .with_settings()
+        .about(subject(Selector::Id(name.to_owned())))
+        .about(subject(Selector::Username(name.to_owned())))
+}
+
+/// The account that an operator calls `name`. Whoever chose another's id as their
+/// username is not taken for the other.
+///
+/// # Errors
+///
+/// [`Problem::UnknownWorkspace`], [`Problem::UnknownUser`] or
+/// [`Problem::AmbiguousUser`].
+pub fn named<'a>(workspace: &str, name: &str, dossier: &'a Dossier) -> Answer<&'a Profile> {
+    require_workspace(workspace, dossier)?;
+    match (dossier.caller(), dossier.target()) {
+        (Some(one), Some(other)) if one.user.id != other.user.id => Err(Problem::AmbiguousUser {
+            name: name.to_owned(),
+            username: one.user.username.clone(),
+            id: other.user.id.clone(),
+        }),
+        (Some(profile), _) | (None, Some(profile)) => Ok(profile),
+        (None, None) => Err(Problem::UnknownUser(name.to_owned())),
+    }
+}
+
+/// Changes the account that an operator calls `user`.
+#[derive(Clone, Debug)]
+pub struct ChangeUser {
+    /// Where and when.
+    pub operation: Operation,
+    /// A username, in any case, or an id.
+    pub user: String,
+    /// What is done.
+    pub change: UserChange,
+}
+
+impl Order for ChangeUser {
+    type Answer = Answer<Changed>;
+
+    fn question(&self) -> Question {
+        named_question(&self.operation.workspace, &self.user).with_role_names()
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        Operation::decided(self.grant(dossier))
+    }
+}
+
+impl ChangeUser {
+    fn grant(&self, dossier: &Dossier) -> Granted<Changed> {
+        let settings = self.operation.settings(dossier)?;
+        let profile = named(&self.operation.workspace, &self.user, dossier)?;
+        let mut changes = self.change.of(profile, settings, dossier)?;
+        let mut changed = profile.clone();
+        let mut ended_tokens = 0;
+        for change in &changes {
+            if let Change::EndTokens { which, .. } = change {
+                ended_tokens += profile.count(which);
+            }
+            changed.apply(change);
+        }
+        let id = Some(profile.user.id.clone());
+        let record = self
+            .operation
+            .record(self.change.action(), id, self.change.detail());
+        changes.push(Change::Record(record));
+        let account = Account::of(changed, self.operation.now);
+        Ok((
+            Changed {
+                account,
+                ended_tokens,
+            },
+            changes,
+        ))
+    }
+}
+
+impl UserChange {
+    /// What it does to the account.
+    fn of(
+        &self,
+        profile: &Profile,
+        settings: &Settings,
+        dossier: &Dossier,
+    ) -> Answer<Vec<Change>> {
+        let user = || profile.user.id.clone();
+        let end = |which: Tokens| Change::EndTokens {
+            user: user(),
+            which,
+        };
+        Ok(match self {
+            Self::SetPassword(hash) => {
+                let hash = hash.clone();
+                let mut changes = vec![Change::SetPassword { user: user(), hash }];
+                changes.extend(forget_unproved(profile));
+                changes.push(end(Tokens::Sessions { but: None }));
+                changes
+            }
+            Self::EnrolTotp(factor) => {
+                may_be_enrolled(profile, settings)?;
+                // A key that was shown and not yet proved goes.
+                let mut changes = remove_totp(profile);
+                let factor = factor.clone();
+                changes.push(Change::Enrol {
+                    user: user(),
+                    factor,
+                });
+                changes.push(end(Tokens::Sessions { but: None }));
+                changes
+            }
+            Self::ReplaceBackupCodes { backup_code_hashes } => {
+                if profile.factor.is_none() {
+                    return Err(Problem::NotEnrolled(profile.user.username.clone()));
+                }
+                let hashes = backup_code_hashes.clone();
+                vec![Change::ReplaceBackupCodes {
+                    user: user(),
+                    hashes,
+                }]
+            }
+            Self::Unlock => unlock(profile),
+            Self::Activate => vec![deactivated(profile, false)],
+            Self::Deactivate => {
+                let mut changes = vec![deactivated(profile, true)];
+                changes.extend(forget_unproved(profile));
+                changes.push(end(Tokens::All));
+                changes
+            }
+            Self::GiveRole(role) => {
+                require_role(dossier, role)?;
+                let role = role.clone();
+                vec![Change::GiveRole { user: user(), role }]
+            }
+            Self::TakeRole(role) => {
+                require_role(dossier, role)?;
+                let role = role.clone();
+                vec![Change::TakeRole { user: user(), role }]
+            }
+            Self::CreateToken(token) => vec![create_token(profile, token)?],
+            Self::RevokeToken(name) => {
+                let named = Tokens::Named(name.clone());
+                if profile.count(&named) == 0 {
+                    let (user, token) = (profile.user.username.clone(), name.clone());
+                    return Err(Problem::UnknownToken { user, token });
+                }
+                vec![end(named)]
+            }
+            Self::RevokeAllTokens => {
+                let mut changes = forget_unproved(profile);
+                changes.push(end(Tokens::All));
+                changes
+            }
+        })
+    }
+}
+
+fn may_be_enrolled(profile: &Profile, settings: &Settings) -> Answer<()> {
+    let username = || profile.user.username.clone();
+    match may_enrol(settings, profile) {
+        Ok(()) => Ok(()),
+        Err(Denial::NotEnabled) => Err(Problem::NotEnabled),
+        Err(Denial::Federated) => Err(Problem::Federated(username())),
+        Err(_) => Err(Problem::AlreadyEnrolled(username())),
+    }
+}
+
+/// What forgets the failures in a row, and those of a code that was sent.
+fn unlock(profile: &Profile) -> Vec<Change> {
+    let code = profile.mailed_code.clone();
+    let code = code.map(|code| Change::SetMailedCode {
+        user: profile.user.id.clone(),
+        code: MailedCode {
+            failures: 0,
+            ..code
+        },
+    });
+    Failures::forget(profile).into_iter().chain(code).collect()
+}
+
+fn deactivated(profile: &Profile, deactivated: bool) -> Change {
+    Change::SetDeactivated {
+        user: profile.user.id.clone(),
+        deactivated,
+    }
+}
+
+fn create_token(profile: &Profile, token: &Token) -> Answer<Change> {
+    if let Some(name) = &token.name
+        && profile.count(&Tokens::Named(name.clone())) > 0
+    {
+        let (user, token) = (profile.user.username.clone(), name.clone());
+        return Err(Problem::TokenNameTaken { user, token });
+    }
+    Ok(Change::AddToken {
+        user: profile.user.id.clone(),
+        token: token.clone(),
+    })
+}
+
+/// Changes a role, and answers it as it is then.
+#[derive(Clone, Debug)]
+pub struct ChangeRole {
+    /// Where and when.
+    pub operation: Operation,
+    /// Its name.
+    pub role: String,
+    /// What is done.
+    pub change: RoleChange,
+}
+
+impl Order for ChangeRole {
+    type Answer = Answer<Role>;
+
+    fn question(&self) -> Question {
+        self.operation
+            .question()
+            .with_role_names()
+            .with_role(&self.role)
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        Operation::decided(self.grant(dossier))
+    }
+}
+
+impl ChangeRole {
+    fn grant(&self, dossier: &Dossier) -> Granted<Role> {
+        self.operation.settings(dossier)?;
+        let name = &self.role;
+        let mut role = dossier.role.clone().unwrap_or_else(|| Role {
+            name: name.clone(),
+            permissions: Vec::new(),
+            members: Vec::new(),
+        });
+        let (action, permission, mut changes) = match &self.change {
+            RoleChange::Allow(permission) => {
+                if let Err(place) = role.permissions.binary_search(permission) {
+                    role.permissions.insert(place, permission.clone());
+                }
+                let (role, permission) = (name.clone(), permission);
+                let changes = vec![
+                    Change::AddRole { role: role.clone() },
+                    Change::AllowPermission {
+                        role,
+                        permission: permission.clone(),
+                    },
+                ];
+                (Action::AllowPermission, permission, changes)
+            }
+            RoleChange::Deny(permission) => {
+                require_role(dossier, name)?;
+                role.permissions.retain(|granted| granted != permission);
+                let denied = Change::DenyPermission {
+                    role: name.clone(),
+                    permission: permission.clone(),
+                };
+                (Action::DenyPermission, permission, vec![denied])
+            }
+        };
+        let detail = Some(format!("{name}: {permission}"));
+        let record = self.operation.record(action, None, detail);
+        changes.push(Change::Record(record));
+        Ok((role, changes))
+    }
+}
+
+/// Sets a setting, whatever it was before.
+#[derive(Clone, Debug)]
+pub struct SetSetting {
+    /// Where and when.
+    pub operation: Operation,
+    /// Which.
+    pub setting: &'static Setting,
+    /// As [`Setting::set`] reads it.
+    pub value: SecretString,
+}
+
+impl Order for SetSetting {
+    type Answer = Answer<()>;
+
+    fn question(&self) -> Question {
+        self.operation.question()
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        Operation::decided(self.grant(dossier))
+    }
+}
+
+impl SetSetting {
+    fn grant(&self, dossier: &Dossier) -> Granted<()> {
+        self.operation.settings(dossier)?;
+        let (setting, text) = (self.setting, self.value.expose_secret());
+        let mut settings = Settings::default();
+        setting.set(&mut settings, text)?;
+        let value = setting.is_changed(&settings);
+        let value = value.then(|| self.value.clone());
+        let detail = match setting.is_secret() {
+            true => setting.name.to_owned(),
+            false => format!("{}: {text}", setting.name),
+        };
+        let record = self
+            .operation
+            .record(Action::ChangeSetting, None, Some(detail));
+        let name = setting.name;
+        let set = Change::SetSetting { name, value };
+        Ok(((), vec![set, Change::Record(record)]))
+    }
+}

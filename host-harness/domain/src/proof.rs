@@ -1,0 +1,107 @@
+//! How a caller's second factor is proved, and what that spends.
+
+use crate::account::{Methods, Profile, TotpFactor};
+use crate::mailed_code::live_code;
+use crate::order::Change;
+use crate::settings::Settings;
+use crate::time::Timestamp;
+use crate::totp::{code_hash, step_of};
+use secrecy::{ExposeSecret, SecretString};
+
+/// How the caller's second factor was proved.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// `code` is the caller's code of the time step `step`.
+    TotpStep {
+        /// T of RFC 6238.
+        step: u64,
+        /// Six digits.
+        code: SecretString,
+    },
+    /// A backup code, as it was entered.
+    BackupCode(SecretString),
+    /// The code that the account was sent.
+    EmailCode(SecretString),
+    /// The password whose hash this is: it was compared in this call.
+    Password(SecretString),
+    /// None: the settings excuse this caller, or this token.
+    None,
+}
+
+/// Why a proof is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unproved {
+    /// It is right, but this step, or a later one, was used before.
+    Replayed,
+    /// It is wrong, or a backup code that is spent.
+    Wrong,
+}
+
+/// What makes a proof useless for any other request, if it is right. That none is
+/// needed is no proof.
+pub(crate) fn spend(
+    settings: &Settings,
+    profile: &Profile,
+    proof: &Proof,
+    now: Timestamp,
+) -> Result<Vec<Change>, Unproved> {
+    let methods = Methods::of(profile, settings);
+    let user = || profile.user.id.clone();
+    let factor = profile.factor.as_ref().filter(|_| methods.totp);
+    match proof {
+        Proof::Password(hash) if methods.password && profile.has_password(hash) => Ok(Vec::new()),
+        Proof::TotpStep { step, code } => {
+            let factor = factor.ok_or(Unproved::Wrong)?;
+            let in_window = step.abs_diff(step_of(now)) <= u64::from(settings.totp_window);
+            spend_step(factor, *step, code, in_window)?;
+            Ok(vec![Change::SpendStep {
+                user: user(),
+                step: *step,
+            }])
+        }
+        Proof::BackupCode(code) => {
+            let hash = code_hash(code.expose_secret());
+            let factor = factor.ok_or(Unproved::Wrong)?;
+            if !factor.backup_code_hashes.contains(&hash) {
+                return Err(Unproved::Wrong);
+            }
+            Ok(vec![Change::SpendBackupCode { user: user(), hash }])
+        }
+        Proof::EmailCode(code) if methods.email => {
+            let hash = code_hash(code.expose_secret());
+            match live_code(profile, now) {
+                Some(sent) if sent.hash == hash => {
+                    Ok(vec![Change::RemoveMailedCode { user: user() }])
+                }
+                _ => Err(Unproved::Wrong),
+            }
+        }
+        Proof::Password(_) | Proof::EmailCode(_) | Proof::None => Err(Unproved::Wrong),
+    }
+}
+
+fn spend_step(
+    factor: &TotpFactor,
+    step: u64,
+    code: &SecretString,
+    in_window: bool,
+) -> Result<(), Unproved> {
+    if !in_window || !factor.key.has_code(step, code.expose_secret()) {
+        return Err(Unproved::Wrong);
+    }
+    match factor.last_step {
+        Some(last) if step <= last => Err(Unproved::Replayed),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `code` was right for a step that is in the window, and is spent: it is
+/// refused like a wrong one, and the audit trail tells.
+pub fn is_spent(factor: &TotpFactor, code: &SecretString, now: Timestamp, window: u32) -> bool {
+    let Some(last) = factor.last_step else {
+        return false;
+    };
+    let first = step_of(now).saturating_sub(window.into());
+    let step = || factor.key.matching_step(code.expose_secret(), now, window);
+    first <= last && step().is_some_and(|step| step <= last)
+}

@@ -1,0 +1,213 @@
+//! The one effect: a member's TOTP factor is removed, their sessions end, they are told,
+//! and it is recorded.
+
+use crate::account::{Caller, EDIT_OTHER_USER_TOTP, Methods, Profile};
+use crate::attempts::Failures;
+use crate::audit::{Action, AuditRecord, Decision};
+use crate::dossier::{Dossier, Question, Subject};
+use crate::mail;
+use crate::order::{Change, Decided, Order, Tokens};
+use crate::outbox::Post;
+use crate::proof::{Proof, Unproved, spend};
+use crate::settings::Settings;
+use crate::standing::authenticate;
+use crate::time::Timestamp;
+
+/// Whose factor is removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The caller's own.
+    Caller,
+    /// That of the account with this id, by the permission
+    /// [`EDIT_OTHER_USER_TOTP`].
+    User(String),
+}
+
+/// A reset to commit: checks token, permission, target and proof, spends the proof,
+/// removes the target's factor, revokes its tokens, queues the notices, clears the
+/// caller's failures (unless no proof was needed) and writes the audit record.
+#[derive(Clone, Debug)]
+pub struct Reset {
+    /// The workspace of all accounts below.
+    pub workspace: String,
+    /// Who asks.
+    pub caller: Caller,
+    /// How the caller's second factor was proved.
+    pub proof: Proof,
+    /// Whose factor goes.
+    pub target: Target,
+    /// When the request was accepted.
+    pub now: Timestamp,
+    /// The request's id, for the audit record.
+    pub request_id: String,
+}
+
+/// What a reset did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The factor is gone and the target's tokens with it.
+    Removed,
+    /// There was none: tokens stand, nobody is told.
+    NothingEnrolled,
+}
+
+/// Why a reset was refused; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The caller's token is no longer valid, the caller does not hold
+    /// [`EDIT_OTHER_USER_TOTP`], second factors are off, or the target belongs
+    /// to another server.
+    NotPermitted,
+    /// The workspace has no such account.
+    UnknownTarget,
+    /// The proof is right but this step, or a later one, was used before.
+    Replayed,
+    /// The proof is wrong, or a backup code that is spent.
+    WrongProof,
+}
+
+impl From<Unproved> for Refusal {
+    fn from(unproved: Unproved) -> Self {
+        match unproved {
+            Unproved::Replayed => Self::Replayed,
+            Unproved::Wrong => Self::WrongProof,
+        }
+    }
+}
+
+impl Order for Reset {
+    type Answer = Result<Receipt, Refusal>;
+
+    fn question(&self) -> Question {
+        let mut caller = Subject::id(&self.caller.id);
+        caller.backup_codes = matches!(self.proof, Proof::BackupCode(_));
+        let question = Question::of(&self.workspace)
+            .with_settings()
+            .with_token(&self.caller.token_hash);
+        match &self.target {
+            Target::Caller => question.about(caller),
+            Target::User(id) => question
+                .about(caller.with_roles())
+                .about(Subject::id(id).with_emails()),
+        }
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        match self.grant(dossier) {
+            Ok((receipt, changes)) => Decided {
+                answer: Ok(receipt),
+                changes,
+            },
+            Err(refusal) => Decided::unchanged(Err(refusal)),
+        }
+    }
+}
+
+impl Reset {
+    fn grant(&self, dossier: &Dossier) -> Result<(Receipt, Vec<Change>), Refusal> {
+        authenticate(dossier, self.now).ok_or(Refusal::NotPermitted)?;
+        let caller = dossier.caller().ok_or(Refusal::NotPermitted)?;
+        let settings = dossier.settings.as_ref().ok_or(Refusal::NotPermitted)?;
+        let target = self.permit(settings, caller, dossier.target())?;
+        let mut changes = match &self.proof {
+            Proof::None => self.excuse(settings, caller)?,
+            proof => spend(settings, caller, proof, self.now)?,
+        };
+        let receipt = match is_enrolled(target) {
+            true => Receipt::Removed,
+            false => Receipt::NothingEnrolled,
+        };
+        if receipt == Receipt::Removed {
+            changes.extend(remove(target));
+            if let Target::User(_) = self.target {
+                changes.extend(self.notices(settings, caller, target));
+            }
+        }
+        // Whoever is excused has proved nothing that makes guesses forgotten.
+        if !matches!(self.proof, Proof::None) {
+            changes.extend(Failures::forget(caller));
+        }
+        changes.push(Change::Record(self.record(target, receipt)));
+        Ok((receipt, changes))
+    }
+
+    /// The account that the caller may reset.
+    fn permit<'a>(
+        &self,
+        settings: &Settings,
+        caller: &'a Profile,
+        target: Option<&'a Profile>,
+    ) -> Result<&'a Profile, Refusal> {
+        if self.target == Target::Caller {
+            return Ok(caller);
+        }
+        if !settings.two_factor_enabled || !caller.may(EDIT_OTHER_USER_TOTP) {
+            return Err(Refusal::NotPermitted);
+        }
+        match target {
+            None => Err(Refusal::UnknownTarget),
+            Some(target) if target.user.federated => Err(Refusal::NotPermitted),
+            Some(target) => Ok(target),
+        }
+    }
+
+    /// Nothing to spend, where the caller needs no proof.
+    fn excuse(&self, settings: &Settings, caller: &Profile) -> Result<Vec<Change>, Refusal> {
+        let has_factor = Methods::of(caller, settings).any();
+        let excused = !settings.two_factor_enabled
+            || (self.caller.bypass_token && settings.bypass_token_allowed)
+            || (settings.missing_factor_allowed && !has_factor);
+        excused.then(Vec::new).ok_or(Refusal::WrongProof)
+    }
+
+    fn notices(&self, settings: &Settings, caller: &Profile, target: &Profile) -> Vec<Change> {
+        let letter = mail::reset_notice(&caller.user.username, self.now);
+        let expires = self.now + settings.mail_lifetime();
+        Post::to_all(target, &letter, self.now, expires)
+    }
+
+    fn record(&self, target: &Profile, receipt: Receipt) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            workspace: self.workspace.clone(),
+            request_id: self.request_id.clone(),
+            action: Action::ResetTotp,
+            caller: self.caller.id.clone(),
+            target: Some(target.user.id.clone()),
+            decision: match receipt {
+                Receipt::Removed => Decision::Reset,
+                Receipt::NothingEnrolled => Decision::NothingEnrolled,
+            },
+            reason: None,
+        }
+    }
+}
+
+fn is_enrolled(profile: &Profile) -> bool {
+    profile.factor.is_some() || profile.pending_key.is_some()
+}
+
+/// What removes secret, pending secret and backup codes, and ends every login.
+fn remove(target: &Profile) -> Vec<Change> {
+    let user = &target.user.id;
+    let mut changes = remove_totp(target);
+    changes.push(Change::EndTokens {
+        user: user.clone(),
+        which: Tokens::All,
+    });
+    changes
+}
+
+/// What removes secret, pending secret and backup codes.
+pub(crate) fn remove_totp(profile: &Profile) -> Vec<Change> {
+    let user = || profile.user.id.clone();
+    let factor = profile.factor.as_ref();
+    let pending = profile.pending_key.as_ref();
+    [
+        factor.map(|_| Change::RemoveFactor { user: user() }),
+        pending.map(|_| Change::RemovePendingKey { user: user() }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,87 @@
+//! Where a chat server's accounts are kept: one narrow trait, a folder a database.
+//!
+//! It knows how to read what bears on a question, to make changes all or none, to
+//! list, and to claim mail. It must never know who may do what: there is no rule here, and
+//! no SQL outside. Whatever a database is, its store passes the one suite in `tests/`.
+//!
+//! | to find | look into |
+//! |---|---|
+//! | what a store can do | [`Store`] |
+//! | orders and look-ups by their names, the same for every store | [`orders`] |
+//! | SQLite in a file | [`sqlite`] |
+//!
+//! Every account, id, token and permission belongs to one workspace and is unknown in all
+//! others.
+
+pub mod orders;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use chat_domain::account::Profile;
+use chat_domain::dossier::{Dossier, Question};
+use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::order::Change;
+use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::time::Timestamp;
+
+/// The store could not do what was asked; nothing of it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// What a store's function gives.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What is changed where this is what is known. A store may ask more than once; what it
+/// answered last is what is committed.
+pub type Decide = Box<dyn FnMut(&Dossier) -> Vec<Change> + Send>;
+
+/// A chat server's data.
+///
+/// # Errors
+///
+/// Every function fails with [`StoreError`] when the store cannot be read or
+/// written; nothing of what was asked is done then.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// What is known, as of one moment.
+    async fn read(&self, question: &Question) -> Result<Dossier>;
+
+    /// Reads, decides and makes the changes, in one transaction that no other comes
+    /// between. They are durable when this returns.
+    async fn transact(&self, question: Question, decide: Decide) -> Result<()>;
+
+    /// All workspaces, ordered by id.
+    async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>>;
+
+    /// All accounts of a workspace with all lists but tokens, ordered by username.
+    async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>>;
+
+    /// All roles of a workspace, ordered by name.
+    async fn roles(&self, workspace: &str) -> Result<Vec<Role>>;
+
+    /// The mails of a workspace that wait and the dead letters, oldest first.
+    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>>;
+
+    /// When the next mail of any workspace is due to be claimed, or expires.
+    async fn next_mail_due(&self) -> Result<Option<Timestamp>>;
+
+    /// How much mail there is, of all workspaces.
+    async fn mail_count(&self) -> Result<MailCount>;
+
+    /// Claims the mail that has been due longest, for
+    /// [`LEASE`](chat_domain::outbox::LEASE), and counts the try; not one of the
+    /// workspaces `but`, and none that has expired.
+    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>>;
+
+    /// Removes a mail that was sent.
+    async fn mail_sent(&self, claim: &Claim) -> Result<()>;
+
+    /// Notes why a mail was not sent and when it is tried again. Nothing is done
+    /// where somebody else has claimed it meanwhile.
+    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()>;
+
+    /// Makes dead letters of mails that are due and have expired; removes those
+    /// that hold a code.
+    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>>;
+}

@@ -1,0 +1,241 @@
+//! Orders and look-ups by their names, the same for every store: each is a rule of
+//! [`chat_domain`] and one trip to the store.
+
+use crate::{Result, Store, StoreError};
+use chat_domain::account::{Account, Profile, User};
+use chat_domain::dossier::{Dossier, Question, Subject};
+use chat_domain::member::Login;
+use chat_domain::operator::{
+    self, AddUser, Answer, ChangeRole, ChangeUser, Changed, CreateWorkspace, NewUser, NewWorkspace,
+    Operation, Problem, Role, RoleChange, SetSetting, TokenSummary, UserChange,
+};
+use chat_domain::order::{Decided, Order};
+use chat_domain::outbox::{Mail, RemoveMail, RetryMail};
+use chat_domain::settings::{Setting, Settings};
+use chat_domain::standing::{self, Standing};
+use chat_domain::time::Timestamp;
+use chat_domain::account::Selector;
+use secrecy::SecretString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// # Errors
+///
+/// Every function fails with [`StoreError`] as [`Store`] does; what an operator can
+/// mend is a [`Problem`].
+impl dyn Store {
+    /// Decides `order` and commits what it changes.
+    pub async fn decide<O>(&self, order: O) -> Result<O::Answer>
+    where
+        O: Order + Send + 'static,
+        O::Answer: Send + 'static,
+    {
+        let question = order.question();
+        let answer = Arc::new(Mutex::new(None));
+        let decided = answer.clone();
+        let decide = move |dossier: &Dossier| {
+            let Decided { answer, changes } = order.decide(dossier);
+            *decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            changes
+        };
+        self.transact(question, Box::new(decide)).await?;
+        let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.ok_or_else(|| StoreError("nothing was decided".into()))
+    }
+
+    /// The settings of a workspace; none where there is no such workspace.
+    pub async fn settings(&self, workspace: &str) -> Result<Option<Settings>> {
+        let question = Question::of(workspace).with_settings();
+        Ok(self.read(&question).await?.settings)
+    }
+
+    /// The account `user`, if it is active and holds the token with this hash
+    /// at `now`, and what it may.
+    pub async fn standing(
+        &self,
+        workspace: &str,
+        user: &str,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<Standing>> {
+        let question = Standing::question(workspace, user, token_hash);
+        Ok(Standing::of(&self.read(&question).await?, now))
+    }
+
+    /// The account that holds the token with this hash at `now`, if it is
+    /// active.
+    pub async fn token_holder(
+        &self,
+        workspace: &str,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<Account>> {
+        let question = standing::resume_question(workspace, token_hash);
+        Ok(standing::resume(self.read(&question).await?, now))
+    }
+
+    /// What a log-in by this username, or by an address where it holds an `@`,
+    /// is checked against; none where no active account has it.
+    pub async fn find_login(
+        &self,
+        workspace: &str,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<Login>> {
+        let question = Login::question(workspace, name);
+        Ok(Login::of(self.read(&question).await?, now))
+    }
+
+    /// The account that `selector` names.
+    pub async fn find_user(&self, workspace: &str, selector: Selector) -> Result<Option<User>> {
+        let question = Question::of(workspace).about(Subject::new(selector));
+        let dossier = self.read(&question).await?;
+        let found = dossier.accounts.into_iter().next().flatten();
+        Ok(found.map(|profile| profile.user))
+    }
+
+    /// Creates a workspace with everything in it. False, and nothing is done,
+    /// where the store has a workspace of that id.
+    pub async fn create_workspace(&self, workspace: NewWorkspace) -> Result<bool> {
+        self.decide(CreateWorkspace(workspace)).await
+    }
+
+    /// All accounts, ordered by username.
+    pub async fn users(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Account>>> {
+        if let Err(problem) = self.require_workspace(workspace).await? {
+            return Ok(Err(problem));
+        }
+        let profiles = self.profiles(workspace).await?;
+        let accounts = profiles.into_iter().map(|profile| Account::of(profile, now));
+        Ok(Ok(accounts.collect()))
+    }
+
+    /// The account that an operator calls `user`: a username, in any case, or an id.
+    pub async fn user(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Answer<Account>> {
+        let profile = self.named(workspace, user).await?;
+        Ok(profile.map(|profile| Account::of(profile, now)))
+    }
+
+    /// The tokens of `user` that are valid at `now`: personal access tokens by
+    /// name, then sessions by their end.
+    pub async fn tokens(
+        &self,
+        workspace: &str,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Answer<Vec<TokenSummary>>> {
+        let profile = self.named(workspace, user).await?;
+        Ok(profile.map(|profile| TokenSummary::of(profile, now)))
+    }
+
+    /// All roles, ordered by name.
+    pub async fn list_roles(&self, workspace: &str) -> Result<Answer<Vec<Role>>> {
+        match self.require_workspace(workspace).await? {
+            Ok(()) => Ok(Ok(self.roles(workspace).await?)),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// Adds an account.
+    pub async fn add_user(&self, operation: Operation, user: NewUser) -> Result<Answer<Account>> {
+        self.decide(AddUser { operation, user }).await
+    }
+
+    /// Changes the account that an operator calls `user`.
+    pub async fn change_user(
+        &self,
+        operation: Operation,
+        user: &str,
+        change: UserChange,
+    ) -> Result<Answer<Changed>> {
+        let user = user.to_owned();
+        let order = ChangeUser {
+            operation,
+            user,
+            change,
+        };
+        self.decide(order).await
+    }
+
+    /// Changes the role `role`, and gives it as it is then.
+    pub async fn change_role(
+        &self,
+        operation: Operation,
+        role: &str,
+        change: RoleChange,
+    ) -> Result<Answer<Role>> {
+        let role = role.to_owned();
+        let order = ChangeRole {
+            operation,
+            role,
+            change,
+        };
+        self.decide(order).await
+    }
+
+    /// Sets a setting, whatever it was before.
+    pub async fn set_setting(
+        &self,
+        operation: Operation,
+        setting: &'static Setting,
+        value: SecretString,
+    ) -> Result<Answer<()>> {
+        let order = SetSetting {
+            operation,
+            setting,
+            value,
+        };
+        self.decide(order).await
+    }
+
+    /// The mails that wait and the dead letters, oldest first.
+    pub async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Mail>>> {
+        if let Err(problem) = self.require_workspace(workspace).await? {
+            return Ok(Err(problem));
+        }
+        let mails = self.mails(workspace).await?;
+        Ok(Ok(mails.into_iter().map(|mail| Mail::of(mail, now)).collect()))
+    }
+
+    /// The mail with this id.
+    pub async fn find_mail(
+        &self,
+        workspace: &str,
+        id: i64,
+        now: Timestamp,
+    ) -> Result<Answer<Mail>> {
+        let question = Question::of(workspace).with_settings().with_mail(id);
+        let dossier = self.read(&question).await?;
+        if let Err(problem) = operator::require_workspace(workspace, &dossier) {
+            return Ok(Err(problem));
+        }
+        let mail = dossier.mail.map(|mail| Mail::of(mail, now));
+        Ok(mail.ok_or(Problem::UnknownMail(id)))
+    }
+
+    /// Makes a mail due at once; a dead letter has the workspace's whole time
+    /// again.
+    pub async fn retry_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>> {
+        self.decide(RetryMail { operation, id }).await
+    }
+
+    /// Removes a mail; one that is being sent may still arrive.
+    pub async fn remove_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>> {
+        self.decide(RemoveMail { operation, id }).await
+    }
+
+    async fn named(&self, workspace: &str, name: &str) -> Result<Answer<Profile>> {
+        let question = operator::named_question(workspace, name);
+        let dossier = self.read(&question).await?;
+        Ok(operator::named(workspace, name, &dossier).cloned())
+    }
+
+    async fn require_workspace(&self, workspace: &str) -> Result<Answer<()>> {
+        let dossier = self.read(&Question::of(workspace).with_settings()).await?;
+        Ok(operator::require_workspace(workspace, &dossier).map(drop))
+    }
+}

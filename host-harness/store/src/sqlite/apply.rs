@@ -1,0 +1,216 @@
+//! Changes, as the tables keep them.
+
+use super::create::{
+    create_user, create_workspace, enrol, insert_permission, insert_role, insert_token,
+    replace_backup_codes, write_setting,
+};
+use super::{SqlResult, outbox};
+use chat_domain::account::{MailedCode, PendingKey};
+use chat_domain::attempts::Failures;
+use chat_domain::audit::AuditRecord;
+use chat_domain::order::{Change, Tokens};
+use chat_domain::time::Timestamp;
+use rusqlite::{Connection, Params, ToSql, params};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Makes all changes, in the transaction that the connection is in.
+pub(super) fn all(db: &Connection, workspace: &str, changes: &[Change]) -> SqlResult<()> {
+    let at = Place { db, workspace };
+    changes.iter().try_for_each(|change| at.apply(change))
+}
+
+/// A workspace in a store.
+struct Place<'a> {
+    db: &'a Connection,
+    workspace: &'a str,
+}
+
+impl Place<'_> {
+    fn apply(&self, change: &Change) -> SqlResult<()> {
+        let Self { db, workspace } = *self;
+        match change {
+            Change::CreateWorkspace(new) => create_workspace(db, new),
+            Change::SetSetting { name, value } => self.set_setting(name, value.as_ref()),
+            Change::AddRole { role } => insert_role(db, workspace, role),
+            Change::AllowPermission { role, permission } => {
+                insert_permission(db, workspace, role, permission)
+            }
+            Change::DenyPermission { role, permission } => self.run(
+                "DELETE FROM role_permission
+                 WHERE workspace = ?1 AND role = ?2 AND permission = ?3",
+                [workspace, role, permission],
+            ),
+            Change::AddUser(new) => create_user(db, workspace, new),
+            Change::SetPassword { user, hash } => self.run(
+                "UPDATE user SET password_hash = ?3 WHERE workspace = ?1 AND id = ?2",
+                [workspace, user, hash.expose_secret()],
+            ),
+            Change::SetDeactivated { user, deactivated } => self.run(
+                "UPDATE user SET deactivated = ?3 WHERE workspace = ?1 AND id = ?2",
+                params![workspace, user, deactivated],
+            ),
+            Change::GiveRole { user, role } => self.run(
+                "INSERT OR IGNORE INTO user_role (workspace, user, role) VALUES (?1, ?2, ?3)",
+                [workspace, user, role],
+            ),
+            Change::TakeRole { user, role } => self.run(
+                "DELETE FROM user_role WHERE workspace = ?1 AND user = ?2 AND role = ?3",
+                [workspace, user, role],
+            ),
+            Change::AddToken { user, token } => insert_token(db, workspace, user, token),
+            Change::EndTokens { user, which } => self.end_tokens(user, which),
+            Change::Enrol { user, factor } => enrol(db, workspace, user, factor),
+            Change::RemoveFactor { user } => {
+                self.delete("DELETE FROM totp WHERE workspace = ?1 AND user = ?2", user)
+            }
+            Change::SpendStep { user, step } => self.run(
+                "UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2",
+                params![workspace, user, step.cast_signed()],
+            ),
+            Change::SpendBackupCode { user, hash } => self.run(
+                "DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
+                [workspace, user, hash],
+            ),
+            Change::ReplaceBackupCodes { user, hashes } => {
+                replace_backup_codes(db, workspace, user, hashes)
+            }
+            Change::SetPendingKey { user, pending } => self.set_pending_key(user, pending),
+            Change::RemovePendingKey { user } => self.delete(
+                "DELETE FROM pending_totp WHERE workspace = ?1 AND user = ?2",
+                user,
+            ),
+            Change::SetMailedCode { user, code } => self.set_mailed_code(user, code),
+            Change::RemoveMailedCode { user } => self.delete(
+                "DELETE FROM email_code WHERE workspace = ?1 AND user = ?2",
+                user,
+            ),
+            Change::SetFailures { user, failures } => self.set_failures(user, failures),
+            Change::QueueMail(post) => outbox::queue(db, workspace, post),
+            Change::RemoveCodeMails { recipients } => self.remove_code_mails(recipients),
+            Change::RetryMail { id, due, expires } => {
+                outbox::retry(db, workspace, *id, *due, *expires)
+            }
+            Change::RemoveMail { id } => self.run(
+                "DELETE FROM outbox WHERE workspace = ?1 AND id = ?2",
+                params![workspace, id],
+            ),
+            Change::Record(record) => self.record(record),
+        }
+    }
+
+    fn run(&self, sql: &str, params: impl Params) -> SqlResult<()> {
+        self.db.prepare_cached(sql)?.execute(params).map(drop)
+    }
+
+    fn delete(&self, sql: &str, user: &str) -> SqlResult<()> {
+        self.run(sql, [self.workspace, user])
+    }
+
+    fn set_setting(&self, name: &str, value: Option<&SecretString>) -> SqlResult<()> {
+        match value {
+            Some(value) => write_setting(self.db, self.workspace, name, value),
+            None => self.delete("DELETE FROM setting WHERE workspace = ?1 AND name = ?2", name),
+        }
+    }
+
+    fn end_tokens(&self, user: &str, which: &Tokens) -> SqlResult<()> {
+        let end = |sql: &str, of: &dyn ToSql| self.run(sql, params![self.workspace, user, of]);
+        match which {
+            Tokens::All => self.delete(
+                "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2",
+                user,
+            ),
+            Tokens::Sessions { but } => end(
+                "DELETE FROM login_token
+                 WHERE workspace = ?1 AND user = ?2 AND expires IS NOT NULL AND hash IS NOT ?3",
+                but,
+            ),
+            Tokens::Ended { by } => end(
+                "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND expires <= ?3",
+                &by.millis(),
+            ),
+            Tokens::Named(name) => end(
+                "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND name = ?3",
+                name,
+            ),
+            Tokens::Hash(hash) => end(
+                "DELETE FROM login_token WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
+                hash,
+            ),
+        }
+    }
+
+    fn set_pending_key(&self, user: &str, pending: &PendingKey) -> SqlResult<()> {
+        self.run(
+            "INSERT OR REPLACE INTO pending_totp (workspace, user, key, expires)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![
+                self.workspace,
+                user,
+                pending.key.expose(),
+                pending.expires.millis()
+            ],
+        )
+    }
+
+    fn set_mailed_code(&self, user: &str, code: &MailedCode) -> SqlResult<()> {
+        self.run(
+            "INSERT OR REPLACE INTO email_code (workspace, user, hash, expires, failures)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                self.workspace,
+                user,
+                code.hash,
+                code.expires.millis(),
+                code.failures
+            ],
+        )
+    }
+
+    /// None is no row.
+    fn set_failures(&self, user: &str, failures: &Failures) -> SqlResult<()> {
+        if *failures == Failures::default() {
+            return self.delete(
+                "DELETE FROM failed_attempt WHERE workspace = ?1 AND user = ?2",
+                user,
+            );
+        }
+        self.run(
+            "INSERT INTO failed_attempt (workspace, user, count, locked_until)
+             VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET count = excluded.count, locked_until = excluded.locked_until",
+            params![
+                self.workspace,
+                user,
+                failures.count,
+                failures.locked_until.map(Timestamp::millis)
+            ],
+        )
+    }
+
+    fn remove_code_mails(&self, recipients: &[String]) -> SqlResult<()> {
+        recipients.iter().try_for_each(|recipient| {
+            self.delete(
+                "DELETE FROM outbox WHERE workspace = ?1 AND holds_code AND recipient = ?2",
+                recipient,
+            )
+        })
+    }
+
+    fn record(&self, record: &AuditRecord) -> SqlResult<()> {
+        self.run(
+            "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                record.workspace,
+                record.at.millis(),
+                record.request_id,
+                record.action.name(),
+                record.caller,
+                record.target,
+                record.decision.name(),
+                record.reason
+            ],
+        )
+    }
+}

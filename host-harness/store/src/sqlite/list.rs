@@ -1,0 +1,114 @@
+//! Lists for operators.
+
+use super::SqlResult;
+use super::read::{profile, set};
+use chat_domain::account::Profile;
+use chat_domain::dossier::Subject;
+use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::settings::{SETTINGS, Settings};
+use chat_domain::time::Timestamp;
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+
+/// The workspaces and the settings of each.
+pub(super) fn all_settings(db: &Connection) -> SqlResult<BTreeMap<String, Settings>> {
+    let mut query =
+        db.prepare("SELECT id, name, value FROM workspace LEFT JOIN setting ON workspace = id")?;
+    let mut rows = query.query([])?;
+    let mut all = BTreeMap::<_, Settings>::new();
+    while let Some(row) = rows.next()? {
+        let settings = all.entry(row.get(0)?).or_default();
+        if let Some(name) = row.get::<_, Option<String>>(1)? {
+            let value: String = row.get(2)?;
+            set(settings, &name, &value)?;
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<WorkspaceSummary>> {
+    let mut query = db.prepare(
+        "SELECT id,
+                (SELECT count(*) FROM user WHERE workspace = workspace.id),
+                (SELECT count(*) FROM user WHERE workspace = workspace.id AND deactivated),
+                (SELECT count(*) FROM totp WHERE workspace = workspace.id),
+                (SELECT count(*) FROM failed_attempt
+                 WHERE workspace = workspace.id AND locked_until > ?1)
+         FROM workspace ORDER BY id",
+    )?;
+    let settings = all_settings(db)?;
+    let workspaces = query.query_map([now.millis()], |row| {
+        let id: String = row.get(0)?;
+        let changed = settings.get(&id).map(changed_settings);
+        Ok(WorkspaceSummary {
+            users: row.get(1)?,
+            deactivated: row.get(2)?,
+            enrolled: row.get(3)?,
+            locked: row.get(4)?,
+            roles: role_names(db, &id)?,
+            changed_settings: changed.unwrap_or_default(),
+            id,
+        })
+    })?;
+    workspaces.collect()
+}
+
+fn changed_settings(settings: &Settings) -> Vec<&'static str> {
+    let changed = SETTINGS.iter().filter(|setting| setting.is_changed(settings));
+    changed.map(|setting| setting.name).collect()
+}
+
+pub(super) fn profiles(db: &Connection, workspace: &str) -> SqlResult<Vec<Profile>> {
+    let ids: Vec<String> = db
+        .prepare("SELECT id FROM user WHERE workspace = ?1 ORDER BY username_key")?
+        .query_map([workspace], |row| row.get(0))?
+        .collect::<SqlResult<_>>()?;
+    let mut profiles = Vec::with_capacity(ids.len());
+    for id in ids {
+        profiles.extend(profile(db, workspace, &Subject::id(&id).as_seen(), None)?);
+    }
+    Ok(profiles)
+}
+
+pub(super) fn roles(db: &Connection, workspace: &str) -> SqlResult<Vec<Role>> {
+    let names = role_names(db, workspace)?;
+    let roles = names.iter().map(|name| members_and_permissions(db, workspace, name));
+    roles.collect()
+}
+
+pub(super) fn role_names(db: &Connection, workspace: &str) -> SqlResult<Vec<String>> {
+    db.prepare_cached("SELECT name FROM role WHERE workspace = ?1 ORDER BY name")?
+        .query_map([workspace], |row| row.get(0))?
+        .collect()
+}
+
+/// None where the workspace has no such role.
+pub(super) fn role(db: &Connection, workspace: &str, name: &str) -> SqlResult<Option<Role>> {
+    let exists = db
+        .prepare_cached("SELECT 1 FROM role WHERE workspace = ?1 AND name = ?2")?
+        .exists([workspace, name])?;
+    match exists {
+        true => members_and_permissions(db, workspace, name).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn members_and_permissions(db: &Connection, workspace: &str, name: &str) -> SqlResult<Role> {
+    let texts = |sql: &str| {
+        db.prepare_cached(sql)?
+            .query_map([workspace, name], |row| row.get(0))?
+            .collect::<SqlResult<_>>()
+    };
+    Ok(Role {
+        name: name.to_owned(),
+        permissions: texts(
+            "SELECT permission FROM role_permission
+             WHERE workspace = ?1 AND role = ?2 ORDER BY permission",
+        )?,
+        members: texts(
+            "SELECT username FROM user_role
+             JOIN user ON user.workspace = user_role.workspace AND user.id = user_role.user
+             WHERE user_role.workspace = ?1 AND role = ?2 ORDER BY username_key",
+        )?,
+    })
+}

@@ -1,0 +1,304 @@
+//! What the tables say.
+
+use super::{SqlResult, list, outbox};
+use chat_domain::account::{
+    Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User,
+};
+use chat_domain::attempts::Failures;
+use chat_domain::dossier::{Dossier, Question, Subject};
+use chat_domain::settings::{Setting, Settings};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use secrecy::SecretString;
+
+/// The answer to `question` as of one moment, on a connection that is in no
+/// transaction.
+pub(super) fn snapshot(db: &Connection, question: &Question) -> SqlResult<Dossier> {
+    let begin = db.prepare_cached("BEGIN")?.execute([]);
+    let found = begin.and_then(|_| dossier(db, question));
+    if !db.is_autocommit() {
+        db.prepare_cached("COMMIT")?.execute([])?;
+    }
+    found
+}
+
+/// The answer to `question`, in the transaction that the connection is in.
+pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier> {
+    let workspace = question.workspace.as_str();
+    let mut dossier = Dossier::default();
+    if question.settings {
+        dossier.settings = settings(db, workspace)?;
+    }
+    let mut holder = None;
+    if let Some(hash) = &question.token_hash {
+        let first = question.accounts.first();
+        let Some(found) = token(db, workspace, first, hash)? else {
+            return Ok(dossier);
+        };
+        holder = Some(found.0);
+        dossier.token = Some(found.1);
+    }
+    for subject in &question.accounts {
+        let found = profile(db, workspace, subject, holder.as_deref())?;
+        dossier.accounts.push(found);
+    }
+    if question.role_names {
+        dossier.role_names = list::role_names(db, workspace)?;
+    }
+    if let Some(name) = &question.role {
+        dossier.role = list::role(db, workspace, name)?;
+    }
+    if let Some(id) = question.mail {
+        dossier.mail = outbox::mails(db, workspace, Some(id))?.pop();
+    }
+    Ok(dossier)
+}
+
+fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
+    let mut query = db.prepare_cached(
+        "SELECT name, value FROM workspace LEFT JOIN setting ON workspace = id WHERE id = ?1",
+    )?;
+    let mut rows = query.query([workspace])?;
+    let mut settings = None;
+    while let Some(row) = rows.next()? {
+        let settings = settings.get_or_insert_with(Settings::default);
+        if let Some(name) = row.get::<_, Option<String>>(0)? {
+            let value: String = row.get(1)?;
+            set(settings, &name, &value)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// What this program does not know, or would not take, is no setting to work by.
+pub(super) fn set(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
+    let invalid =
+        |problem: String| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into());
+    Setting::named(name)
+        .ok_or_else(|| invalid(format!("there is no setting {name}")))?
+        .set(settings, value)
+        .map_err(|error| invalid(error.to_string()))
+}
+
+/// The token with this hash and the id of the account that holds it, if it is the
+/// first that is asked about.
+fn token(
+    db: &Connection,
+    workspace: &str,
+    first: Option<&Subject>,
+    hash: &str,
+) -> SqlResult<Option<(String, Token)>> {
+    let held = db
+        .prepare_cached(
+            "SELECT user, hash, expires, name, bypass_two_factor FROM login_token
+             WHERE workspace = ?1 AND hash = ?2",
+        )?
+        .query_row([workspace, hash], |row| {
+            Ok((row.get::<_, String>(0)?, token_in(row, 1)?))
+        })
+        .optional()?;
+    Ok(held.filter(|(holder, _)| match first.map(|subject| &subject.account) {
+        Some(Selector::Id(id)) => id == holder,
+        _ => true,
+    }))
+}
+
+/// `hash, expires, name, bypass_two_factor`, from this column on.
+fn token_in(row: &Row<'_>, column: usize) -> SqlResult<Token> {
+    Ok(Token {
+        hash: row.get(column)?,
+        expires: moment(row, column + 1)?,
+        name: row.get(column + 2)?,
+        bypass_two_factor: row.get(column + 3)?,
+    })
+}
+
+fn moment(row: &Row<'_>, column: usize) -> SqlResult<Option<Timestamp>> {
+    let millis: Option<i64> = row.get(column)?;
+    Ok(millis.map(Timestamp::from_millis))
+}
+
+pub(super) fn profile(
+    db: &Connection,
+    workspace: &str,
+    subject: &Subject,
+    token_holder: Option<&str>,
+) -> SqlResult<Option<Profile>> {
+    let found = match (&subject.account, token_holder) {
+        (Selector::TokenHolder, None) => None,
+        (Selector::TokenHolder, Some(id)) => by_id(db, workspace, id)?,
+        (Selector::Id(id), _) => by_id(db, workspace, id)?,
+        (Selector::Username(username), _) => by_username(db, workspace, username)?,
+        (Selector::Address(address), _) => by_address(db, workspace, address)?,
+    };
+    match found {
+        Some(mut profile) => {
+            fill(db, workspace, subject, &mut profile)?;
+            Ok(Some(profile))
+        }
+        None => Ok(None),
+    }
+}
+
+/// One account but for its lists, as [`profile_in`] reads it; a condition follows.
+macro_rules! profile_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, username, federated, deactivated, password_hash, email_two_factor,
+                    email_two_factor AND EXISTS
+                        (SELECT 1 FROM email
+                         WHERE email.workspace = ?1 AND email.user = id AND verified),
+                    totp.key, last_step, pending_totp.key, pending_totp.expires,
+                    hash, email_code.expires, failures, count, locked_until
+             FROM user
+             LEFT JOIN totp ON totp.workspace = ?1 AND totp.user = id
+             LEFT JOIN pending_totp ON pending_totp.workspace = ?1 AND pending_totp.user = id
+             LEFT JOIN email_code ON email_code.workspace = ?1 AND email_code.user = id
+             LEFT JOIN failed_attempt
+                    ON failed_attempt.workspace = ?1 AND failed_attempt.user = id
+             WHERE user.workspace = ?1 AND ",
+            $condition
+        )
+    };
+}
+
+fn by_id(db: &Connection, workspace: &str, id: &str) -> SqlResult<Option<Profile>> {
+    one(db, profile_where!("id = ?2"), workspace, id)
+}
+
+fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
+    let key = username.to_lowercase();
+    one(db, profile_where!("username_key = ?2"), workspace, &key)
+}
+
+fn by_address(db: &Connection, workspace: &str, address: &str) -> SqlResult<Option<Profile>> {
+    let sql = profile_where!(
+        "id = (SELECT email.user FROM email
+               WHERE email.workspace = ?1 AND lower(address) = lower(?2))"
+    );
+    one(db, sql, workspace, address)
+}
+
+fn one(db: &Connection, sql: &str, workspace: &str, key: &str) -> SqlResult<Option<Profile>> {
+    let mut query = db.prepare_cached(sql)?;
+    query.query_row([workspace, key], profile_in).optional()
+}
+
+fn profile_in(row: &Row<'_>) -> SqlResult<Profile> {
+    Ok(Profile {
+        user: User {
+            id: row.get(0)?,
+            username: row.get(1)?,
+            federated: row.get(2)?,
+        },
+        deactivated: row.get(3)?,
+        password_hash: row.get::<_, Option<String>>(4)?.map(SecretString::from),
+        email_two_factor: row.get(5)?,
+        receives_codes: row.get(6)?,
+        factor: factor_in(row)?,
+        pending_key: pending_key_in(row)?,
+        mailed_code: mailed_code_in(row)?,
+        failures: Failures {
+            count: row.get::<_, Option<u32>>(14)?.unwrap_or_default(),
+            locked_until: moment(row, 15)?,
+        },
+        ..Profile::default()
+    })
+}
+
+fn factor_in(row: &Row<'_>) -> SqlResult<Option<TotpFactor>> {
+    let key: Option<Vec<u8>> = row.get(7)?;
+    let last_step: Option<i64> = row.get(8)?;
+    Ok(key.map(|key| TotpFactor {
+        key: TotpKey::new(key),
+        last_step: last_step.map(i64::cast_unsigned),
+        backup_code_hashes: Vec::new(),
+    }))
+}
+
+fn pending_key_in(row: &Row<'_>) -> SqlResult<Option<PendingKey>> {
+    let key: Option<Vec<u8>> = row.get(9)?;
+    let expires = moment(row, 10)?;
+    Ok(key.zip(expires).map(|(key, expires)| PendingKey {
+        key: TotpKey::new(key),
+        expires,
+    }))
+}
+
+fn mailed_code_in(row: &Row<'_>) -> SqlResult<Option<MailedCode>> {
+    let hash: Option<String> = row.get(11)?;
+    let expires = moment(row, 12)?;
+    let failures: Option<u32> = row.get(13)?;
+    Ok(hash.zip(expires).map(|(hash, expires)| MailedCode {
+        hash,
+        expires,
+        failures: failures.unwrap_or_default(),
+    }))
+}
+
+/// Reads the lists that `subject` asks for.
+fn fill(
+    db: &Connection,
+    workspace: &str,
+    subject: &Subject,
+    profile: &mut Profile,
+) -> SqlResult<()> {
+    let account = [workspace, profile.user.id.as_str()];
+    if subject.emails {
+        profile.emails = db
+            .prepare_cached(
+                "SELECT address, verified FROM email WHERE workspace = ?1 AND user = ?2
+                 ORDER BY verified DESC, address",
+            )?
+            .query_map(account, |row| {
+                Ok(Email {
+                    address: row.get(0)?,
+                    verified: row.get(1)?,
+                })
+            })?
+            .collect::<SqlResult<_>>()?;
+    }
+    if subject.roles {
+        roles(db, account, &mut profile.roles, &mut profile.permissions)?;
+    }
+    if let Some(factor) = profile.factor.as_mut().filter(|_| subject.backup_codes) {
+        factor.backup_code_hashes = db
+            .prepare_cached("SELECT hash FROM backup_code WHERE workspace = ?1 AND user = ?2")?
+            .query_map(account, |row| row.get(0))?
+            .collect::<SqlResult<_>>()?;
+    }
+    if subject.tokens {
+        profile.tokens = db
+            .prepare_cached(
+                "SELECT hash, expires, name, bypass_two_factor FROM login_token
+                 WHERE workspace = ?1 AND user = ?2",
+            )?
+            .query_map(account, |row| token_in(row, 0))?
+            .collect::<SqlResult<_>>()?;
+    }
+    Ok(())
+}
+
+/// The names of an account's roles, sorted, and what these grant.
+fn roles(
+    db: &Connection,
+    account: [&str; 2],
+    names: &mut Vec<String>,
+    permissions: &mut Vec<String>,
+) -> SqlResult<()> {
+    let mut query = db.prepare_cached(
+        "SELECT role, permission FROM user_role LEFT JOIN role_permission USING (workspace, role)
+         WHERE workspace = ?1 AND user = ?2 ORDER BY role",
+    )?;
+    let mut rows = query.query(account)?;
+    while let Some(row) = rows.next()? {
+        let role: String = row.get(0)?;
+        if names.last() != Some(&role) {
+            names.push(role);
+        }
+        permissions.extend(row.get::<_, Option<String>>(1)?);
+    }
+    Ok(())
+}

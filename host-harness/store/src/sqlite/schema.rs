@@ -1,0 +1,50 @@
+//! The schema and its versions.
+
+use super::SqlResult;
+use crate::{Result, StoreError};
+use rusqlite::{Connection, TransactionBehavior};
+
+/// One script a version; `user_version` counts those applied.
+const MIGRATIONS: [&str; VERSION as usize] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const VERSION: u32 = 2;
+
+/// Marks the file as this program's: "totp" in ASCII.
+const APPLICATION_ID: i32 = 0x746f_7470;
+
+/// Whether it is a store of this version.
+pub(super) fn is_current(db: &Connection) -> SqlResult<bool> {
+    let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(id == APPLICATION_ID && applied(db)? == VERSION)
+}
+
+/// Applies the migrations that the file lacks.
+///
+/// # Errors
+///
+/// When it is not a store that this program can use.
+pub(super) fn migrate(db: &mut Connection) -> Result<()> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let id: i32 = tx.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let applied = applied(&tx)?;
+    let tables: u32 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_new = id == 0 && applied == 0 && tables == 0;
+    if id != APPLICATION_ID && !is_new {
+        return Err(StoreError("it is another program's database".into()));
+    }
+    if applied > VERSION {
+        return Err(StoreError("a newer program wrote it: use that one".into()));
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    for (version, script) in (1..=VERSION).zip(MIGRATIONS) {
+        if version > applied {
+            tx.execute_batch(script)?;
+        }
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
+}
+
+fn applied(db: &Connection) -> SqlResult<u32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}

@@ -1,0 +1,174 @@
+//! The one connection that writes, on a thread of its own. What waits while it writes
+//! is committed together next: each piece in a savepoint of its own, all answered
+//! after the one wait for the disk. A piece that fails takes nothing with it.
+
+use super::{SqlResult, StoreError};
+use crate::Result;
+use rusqlite::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use tokio::sync::oneshot;
+
+/// Pieces that are committed together at most: some milliseconds of work, so that the
+/// first does not wait long for the last.
+const TOGETHER: usize = 128;
+
+pub(super) struct Writer {
+    queue: mpsc::Sender<Piece>,
+}
+
+/// One transaction that somebody waits for. It may be worked on more than once.
+struct Piece {
+    work: Box<dyn FnMut(&Connection) -> SqlResult<()> + Send>,
+    done: oneshot::Sender<Result<()>>,
+}
+
+impl Writer {
+    /// # Errors
+    ///
+    /// When the operating system gives no thread.
+    pub(super) fn spawn(connection: Connection) -> Result<Self> {
+        let (queue, pieces) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("store writer".to_owned())
+            .spawn(move || write_all(&connection, &pieces))
+            .map_err(|error| StoreError(error.into()))?;
+        Ok(Self { queue })
+    }
+
+    /// Does `work` in a transaction that no other writer, of this process or
+    /// another, comes between; it is durable when this returns. Whoever stops waiting
+    /// for it does not stop it.
+    pub(super) async fn write(
+        &self,
+        work: impl FnMut(&Connection) -> SqlResult<()> + Send + 'static,
+    ) -> Result<()> {
+        let (done, ended) = oneshot::channel();
+        let work = Box::new(work);
+        let gone = |_| StoreError("its writer is gone".into());
+        self.queue
+            .send(Piece { work, done })
+            .map_err(|_| gone(()))?;
+        ended.await.map_err(|_| gone(()))?
+    }
+
+    /// As [`Writer::write`], with an answer.
+    pub(super) async fn answer<T: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&Connection) -> SqlResult<T> + Send + 'static,
+    ) -> Result<T> {
+        let answer = Arc::new(Mutex::new(None));
+        let found = answer.clone();
+        self.write(move |db| {
+            let value = work(db)?;
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(())
+        })
+        .await?;
+        let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.ok_or_else(|| StoreError("nothing was answered".into()))
+    }
+}
+
+fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>) {
+    while let Ok(first) = pieces.recv() {
+        let mut batch = vec![first];
+        batch.extend(pieces.try_iter().take(TOGETHER - 1));
+        let results = commit(connection, &mut batch);
+        for (piece, result) in batch.into_iter().zip(results) {
+            // Nobody may be waiting any more.
+            let _ = piece.done.send(result);
+        }
+    }
+}
+
+/// Commits the pieces together, or one by one where together they cannot be.
+fn commit(db: &Connection, batch: &mut [Piece]) -> Vec<Result<()>> {
+    if let [piece] = batch {
+        return vec![alone(db, piece)];
+    }
+    let transaction = match Transaction::begin(db) {
+        Ok(transaction) => transaction,
+        Err(busy) => return all_failed(&busy.into(), batch.len()),
+    };
+    match together(transaction, batch) {
+        Some(results) => results,
+        None => batch.iter_mut().map(|piece| alone(db, piece)).collect(),
+    }
+}
+
+fn all_failed(error: &StoreError, pieces: usize) -> Vec<Result<()>> {
+    let text = error.0.to_string();
+    let failed = || Err(StoreError(text.as_str().into()));
+    std::iter::repeat_with(failed).take(pieces).collect()
+}
+
+fn alone(db: &Connection, piece: &mut Piece) -> Result<()> {
+    let transaction = Transaction::begin(db)?;
+    piece.work(db)?;
+    Ok(transaction.commit()?)
+}
+
+/// How each piece ended that was committed with the others; none where nothing was
+/// committed: the disk is full, for example.
+fn together(transaction: Transaction<'_>, pieces: &mut [Piece]) -> Option<Vec<Result<()>>> {
+    let db = transaction.0;
+    let mut results = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        results.push(in_savepoint(db, piece).ok()?);
+    }
+    transaction.commit().ok()?;
+    Some(results)
+}
+
+/// How the piece ended, which has left nothing behind where it failed.
+///
+/// # Errors
+///
+/// When the whole transaction can go on no more.
+fn in_savepoint(db: &Connection, piece: &mut Piece) -> SqlResult<Result<()>> {
+    run(db, "SAVEPOINT piece")?;
+    let result = piece.work(db);
+    if result.is_err() {
+        run(db, "ROLLBACK TO piece")?;
+    }
+    run(db, "RELEASE piece")?;
+    Ok(result)
+}
+
+impl Piece {
+    fn work(&mut self, db: &Connection) -> Result<()> {
+        let work = AssertUnwindSafe(|| (self.work)(db));
+        match catch_unwind(work) {
+            Ok(result) => Ok(result?),
+            Err(_panic) => Err(StoreError("it panicked".into())),
+        }
+    }
+}
+
+/// A transaction that no other writer comes between. Dropped, it never was.
+struct Transaction<'a>(&'a Connection);
+
+impl<'a> Transaction<'a> {
+    fn begin(db: &'a Connection) -> SqlResult<Self> {
+        run(db, "BEGIN IMMEDIATE")?;
+        Ok(Self(db))
+    }
+
+    fn commit(self) -> SqlResult<()> {
+        run(self.0, "COMMIT")
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // Where even this fails, the next transaction cannot begin, and says so.
+            let _ = run(self.0, "ROLLBACK");
+        }
+    }
+}
+
+fn run(db: &Connection, sql: &str) -> SqlResult<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
