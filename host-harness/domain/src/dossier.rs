@@ -11,7 +11,9 @@ use crate::settings::Settings;
 pub struct Question {
     /// The workspace of everything else.
     pub workspace: String,
-    /// Its settings; they tell, too, whether there is such a workspace.
+    /// Whether there is such a workspace.
+    pub existence: bool,
+    /// Its settings.
     pub settings: bool,
     /// A token, by its hash, that belongs to the first of the accounts. Where that
     /// account holds no such token, nothing else need be read.
@@ -48,6 +50,13 @@ impl Question {
             workspace: workspace.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// With whether there is such a workspace.
+    #[must_use]
+    pub fn with_existence(mut self) -> Self {
+        self.existence = true;
+        self
     }
 
     /// With the settings.
@@ -148,7 +157,9 @@ impl Subject {
 /// What a store knows that bears on one question, as of one moment.
 #[derive(Debug, Default)]
 pub struct Dossier {
-    /// The settings, where they are asked for and there is such a workspace.
+    /// There is such a workspace.
+    pub exists: bool,
+    /// The settings, where there is such a workspace.
     pub settings: Option<Settings>,
     /// The token, whether or not it has ended.
     pub token: Option<Token>,

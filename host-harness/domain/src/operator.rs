@@ -364,7 +364,7 @@ pub enum Problem {
 }
 
 /// What was asked for, or why there is none.
-pub type Answer<T> = std::result::Result<T, Problem>;
+pub type Answer<T> = Result<T, Problem>;
 
 
 /// What is done and answered, or why nothing is.
@@ -373,11 +373,11 @@ type Granted<T> = Result<(T, Vec<Change>), Problem>;
 impl Operation {
     /// Asks whether there is such a workspace.
     pub(crate) fn question(&self) -> Question {
-        Question::of(&self.workspace).with_settings()
+        Question::of(&self.workspace).with_existence()
     }
 
-    /// The settings of the workspace.
-    pub(crate) fn settings<'a>(&self, dossier: &'a Dossier) -> Answer<&'a Settings> {
+    /// Checks that there is.
+    pub(crate) fn require_workspace(&self, dossier: &Dossier) -> Answer<()> {
         require_workspace(&self.workspace, dossier)
     }
 
@@ -392,14 +392,16 @@ impl Operation {
     }
 }
 
-/// The settings of the workspace that was asked about.
+/// Checks that there is the workspace whose existence was asked about.
 ///
 /// # Errors
 ///
 /// [`Problem::UnknownWorkspace`].
-pub fn require_workspace<'a>(workspace: &str, dossier: &'a Dossier) -> Answer<&'a Settings> {
-    let settings = dossier.settings.as_ref();
-    settings.ok_or_else(|| Problem::UnknownWorkspace(workspace.to_owned()))
+pub fn require_workspace(workspace: &str, dossier: &Dossier) -> Answer<()> {
+    match dossier.exists {
+        true => Ok(()),
+        false => Err(Problem::UnknownWorkspace(workspace.to_owned())),
+    }
 }
 
 /// Creates a workspace with everything in it. The answer is false, and nothing is
@@ -411,17 +413,15 @@ impl Order for CreateWorkspace {
     type Answer = bool;
 
     fn question(&self) -> Question {
-        Question::of(&self.0.id).with_settings()
+        Question::of(&self.0.id).with_existence()
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<bool> {
-        match &dossier.settings {
-            Some(_) => Decided::unchanged(false),
-            None => {
-                let workspace = Box::new(self.0.clone());
-                Decided::unchanged(true).and(Change::CreateWorkspace(workspace))
-            }
+        if dossier.exists {
+            return Decided::unchanged(false);
         }
+        let workspace = Box::new(self.0.clone());
+        Decided::unchanged(true).and(Change::CreateWorkspace(workspace))
     }
 }
 
@@ -455,7 +455,7 @@ impl Order for AddUser {
 
 impl AddUser {
     fn grant(&self, dossier: &Dossier) -> Granted<Account> {
-        self.operation.settings(dossier)?;
+        self.operation.require_workspace(dossier)?;
         let user = &self.user;
         let mut taken = dossier.accounts.iter().map(Option::is_some);
         if taken.next().unwrap_or(true) {
@@ -531,7 +531,7 @@ impl From<NewUser> for Profile {
 pub fn named_question(workspace: &str, name: &str) -> Question {
     let subject = |selector| Subject::new(selector).as_seen().with_tokens();
     Question::of(workspace)
-        .with_settings()
+        .with_existence()
         .about(subject(Selector::Id(name.to_owned())))
         .about(subject(Selector::Username(name.to_owned())))
 }
@@ -571,7 +571,11 @@ impl Order for ChangeUser {
     type Answer = Answer<Changed>;
 
     fn question(&self) -> Question {
-        named_question(&self.operation.workspace, &self.user).with_role_names()
+        let question = named_question(&self.operation.workspace, &self.user).with_role_names();
+        match self.change {
+            UserChange::EnrolTotp(_) => question.with_settings(),
+            _ => question,
+        }
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
@@ -581,9 +585,8 @@ impl Order for ChangeUser {
 
 impl ChangeUser {
     fn grant(&self, dossier: &Dossier) -> Granted<Changed> {
-        let settings = self.operation.settings(dossier)?;
         let profile = named(&self.operation.workspace, &self.user, dossier)?;
-        let mut changes = self.change.of(profile, settings, dossier)?;
+        let mut changes = self.change.of(profile, dossier)?;
         let mut changed = profile.clone();
         let mut ended_tokens = 0;
         for change in &changes {
@@ -610,12 +613,7 @@ impl ChangeUser {
 
 impl UserChange {
     /// What it does to the account.
-    fn of(
-        &self,
-        profile: &Profile,
-        settings: &Settings,
-        dossier: &Dossier,
-    ) -> Answer<Vec<Change>> {
+    fn of(&self, profile: &Profile, dossier: &Dossier) -> Answer<Vec<Change>> {
         let user = || profile.user.id.clone();
         let end = |which: Tokens| Change::EndTokens {
             user: user(),
@@ -630,7 +628,7 @@ impl UserChange {
                 changes
             }
             Self::EnrolTotp(factor) => {
-                may_be_enrolled(profile, settings)?;
+                may_be_enrolled(profile, dossier.settings.as_ref())?;
                 // A key that was shown and not yet proved goes.
                 let mut changes = remove_totp(profile);
                 let factor = factor.clone();
@@ -687,8 +685,9 @@ impl UserChange {
     }
 }
 
-fn may_be_enrolled(profile: &Profile, settings: &Settings) -> Answer<()> {
+fn may_be_enrolled(profile: &Profile, settings: Option<&Settings>) -> Answer<()> {
     let username = || profile.user.username.clone();
+    let settings = settings.ok_or(Problem::NotEnabled)?;
     match may_enrol(settings, profile) {
         Ok(()) => Ok(()),
         Err(Denial::NotEnabled) => Err(Problem::NotEnabled),
@@ -758,7 +757,7 @@ impl Order for ChangeRole {
 
 impl ChangeRole {
     fn grant(&self, dossier: &Dossier) -> Granted<Role> {
-        self.operation.settings(dossier)?;
+        self.operation.require_workspace(dossier)?;
         let name = &self.role;
         let mut role = dossier.role.clone().unwrap_or_else(|| Role {
             name: name.clone(),
@@ -822,7 +821,7 @@ impl Order for SetSetting {
 
 impl SetSetting {
     fn grant(&self, dossier: &Dossier) -> Granted<()> {
-        self.operation.settings(dossier)?;
+        self.operation.require_workspace(dossier)?;
         let (setting, text) = (self.setting, self.value.expose_secret());
         let mut settings = Settings::default();
         setting.set(&mut settings, text)?;

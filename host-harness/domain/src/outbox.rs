@@ -7,6 +7,7 @@ use crate::dossier::{Dossier, Question};
 use crate::mail::Letter;
 use crate::operator::{Answer, Operation, Problem};
 use crate::order::{Change, Decided, Order};
+use crate::settings::Settings;
 use crate::time::Timestamp;
 use secrecy::SecretString;
 use std::time::Duration;
@@ -237,7 +238,10 @@ impl Order for RetryMail {
     type Answer = Answer<()>;
 
     fn question(&self) -> Question {
-        self.operation.question().with_mail(self.id)
+        self.operation
+            .question()
+            .with_settings()
+            .with_mail(self.id)
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Answer<()>> {
@@ -247,14 +251,17 @@ impl Order for RetryMail {
 
 impl RetryMail {
     fn grant(&self, dossier: &Dossier) -> Result<((), Vec<Change>), Problem> {
-        let settings = self.operation.settings(dossier)?;
+        self.operation.require_workspace(dossier)?;
         let (id, due) = (self.id, self.operation.now);
         let mail = dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
         let expires = match mail.state(due) {
             MailState::BeingSent(_) => return Err(Problem::MailBeingSent(id)),
             MailState::Waiting(_) => mail.expires,
             MailState::DeadLetter if mail.holds_code() => return Err(Problem::CodeExpired(id)),
-            MailState::DeadLetter => due + settings.mail_lifetime(),
+            MailState::DeadLetter => {
+                let settings = dossier.settings.as_ref();
+                due + settings.map_or(Duration::ZERO, Settings::mail_lifetime)
+            }
         };
         let retry = Change::RetryMail { id, due, expires };
         Ok(((), vec![retry, self.operation.about_mail(Action::RetryMail, id)]))
@@ -275,7 +282,7 @@ impl Order for RemoveMail {
 
 impl RemoveMail {
     fn grant(&self, dossier: &Dossier) -> Result<((), Vec<Change>), Problem> {
-        self.operation.settings(dossier)?;
+        self.operation.require_workspace(dossier)?;
         let id = self.id;
         dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
         let removed = Change::RemoveMail { id };

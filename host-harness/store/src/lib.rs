@@ -58,7 +58,7 @@ pub trait Store: Send + Sync {
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>>;
 
     /// All roles of a workspace, ordered by name.
-    async fn roles(&self, workspace: &str) -> Result<Vec<Role>>;
+    async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>>;
 
     /// The mails of a workspace that wait and the dead letters, oldest first.
     async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>>;

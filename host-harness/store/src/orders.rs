@@ -133,9 +133,9 @@ impl dyn Store {
     }
 
     /// All roles, ordered by name.
-    pub async fn list_roles(&self, workspace: &str) -> Result<Answer<Vec<Role>>> {
+    pub async fn roles(&self, workspace: &str) -> Result<Answer<Vec<Role>>> {
         match self.require_workspace(workspace).await? {
-            Ok(()) => Ok(Ok(self.roles(workspace).await?)),
+            Ok(()) => Ok(Ok(self.all_roles(workspace).await?)),
             Err(problem) => Ok(Err(problem)),
         }
     }
@@ -208,7 +208,7 @@ impl dyn Store {
         id: i64,
         now: Timestamp,
     ) -> Result<Answer<Mail>> {
-        let question = Question::of(workspace).with_settings().with_mail(id);
+        let question = Question::of(workspace).with_existence().with_mail(id);
         let dossier = self.read(&question).await?;
         if let Err(problem) = operator::require_workspace(workspace, &dossier) {
             return Ok(Err(problem));
@@ -235,7 +235,7 @@ impl dyn Store {
     }
 
     async fn require_workspace(&self, workspace: &str) -> Result<Answer<()>> {
-        let dossier = self.read(&Question::of(workspace).with_settings()).await?;
-        Ok(operator::require_workspace(workspace, &dossier).map(drop))
+        let dossier = self.read(&Question::of(workspace).with_existence()).await?;
+        Ok(operator::require_workspace(workspace, &dossier))
     }
 }

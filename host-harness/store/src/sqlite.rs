@@ -204,7 +204,7 @@ impl Store for Sqlite {
         self.readers.wait_and_read(list).await
     }
 
-    async fn roles(&self, workspace: &str) -> Result<Vec<Role>> {
+    async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         let workspace = workspace.to_owned();
         let list = move |db: &Connection| list::roles(db, &workspace);
         self.readers.wait_and_read(list).await

@@ -26,6 +26,12 @@ pub(super) fn all_settings(db: &Connection) -> SqlResult<BTreeMap<String, Settin
     Ok(all)
 }
 
+/// Whether there is such a workspace.
+pub(super) fn exists(db: &Connection, workspace: &str) -> SqlResult<bool> {
+    db.prepare_cached("SELECT 1 FROM workspace WHERE id = ?1")?
+        .exists([workspace])
+}
+
 pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<WorkspaceSummary>> {
     let mut query = db.prepare(
         "SELECT id,

@@ -28,6 +28,9 @@ pub(super) fn snapshot(db: &Connection, question: &Question) -> SqlResult<Dossie
 pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier> {
     let workspace = question.workspace.as_str();
     let mut dossier = Dossier::default();
+    if question.existence {
+        dossier.exists = list::exists(db, workspace)?;
+    }
     if question.settings {
         dossier.settings = settings(db, workspace)?;
     }

@@ -1,0 +1,217 @@
+//! What is particular to the store in a SQLite file.
+
+use crate::store::totp;
+use crate::ask::Ask as _;
+use crate::support::{Data, step};
+use chat_domain::operator::{Role};
+use chat_store::sqlite::{Sqlite};
+use chat_domain::reset::{Receipt};
+use chat_store::{Store};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_left_alone() {
+    let data = Data::new().await;
+    data.edit("PRAGMA user_version = 99");
+    let before = data.dump();
+    let error = Sqlite::open(&data.path()).await.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "the store failed: a newer program wrote it: use that one"
+    );
+    assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// Whether or not that program marks its files.
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mark) in [("unmarked", 0), ("marked", 0x1234_5678)] {
+        let path = folder.path().join(name);
+        let theirs = Connection::open(&path).unwrap();
+        theirs.pragma_update(None, "application_id", mark).unwrap();
+        theirs
+            .execute_batch("CREATE TABLE note (text TEXT); INSERT INTO note VALUES ('milk')")
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        for result in [
+            Sqlite::open(&path).await,
+            Sqlite::open_or_create(&path).await,
+        ] {
+            assert_eq!(
+                result.err().unwrap().to_string(),
+                "the store failed: it is another program's database"
+            );
+        }
+        assert!(std::fs::read(&path).unwrap() == before, "{name}");
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "no journal is left");
+}
+
+/// Two programs that are started at once on a fresh machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_can_make_the_same_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = folder.path().join(round.to_string());
+        let start = Arc::new(Barrier::new(2));
+        let mut programs = JoinSet::new();
+        for _ in 0..2 {
+            let (path, start) = (path.clone(), start.clone());
+            programs.spawn(async move {
+                start.wait().await;
+                Sqlite::open_or_create(&path).await.map(drop)
+            });
+        }
+        for result in programs.join_all().await {
+            assert!(result.is_ok(), "round {round}: {result:?}");
+        }
+    }
+}
+
+/// A store of the first version keeps what it holds.
+#[tokio::test]
+async fn an_older_file_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../src/sqlite/schema/1.sql"))
+        .unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 0x746f7470;
+         PRAGMA user_version = 1;
+         INSERT INTO workspace VALUES ('acme', 1, 0, 2, 0, 1, 0);
+         INSERT INTO workspace VALUES ('globex', 0, 1, 1, 1, 0, 1);
+         INSERT INTO user VALUES ('acme', 'alice', 'Alice', 'alice', NULL, 0, 0);
+         INSERT INTO role_permission VALUES ('acme', 'admin', 'edit-other-user-totp');
+         INSERT INTO user_role VALUES ('acme', 'alice', 'user');
+         INSERT INTO login_token VALUES ('acme', 'alice', 'hash', NULL, 1);
+         INSERT INTO totp VALUES ('acme', 'alice', x'00', 7);
+         INSERT INTO outbox VALUES (5, 'acme', 'alice@example.com', 'Hello', 'You', 1000);
+         INSERT INTO audit VALUES (1, 'acme', 1000, 'r', 'alice', NULL, 'refused', 'x');",
+    )
+    .unwrap();
+    drop(old);
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).await.unwrap());
+    let acme = store.settings("acme").await.unwrap().unwrap();
+    assert!(acme.two_factor_enabled && acme.missing_factor_allowed);
+    assert!(!acme.totp_enabled && !acme.password_fallback && !acme.bypass_token_allowed);
+    assert_eq!(acme.totp_window, 2);
+    let globex = store.settings("globex").await.unwrap().unwrap();
+    assert!(!globex.two_factor_enabled && globex.totp_enabled && globex.password_fallback);
+    assert!(!globex.missing_factor_allowed && globex.bypass_token_allowed);
+    assert_eq!(globex.totp_window, 1);
+    let now = chat_domain::time::Timestamp::from_millis(0);
+    let caller = store.authenticate("acme", "alice", "hash", now).await;
+    assert!(caller.unwrap().unwrap().bypass_token);
+    let roles = store.roles("acme").await.unwrap().unwrap();
+    let role = |name: &str, permissions: &[&str], members: &[&str]| Role {
+        name: name.to_owned(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+        members: members.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(
+        roles,
+        [
+            role("admin", &["edit-other-user-totp"], &[]),
+            role("user", &[], &["Alice"]),
+        ]
+    );
+    let db = Connection::open(&path).unwrap();
+    let mail: (String, i64, i64) = db
+        .query_row(
+            "SELECT recipient, length(message_id), (expires / 1000 - unixepoch() + 1800) / 3600
+             FROM outbox WHERE id = 5 AND next_try = queued",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    let waits = ("alice@example.com".to_owned(), 32, 72);
+    assert_eq!(mail, waits, "for as long as a new one");
+    let action: String = db
+        .query_row("SELECT action FROM audit", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(action, "reset-totp");
+}
+
+#[tokio::test]
+async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
+    let data = Data::new().await;
+    let pragma = |name: &str| -> Value {
+        let value = data
+            .connect()
+            .pragma_query_value(None, name, |row| row.get(0));
+        value.unwrap()
+    };
+    assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
+    assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
+    assert_eq!(pragma("user_version"), Value::Integer(2));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    let text = "not a database, but the notes of someone. ".repeat(100);
+    std::fs::write(&path, &text).unwrap();
+    let error = Sqlite::open(&path).await.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "the store failed: file is not a database"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_made_only_where_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let error = Sqlite::open(&path).await.err().unwrap().to_string();
+    assert!(error.contains("unable to open database file"), "{error}");
+    assert!(!path.exists());
+    Sqlite::open_or_create(&path).await.unwrap();
+    Sqlite::open(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_files() {
+    let data = Data::new().await;
+    for file in files(&data) {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+    }
+}
+
+/// What is deleted is overwritten.
+#[tokio::test]
+async fn a_removed_key_is_not_left_in_the_files() {
+    let data = Data::new().await;
+    let secret = b"acme/alice";
+    data.edit("PRAGMA wal_checkpoint(TRUNCATE)");
+    assert!(files_hold(&data, secret));
+    let outcome = data.store.reset(totp(step())).await;
+    assert_eq!(outcome.unwrap(), Ok(Receipt::Removed));
+    data.edit("PRAGMA wal_checkpoint(TRUNCATE)");
+    assert!(!files_hold(&data, secret));
+}
+
+fn files_hold(data: &Data, bytes: &[u8]) -> bool {
+    files(data).iter().any(|file| {
+        let file = std::fs::read(file).unwrap();
+        file.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+/// The database and its journals.
+fn files(data: &Data) -> Vec<PathBuf> {
+    let folder = data.path();
+    let folder = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+    folder.map(|entry| entry.unwrap().path()).collect()
+}
