@@ -1,0 +1,429 @@
+//! A workspace's settings: each has a name that operators know, a default and a
+//! range.
+
+use crate::mail_server::MailServer;
+use lettre::message::Mailbox;
+use secrecy::{ExposeSecret, SecretString};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A workspace's settings. Each field is documented by its [`Setting`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`SETTINGS` says what each means, once")]
+pub struct Settings {
+    pub two_factor_enabled: bool,
+    pub totp_enabled: bool,
+    pub totp_window: u32,
+    pub email_enabled: bool,
+    pub email_code_seconds: u32,
+    pub email_code_failures: u32,
+    pub password_fallback: bool,
+    pub missing_factor_allowed: bool,
+    pub bypass_token_allowed: bool,
+    pub login_days: u32,
+    pub rate_limit_calls: u32,
+    pub rate_limit_seconds: u32,
+    pub cors_origins: String,
+    pub mail_server: SecretString,
+    pub mail_from: String,
+    pub mail_hours: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            two_factor_enabled: true,
+            totp_enabled: true,
+            totp_window: 1,
+            email_enabled: true,
+            email_code_seconds: 3600,
+            email_code_failures: 5,
+            password_fallback: true,
+            missing_factor_allowed: false,
+            bypass_token_allowed: false,
+            login_days: 90,
+            rate_limit_calls: 10,
+            rate_limit_seconds: 60,
+            cors_origins: String::new(),
+            mail_server: SecretString::default(),
+            mail_from: String::new(),
+            mail_hours: 72,
+        }
+    }
+}
+
+impl Settings {
+    /// TOTP is used: accounts may enrol it.
+    pub fn uses_totp(&self) -> bool {
+        self.two_factor_enabled && self.totp_enabled
+    }
+
+    /// How long a code that was sent by e-mail is valid.
+    pub fn email_code_lifetime(&self) -> Duration {
+        Duration::from_secs(self.email_code_seconds.into())
+    }
+
+    /// How long a login lasts.
+    pub fn login_lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.login_days) * 24 * 60 * 60)
+    }
+
+    /// How long it is tried to deliver a notice.
+    pub fn mail_lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.mail_hours) * 60 * 60)
+    }
+}
+
+/// One of a workspace's settings.
+pub struct Setting {
+    /// For example `totp-window`.
+    pub name: &'static str,
+    /// What it means, with its unit and range.
+    pub meaning: &'static str,
+    field: fn(&mut Settings) -> Field<'_>,
+}
+
+/// What a setting holds, and which values it takes.
+enum Field<'a> {
+    Switch(&'a mut bool),
+    Number(&'a mut u32, RangeInclusive<u32>),
+    /// The check says what is wrong with a value that is not empty.
+    Text(&'a mut String, fn(&str) -> Result<(), String>),
+    /// Shown to nobody; checked like a text.
+    Secret(&'a mut SecretString, fn(&str) -> Result<(), String>),
+}
+
+/// Why a value is not one of a setting's.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct InvalidSetting {
+    name: &'static str,
+    problem: String,
+}
+
+impl InvalidSetting {
+    /// What is wrong, where the name is known already.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+/// All settings, in the order in which people read them.
+pub const SETTINGS: [Setting; 16] = [
+    Setting {
+        name: "two-factor-enabled",
+        meaning: "second factors are used at all",
+        field: |s| Field::Switch(&mut s.two_factor_enabled),
+    },
+    Setting {
+        name: "totp-enabled",
+        meaning: "TOTP is one of them",
+        field: |s| Field::Switch(&mut s.totp_enabled),
+    },
+    Setting {
+        name: "totp-window",
+        meaning: "time steps of 30 s accepted before and after the current one, 0 to 10",
+        field: |s| Field::Number(&mut s.totp_window, 0..=10),
+    },
+    Setting {
+        name: "email-enabled",
+        meaning: "a code by e-mail is one of them, for those who opted in",
+        field: |s| Field::Switch(&mut s.email_enabled),
+    },
+    Setting {
+        name: "email-code-seconds",
+        meaning: "how long a code by e-mail is valid, 60 to 86400 s",
+        field: |s| Field::Number(&mut s.email_code_seconds, 60..=86_400),
+    },
+    Setting {
+        name: "email-code-failures",
+        meaning: "wrong tries that end a code by e-mail, 1 to 20",
+        field: |s| Field::Number(&mut s.email_code_failures, 1..=20),
+    },
+    Setting {
+        name: "password-fallback",
+        meaning: "a caller who has no other second factor proves the password instead",
+        field: |s| Field::Switch(&mut s.password_fallback),
+    },
+    Setting {
+        name: "missing-factor-allowed",
+        meaning: "a caller without any second factor may reset TOTP, and begin to enrol it",
+        field: |s| Field::Switch(&mut s.missing_factor_allowed),
+    },
+    Setting {
+        name: "bypass-token-allowed",
+        meaning: "a token that bypasses the second factor does so",
+        field: |s| Field::Switch(&mut s.bypass_token_allowed),
+    },
+    Setting {
+        name: "login-days",
+        meaning: "how long a login lasts, 1 to 3650 days",
+        field: |s| Field::Number(&mut s.login_days, 1..=3650),
+    },
+    Setting {
+        name: "rate-limit-calls",
+        meaning: "calls of a route that a client address may make in a window, 0 (no limit) to 100000",
+        field: |s| Field::Number(&mut s.rate_limit_calls, 0..=100_000),
+    },
+    Setting {
+        name: "rate-limit-seconds",
+        meaning: "length of that window, 1 to 86400 s",
+        field: |s| Field::Number(&mut s.rate_limit_seconds, 1..=86_400),
+    },
+    Setting {
+        name: "cors-origins",
+        meaning: "origins of web pages that may call, separated by blanks; * for all, empty for none",
+        field: |s| Field::Text(&mut s.cors_origins, origins),
+    },
+    Setting {
+        name: "mail-server",
+        meaning: "smtps://USER:PASSWORD@HOST (TLS from the start), smtp://USER:PASSWORD@HOST?tls=required (STARTTLS) \
+                  or smtp://HOST (no TLS); empty: mail waits",
+        field: |s| Field::Secret(&mut s.mail_server, mail_server),
+    },
+    Setting {
+        name: "mail-from",
+        meaning: "the sender of mail, for example Acme chat <chat@acme.example>; empty: mail waits",
+        field: |s| Field::Text(&mut s.mail_from, mailbox),
+    },
+    Setting {
+        name: "mail-hours",
+        meaning: "how long delivery of a notice is tried, 1 to 720 h; then it is a dead letter",
+        field: |s| Field::Number(&mut s.mail_hours, 1..=720),
+    },
+];
+
+impl Setting {
+    /// The setting with this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Sets this setting to the value that `text` writes.
+    ///
+    /// # Errors
+    ///
+    /// When it is not one of the setting's values; `settings` is unchanged.
+    pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), InvalidSetting> {
+        let invalid = |problem: String| InvalidSetting {
+            name: self.name,
+            problem,
+        };
+        match (self.field)(settings) {
+            Field::Switch(value) => match text.parse() {
+                Ok(switch) => *value = switch,
+                Err(_) => return Err(invalid("it is true or false".to_owned())),
+            },
+            Field::Number(value, range) => match text.parse() {
+                Ok(number) if range.contains(&number) => *value = number,
+                _ => {
+                    let problem =
+                        format!("it is a whole number, {} to {}", range.start(), range.end());
+                    return Err(invalid(problem));
+                }
+            },
+            Field::Text(value, check) => {
+                check_unless_empty(check, text).map_err(invalid)?;
+                text.clone_into(value);
+            }
+            Field::Secret(value, check) => {
+                check_unless_empty(check, text).map_err(invalid)?;
+                *value = text.into();
+            }
+        }
+        Ok(())
+    }
+
+    /// The value as [`Setting::set`] reads it.
+    pub fn value(&self, settings: &Settings) -> SecretString {
+        let mut settings = settings.clone();
+        match (self.field)(&mut settings) {
+            Field::Switch(value) => value.to_string().into(),
+            Field::Number(value, _) => value.to_string().into(),
+            Field::Text(value, _) => value.as_str().into(),
+            Field::Secret(value, _) => value.clone(),
+        }
+    }
+
+    /// Whether the value is a secret: people are shown only whether there is one.
+    pub fn is_secret(&self) -> bool {
+        matches!((self.field)(&mut Settings::default()), Field::Secret(..))
+    }
+
+    /// Whether the value is not the default.
+    pub fn is_changed(&self, settings: &Settings) -> bool {
+        let default = self.value(&Settings::default());
+        self.value(settings).expose_secret() != default.expose_secret()
+    }
+}
+
+fn check_unless_empty(check: fn(&str) -> Result<(), String>, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    check(text)
+}
+
+/// Scheme, host and port, as browsers write them (RFC 6454 section 6.2).
+fn origins(text: &str) -> Result<(), String> {
+    let is_origin = |origin: &str| {
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '@', '?', '#']))
+    };
+    match text
+        .split_ascii_whitespace()
+        .find(|origin| *origin != "*" && !is_origin(origin))
+    {
+        None => Ok(()),
+        Some(origin) => Err(format!(
+            "{origin} is not an origin such as https://chat.example"
+        )),
+    }
+}
+
+/// The reason never quotes the value: it may hold a password.
+fn mail_server(text: &str) -> Result<(), String> {
+    MailServer::parse(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn mailbox(text: &str) -> Result<(), String> {
+    match text.parse::<Mailbox>() {
+        Ok(_) if !text.contains(char::is_control) => Ok(()),
+        _ => Err("it is not an address such as Acme chat <chat@acme.example>".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> &'static Setting {
+        Setting::named(name).unwrap()
+    }
+
+    #[test]
+    fn every_setting_has_a_name_of_its_own_and_takes_its_own_value_back() {
+        for setting in &SETTINGS {
+            let mut settings = Settings::default();
+            let value = setting.value(&settings);
+            setting.set(&mut settings, value.expose_secret()).unwrap();
+            assert!(!setting.is_changed(&settings), "{}", setting.name);
+        }
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+        assert!(Setting::named("totp").is_none());
+    }
+
+    #[test]
+    fn a_value_outside_the_range_is_refused_and_changes_nothing() {
+        for (name, text, problem) in [
+            ("totp-enabled", "yes", "totp-enabled: it is true or false"),
+            (
+                "totp-window",
+                "11",
+                "totp-window: it is a whole number, 0 to 10",
+            ),
+            (
+                "totp-window",
+                "-1",
+                "totp-window: it is a whole number, 0 to 10",
+            ),
+            (
+                "totp-window",
+                "",
+                "totp-window: it is a whole number, 0 to 10",
+            ),
+            (
+                "cors-origins",
+                "https://a.example b.example",
+                "cors-origins: b.example is not an origin such as https://chat.example",
+            ),
+            (
+                "mail-from",
+                "chat",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-from",
+                "Acme\r\nBcc: eve@evil.example <chat@acme.example>",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-from",
+                "chat@acme.example\n",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-from",
+                "\"Acme\u{7}\" <chat@acme.example>",
+                "mail-from: it is not an address such as Acme chat <chat@acme.example>",
+            ),
+            (
+                "mail-server",
+                "smtp://user:hunter2@mail.example",
+                "mail-server: it would send the password unencrypted: use smtps:// or ?tls=required",
+            ),
+            (
+                "mail-server",
+                "http://user:hunter2@host",
+                "mail-server: it is not a mail server's URL such as smtps://USER:PASSWORD@HOST",
+            ),
+        ] {
+            let mut settings = Settings::default();
+            let error = named(name).set(&mut settings, text).unwrap_err();
+            assert_eq!(error.to_string(), problem);
+            assert!(!named(name).is_changed(&settings));
+        }
+    }
+
+    /// A browser sends none of these as an origin: they would be allowed in vain.
+    #[test]
+    fn an_origin_has_scheme_host_and_port_and_no_more() {
+        for text in [
+            "https://",
+            "https:// http://chat.example",
+            "https://chat.example/",
+            "https://*.chat.example",
+            "https://user@chat.example",
+            "https://chat.example?page",
+            "https://chat.example#page",
+            "ftp://chat.example",
+            "null",
+        ] {
+            let mut settings = Settings::default();
+            let origins = named("cors-origins");
+            assert!(origins.set(&mut settings, text).is_err(), "{text}");
+            assert!(!origins.is_changed(&settings), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_in_the_range_are_taken_and_a_secret_is_not_shown() {
+        let mut settings = Settings::default();
+        for (name, text) in [
+            ("totp-window", "10"),
+            ("two-factor-enabled", "false"),
+            ("cors-origins", "https://chat.example http://localhost:3000"),
+            ("cors-origins", "*"),
+            ("mail-from", "Acme chat <chat@acme.example>"),
+            (
+                "mail-server",
+                "smtp://user:hunter2@mail.example?tls=required",
+            ),
+        ] {
+            named(name).set(&mut settings, text).unwrap();
+            assert!(named(name).is_changed(&settings));
+            assert_eq!(named(name).value(&settings).expose_secret(), text);
+        }
+        assert!(named("mail-server").is_secret());
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        named("mail-server").set(&mut settings, "").unwrap();
+        assert!(!named("mail-server").is_changed(&settings));
+    }
+}

@@ -1,0 +1,91 @@
+//! Moments: what time is to every part of the host. What it is now is for callers to say.
+
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment: milliseconds of Unix time, never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The last moment that there is.
+    pub const END: Self = Self(i64::MAX);
+
+    /// The moment `millis` milliseconds after the Unix epoch; the epoch itself
+    /// where that is negative.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.max(0))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub fn seconds(self) -> u64 {
+        self.0.unsigned_abs() / 1000
+    }
+
+    /// As JavaScript writes dates in JSON: RFC 3339 in UTC, with three digits of
+    /// a second.
+    pub fn to_javascript(self) -> String {
+        let (seconds, millis) = (self.to_string(), self.0 % 1000);
+        format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// The last representable moment where the sum is beyond it.
+    fn add(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl std::ops::Sub for Timestamp {
+    type Output = Duration;
+
+    /// Zero where the other moment is later.
+    fn sub(self, earlier: Self) -> Duration {
+        let millis = self.0.saturating_sub(earlier.0).max(0);
+        Duration::from_millis(millis.unsigned_abs())
+    }
+}
+
+/// RFC 3339 in UTC, with whole seconds.
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = OffsetDateTime::from_unix_timestamp(self.0 / 1000)
+            .ok()
+            .and_then(|moment| moment.format(&Rfc3339).ok());
+        match text {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_utc() {
+        let moment = Timestamp::from_millis(1_234_567_890_999);
+        assert_eq!(moment.to_string(), "2009-02-13T23:31:30Z");
+        assert_eq!(moment.to_javascript(), "2009-02-13T23:31:30.999Z");
+        assert_eq!(moment.seconds(), 1_234_567_890);
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        assert_eq!(Timestamp::from_millis(-1).millis(), 0);
+        let end = Timestamp::from_millis(i64::MAX) + Duration::MAX;
+        assert_eq!(end.millis(), i64::MAX);
+        assert_eq!(end.to_string(), format!("{} ms", i64::MAX));
+    }
+}
