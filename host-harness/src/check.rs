@@ -2,10 +2,11 @@
 
 use crate::show;
 use anyhow::{Context, ensure};
+use chat_server::telemetry;
+use chat_server::telemetry::LogFormat;
 use clap::{Args, ValueEnum};
 use host_harness::harness::Harness;
 use host_harness::scenarios::Report;
-use host_harness::telemetry::{self, LogFormat};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;

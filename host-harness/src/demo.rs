@@ -3,16 +3,16 @@
 
 use crate::{WORKSPACE, show};
 use anyhow::Context;
-use host_harness::clock::Clock;
-use host_harness::password;
-use host_harness::settings::Settings;
-use host_harness::store::directory::{default_roles, new_user_id};
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{
-    Directory, Email, NewRole, NewToken, NewUser, NewWorkspace, Selector, Store, TotpFactor,
-};
-use host_harness::token;
-use host_harness::totp::{TotpKey, step_of};
+use chat_domain::account::{Email, Selector, TotpFactor};
+use chat_domain::operator::{NewRole, NewToken, NewUser, NewWorkspace};
+use chat_domain::operator::{default_roles, new_user_id};
+use chat_domain::password;
+use chat_domain::settings::Settings;
+use chat_domain::token;
+use chat_domain::totp::{TotpKey, step_of};
+use chat_server::clock::Clock;
+use chat_store::sqlite::Sqlite;
+use chat_store::{Directory, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -171,11 +171,11 @@ impl Credentials {
 
     fn generate() -> Self {
         let login = |username: &str| Login {
-            user_id: new_user_id(),
+            user_id: new_user_id(&mut rand::rng()),
             username: username.to_owned(),
             password: secret(),
             auth_token: secret(),
-            totp_secret: TotpKey::generate().to_base32(),
+            totp_secret: TotpKey::generate(&mut rand::rng()).to_base32(),
         };
         Self(USERS.map(|(name, _)| (name.to_owned(), login(name))).into())
     }
@@ -205,7 +205,7 @@ impl Credentials {
 }
 
 fn secret() -> String {
-    token::generate().expose_secret().to_owned()
+    token::generate(&mut rand::rng()).expose_secret().to_owned()
 }
 
 impl Login {
@@ -214,7 +214,7 @@ impl Login {
         Ok(NewUser {
             id: self.user_id.clone(),
             username: self.username.clone(),
-            password_hash: Some(password::hash(&digest)?),
+            password_hash: Some(password::hash(&digest, &mut rand::rng())?),
             roles: vec![role.to_owned()],
             emails: vec![Email {
                 address: format!("{}@example.com", self.username),

@@ -59,20 +59,24 @@ pub use cast::{
     ADMIN, ALICE, BACKUP_CODES, BOB, BOT, CAROL, DAVE, DEACTIVATED, ERIN, FEDERATED, FRANK, HELPER,
     MALLORY, MODERATOR, PASSWORD,
 };
-pub use evidence::{Mail, Record, Snapshot};
+pub use chat_store::sqlite::evidence::{Mail, Record};
+pub use evidence::Snapshot;
 pub use request::{Answer, Request};
 pub use server::Server;
 pub use setup::Setup;
 pub use user::User;
 
-pub use crate::capabilities::{Fault, FaultKind, HostCall};
+pub use plugin_sandbox::capabilities::{Fault, FaultKind};
+pub use plugin_sandbox::host_call::HostCall;
 
-use crate::admission::{Candidate, LoadError, Policy};
-use crate::grants::Grants;
-use crate::password;
-use crate::plugin::Plugin;
-use crate::runtime::{Capacity, Runtime};
-use crate::store::StoreError;
+use chat_domain::password;
+use chat_domain::password::HashError;
+use chat_store::StoreError;
+use chat_store::sqlite::evidence::Unreadable;
+use plugin_sandbox::admission::{Admissions, Candidate, LoadError, Policy};
+use plugin_sandbox::grants::Grants;
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::path::Path;
@@ -93,10 +97,10 @@ pub enum Error {
     Store(#[from] StoreError),
     /// The store's file cannot be looked at.
     #[error("cannot look at the store: {0}")]
-    Look(#[from] tokio_rusqlite::rusqlite::Error),
+    Look(#[from] Unreadable),
     /// A password cannot be hashed.
     #[error("cannot hash a password: {0}")]
-    Password(#[from] bcrypt::BcryptError),
+    Password(#[from] HashError),
     /// There is no folder or no port, or the server broke.
     #[error("cannot serve: {0}")]
     Server(#[from] std::io::Error),
@@ -146,7 +150,7 @@ impl Harness {
             grants,
             ..Policy::default()
         };
-        let plugin = runtime.admit_here(candidate, &policy);
+        let plugin = Admissions::new(runtime).admit_here(candidate, &policy);
         Ok(Self {
             plugin: plugin.map_err(LoadError::from)?,
             passwords: Mutex::default(),
@@ -167,7 +171,7 @@ impl Harness {
         if let Some(hash) = known.get(password) {
             return Ok(hash.clone());
         }
-        let hash = password::hash(&password::digest(&password.into()))?;
+        let hash = password::hash(&password::digest(&password.into()), &mut rand::rng())?;
         known.insert(password.to_owned(), hash.clone());
         Ok(hash)
     }

@@ -5,19 +5,22 @@ mod demo;
 mod operator;
 
 use anyhow::Context;
+use chat_server::admin;
+use chat_server::admin::Admin;
+use chat_server::clock::Clock;
+use chat_server::config;
+use chat_server::config::Config;
+use chat_server::hosting::Hosting;
+use chat_server::http;
+use chat_server::telemetry;
+use chat_server::telemetry::LogFormat;
+use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
-use host_harness::admin::{self, Admin};
-use host_harness::admission::Candidate;
-use host_harness::clock::Clock;
-use host_harness::config::{self, Config};
-use host_harness::grants::Grants;
-use host_harness::hosting::Hosting;
-use host_harness::sandbox::Limits;
-use host_harness::server;
-use host_harness::telemetry::{self, LogFormat};
-use host_harness::workspace::ANY_HOST;
 use ipnet::IpNet;
 use mimalloc::MiMalloc;
+use plugin_sandbox::admission::Candidate;
+use plugin_sandbox::grants::Grants;
+use plugin_sandbox::limits::Limits;
 use serde_json::json;
 use std::future::Future;
 use std::io::Write;
@@ -197,7 +200,7 @@ fn only(store: &Path, common: &Common) -> anyhow::Result<Config> {
             common.plugin.display()
         )
     })?;
-    let workspace = config::Workspace {
+    let workspace = config::WorkspaceEntry {
         id: WORKSPACE.into(),
         hosts: [ANY_HOST.into()].into(),
         store: store.into(),
@@ -241,7 +244,7 @@ async fn run(
     let reloading = tokio::spawn(reload_at(reload, hosting.clone(), stopped));
     announce(&format!("http://{}", listener.local_addr()?))?;
     let stopped = stopping.clone();
-    let served = server::serve(listener, hosting.app(host.trusted_proxies), async move {
+    let served = http::serve(listener, hosting.app(host.trusted_proxies), async move {
         stop.await;
         stopped.cancel();
     })

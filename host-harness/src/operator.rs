@@ -1,6 +1,7 @@
 //! The operator's commands: on a store, which a server may be serving meanwhile; on
 //! a plugin or a configuration before it is served; and to a process that serves.
 
+mod account;
 mod config;
 mod enrolment;
 mod input;
@@ -16,11 +17,12 @@ mod workspace;
 
 use crate::WORKSPACE;
 use anyhow::{Context, ensure};
+use chat_domain::audit::new_request_id;
+use chat_domain::operator::{NAME_FORM, Operation, is_name};
+use chat_domain::time::Timestamp;
+use chat_server::clock::Clock;
+use chat_store::sqlite::Sqlite;
 use clap::{Args, Subcommand};
-use host_harness::clock::{Clock, Timestamp};
-use host_harness::store::directory::{NAME_FORM, Operation, is_name};
-use host_harness::store::new_request_id;
-use host_harness::store::sqlite::Sqlite;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -249,7 +251,7 @@ impl Desk {
         Operation {
             workspace: self.workspace.clone(),
             now: Clock::system().now(),
-            request_id: new_request_id(),
+            request_id: new_request_id(&mut rand::rng()),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! that it stops when told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use host_harness::clock::Clock;
-use host_harness::totp::{TotpKey, step_of};
+use chat_domain::totp::{TotpKey, step_of};
+use chat_server::clock::Clock;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
 //! `check-config` as an operator meets it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use host_harness::digest::Digest;
-use host_harness::settings::Settings;
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{Directory, NewWorkspace};
+use chat_domain::directory::NewWorkspace;
+use chat_domain::settings::Settings;
+use chat_store::Directory;
+use chat_store::sqlite::Sqlite;
+use plugin_sandbox::digest::Digest;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -5,9 +5,9 @@
     reason = "a JSON member that is missing is null"
 )]
 
-use host_harness::clock::Clock;
-use host_harness::password;
-use host_harness::totp::{TotpKey, step_of};
+use chat_domain::password;
+use chat_domain::totp::{TotpKey, step_of};
+use chat_server::clock::Clock;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +15,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
-use tokio_rusqlite::rusqlite::Connection;
-use tokio_rusqlite::rusqlite::types::Value as Cell;
+use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
 
 /// A backup code that nobody has.
 const WRONG_CODE: &str = "aaaaaaaa";
@@ -770,7 +770,7 @@ fn an_enrolment_is_shown_once_with_its_key_and_codes() {
 }
 
 fn hashes<'a>(codes: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut hashes: Vec<_> = codes.map(host_harness::totp::code_hash).collect();
+    let mut hashes: Vec<_> = codes.map(chat_domain::totp::code_hash).collect();
     hashes.sort();
     hashes
 }
@@ -793,7 +793,7 @@ fn a_token_is_shown_once_and_then_known_by_its_name() {
         "X-User-Id     ID\nX-Auth-Token  TOKEN\n\nThe token is not shown again.\n"
     );
     let hash = store.rows("SELECT hash FROM login_token").remove(0);
-    assert_eq!(hash, host_harness::token::hash(&token.into()));
+    assert_eq!(hash, chat_domain::token::hash(&token.into()));
     let json = store.json(&["token", "create", "alice", "phone"]);
     let other = json["token"].as_str().unwrap();
     assert_eq!(

@@ -13,15 +13,17 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use host_harness::clock::Clock;
-use host_harness::digest::Digest;
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::sandbox::Limits;
-use host_harness::server::{self, App};
-use host_harness::stores::StoreFile;
-use host_harness::telemetry::{self, LogFormat};
-use host_harness::workspace::{Workspace, Workspaces};
+use chat_server::clock::Clock;
+use chat_server::http;
+use chat_server::http::App;
+use chat_server::stores::StoreFile;
+use chat_server::telemetry;
+use chat_server::telemetry::LogFormat;
+use chat_server::workspace::{HostedWorkspace, Workspaces};
+use plugin_sandbox::admission::Admissions;
+use plugin_sandbox::digest::Digest;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use reqwest::Method;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -153,10 +155,10 @@ fn plugin_file() -> PathBuf {
 /// A server of acme, and its URL.
 async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let runtime = Runtime::new(Capacity::default()).unwrap();
-    let workspace = Workspace::new(
+    let workspace = HostedWorkspace::new(
         ACME.to_owned(),
         Arc::new(StoreFile::opened(data.store.clone())),
-        Plugin::load(&runtime, &plugin_file()).unwrap(),
+        Admissions::new(runtime).load(&plugin_file()).unwrap(),
         Limits::default(),
     );
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
@@ -168,7 +170,7 @@ async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(server::serve(listener, app, std::future::pending()));
+    tokio::spawn(http::serve(listener, app, std::future::pending()));
     url
 }
 

@@ -2,18 +2,19 @@
 //! a store, to the native function as its host. Both get the same answers.
 
 use async_trait::async_trait;
-use host_harness::clock::Timestamp;
-use host_harness::settings::{Setting, Settings};
-use host_harness::store::directory::{
-    Answer, Changed, Operation, Role, RoleChange, Token, UserChange, Workspace,
+use chat_domain::account::{Account, Caller, Login, Methods, Selector, TotpFactor, User};
+use chat_domain::audit::AuditRecord;
+use chat_domain::change::{Change, Denial};
+use chat_domain::directory::{
+    Answer, Changed, Operation, Role, RoleChange, Token, UserChange, WorkspaceSummary,
 };
-use host_harness::store::outbox::{Claim, Expired, Mail, MailCount, NextTry};
-use host_harness::store::{
-    Account, Attempt, AuditRecord, Caller, Change, Denial, Directory, EmailCode, Login, Methods,
-    NewUser, NewWorkspace, Outbox, Receipt, Refusal, Reset, Result, Selector, Store, StoreError,
-    TotpFactor, User,
-};
-use host_harness::totp::TotpKey;
+use chat_domain::directory::{NewUser, NewWorkspace};
+use chat_domain::outbox::{Claim, Expired, Mail, MailCount, NextTry};
+use chat_domain::reset::{Attempt, EmailCode, Receipt, Refusal, Reset};
+use chat_domain::settings::{Setting, Settings};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
+use chat_store::{Directory, Outbox, Result, Store, StoreError};
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::decision::{EDIT_OTHER_USER_TOTP, Host};
 use secrecy::SecretString;
@@ -212,7 +213,7 @@ impl Directory for Canned {
     async fn create_workspace(&self, _: NewWorkspace) -> Result<bool> {
         absent()
     }
-    async fn workspaces(&self, _: Timestamp) -> Result<Vec<Workspace>> {
+    async fn workspaces(&self, _: Timestamp) -> Result<Vec<WorkspaceSummary>> {
         absent()
     }
     async fn users(&self, _: &str, _: Timestamp) -> Result<Answer<Vec<Account>>> {

@@ -11,15 +11,18 @@ mod canned;
 mod report;
 
 use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW};
+use chat_domain::account::Caller;
+use chat_domain::time::Timestamp;
+use chat_store::Store;
 use cpu_time::ThreadTime;
-use host_harness::capabilities::Call;
-use host_harness::clock::Timestamp;
-use host_harness::contract::exports::chat::reset_totp::handler::Request;
-use host_harness::measure::{Allocator, Stages};
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::sandbox::Limits;
-use host_harness::store::{Caller, Store};
+use mimalloc::MiMalloc;
+use plugin_sandbox::admission::Admissions;
+use plugin_sandbox::capabilities::Call;
+use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::measure::Stages;
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use report::{Report, Round};
 use reset_totp::contract::exports::chat::reset_totp::handler as native;
 use std::error::Error;
@@ -31,7 +34,7 @@ use std::time::Duration;
 
 /// As in production.
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Calls of one batch, and rounds of batches that are measured: some seconds.
 const BATCH: u32 = 100;
@@ -56,7 +59,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         .ok_or("there is no target folder")?;
     let runtime = Runtime::new(Capacity::default())?;
     let bench = Bench {
-        plugin: Plugin::load(&runtime, &target.join("reset_totp.wasm"))?,
+        plugin: Admissions::new(runtime).load(&target.join("reset_totp.wasm"))?,
         store: Arc::new(Canned),
     };
     let tokio = tokio::runtime::Builder::new_current_thread()

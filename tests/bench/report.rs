@@ -1,6 +1,6 @@
 //! From rounds to numbers: medians over the rounds, and ratios within each.
 
-use host_harness::measure::Stages;
+use plugin_sandbox::measure::Stages;
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;

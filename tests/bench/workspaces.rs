@@ -2,17 +2,18 @@
 //! to take their configuration, and how much memory they hold. They share one
 //! store and one plugin.
 
-use host_harness::clock::Clock;
-use host_harness::config::Config;
-use host_harness::hosting::Hosting;
-use host_harness::settings::Settings;
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{Directory, NewWorkspace};
+use chat_domain::directory::NewWorkspace;
+use chat_domain::settings::Settings;
+use chat_server::clock::Clock;
+use chat_server::config::Config;
+use chat_server::hosting::Hosting;
+use chat_store::Directory;
+use chat_store::sqlite::Sqlite;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
-use tokio_rusqlite::rusqlite::Connection;
+use rusqlite::Connection;
 
 const COUNT: usize = 10_000;
 
@@ -78,7 +79,7 @@ async fn fill(path: &Path) -> Measured<()> {
 }
 
 fn configuration(plugin: &Path, workspaces: usize) -> Measured<String> {
-    let digest = host_harness::digest::Digest::of(&std::fs::read(plugin)?);
+    let digest = plugin_sandbox::digest::Digest::of(&std::fs::read(plugin)?);
     let mut text = format!(
         "[host]\ncache = \"code\"\n[plugins]\nfiles = [\"reset_totp.wasm\"]\n[defaults]\n\
          store = \"chat.sqlite\"\nplugin = \"{digest}\"\n\

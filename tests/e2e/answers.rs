@@ -4,7 +4,7 @@
 use crate::support::{
     ADMIN, ALICE, BOB, CAROL, FEDERATED, FORM, MALLORY, MODERATOR, RESET_TOTP, Request, Server, id,
 };
-use host_harness::settings::Settings;
+use chat_domain::settings::Settings;
 use reqwest::Method;
 
 const SUCCESS: &str = r#"200 {"success":true}"#;

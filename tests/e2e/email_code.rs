@@ -1,7 +1,7 @@
 //! A code by e-mail as the second factor of a reset.
 
 use crate::support::{ERIN, FRANK, Request, Server};
-use host_harness::settings::Settings;
+use chat_domain::settings::Settings;
 use std::time::Duration;
 
 const INVALID: &str = r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"email","codeGenerated":false}}"#;

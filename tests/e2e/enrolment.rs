@@ -5,8 +5,8 @@ use crate::support::{
     ADMIN, ALICE, Answer, BACKUP_CODES, CAROL, CODES_REMAINING, DAVE, DISABLE, ENABLE, ERIN, ME,
     PASSWORD_DIGEST, REGENERATE_CODES, RESET_TOTP, Request, Server, Session, VALIDATE,
 };
-use host_harness::settings::Settings;
-use host_harness::totp::{TotpKey, step_of};
+use chat_domain::settings::Settings;
+use chat_domain::totp::{TotpKey, step_of};
 use reqwest::Method;
 use std::time::Duration;
 

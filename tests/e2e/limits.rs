@@ -3,7 +3,7 @@
 use crate::support::{
     ADMIN, ALICE, Answer, BOT, CODES_REMAINING, LOGIN, ME, RESET_TOTP, Request, Server,
 };
-use host_harness::settings::Settings;
+use chat_domain::settings::Settings;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use std::time::Duration;

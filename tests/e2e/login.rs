@@ -4,7 +4,7 @@ use crate::support::{
     ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, DEACTIVATED, DISABLE, ERIN, FORM, FRANK, LOGIN,
     LOGOUT, MALLORY, ME, PASSWORD, PASSWORD_DIGEST, REGENERATE_CODES, RESET_TOTP, Server, Session,
 };
-use host_harness::settings::Settings;
+use chat_domain::settings::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

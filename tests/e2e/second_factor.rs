@@ -3,7 +3,7 @@
 use crate::support::{
     ADMIN, ALICE, Answer, BACKUP_CODES, BOB, DAVE, PASSWORD, PASSWORD_DIGEST, Request, Server,
 };
-use host_harness::settings::Settings;
+use chat_domain::settings::Settings;
 use std::time::Duration;
 use tokio::task::JoinSet;
 

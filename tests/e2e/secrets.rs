@@ -17,7 +17,8 @@ static LOGGED: Mutex<Option<String>> = Mutex::new(None);
 /// library that hands requests to it; for others the level for finding faults, or
 /// a hundred tests would do little else than write. The command's own test takes
 /// every line.
-const TALKATIVE: &str = "debug,host_harness=trace,axum=trace,cranelift_codegen=off,\
+const TALKATIVE: &str = "debug,chat_domain=trace,chat_server=trace,chat_store=trace,host_harness=trace,\
+                         plugin_sandbox=trace,axum=trace,cranelift_codegen=off,\
                          wasmtime_internal_cranelift=off,reqwest=off,hyper_util::client=off";
 
 /// From now on `secret` must not be found in any output.

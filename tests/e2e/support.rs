@@ -2,21 +2,21 @@
 //! answer of the suite must pass.
 
 use crate::{documentation, secrets};
-use host_harness::clock::Timestamp;
+use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
 use host_harness::harness::{self, Harness};
 pub(crate) use host_harness::harness::{
     ADMIN, ALICE, BACKUP_CODES, BOB, BOT, CAROL, DAVE, DEACTIVATED, ERIN, FEDERATED, FRANK, HELPER,
     MALLORY, MODERATOR, PASSWORD, Snapshot,
 };
-use host_harness::settings::Settings;
-use host_harness::totp::TotpKey;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
-use tokio_rusqlite::rusqlite::Connection;
+use rusqlite::Connection;
 
 /// The route under test.
 pub(crate) const RESET_TOTP: &str = "/api/v1/users.resetTOTP";

@@ -17,27 +17,27 @@ pub struct MailServer {
     pub host: String,
     /// Of TCP.
     pub port: u16,
-    /// How the connection is kept from others.
+    /// How the connection is protected.
     pub encryption: Encryption,
-    /// As whom; none where the server asks nobody.
+    /// As whom mail is handed in; none where anybody may.
     pub login: Option<Login>,
 }
 
-/// How a connection is kept from others.
+/// How a connection to a mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {
     /// TLS from the first byte.
     Implicit,
     /// An upgrade, without which nothing is sent.
     StartTls,
-    /// Nothing: everybody on the way reads along.
+    /// Not at all.
     None,
 }
 
-/// As whom mail is handed in.
+/// What proves to a mail server who hands in mail.
 #[derive(Debug)]
 pub struct Login {
-    /// The name.
+    /// The account.
     pub user: String,
     /// Its password.
     pub password: SecretString,

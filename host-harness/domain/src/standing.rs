@@ -1,10 +1,14 @@
 //! Who makes a request, and what is known of them from its beginning to its end.
 
 use crate::account::{Account, BYPASS_RATE_LIMIT, Caller, Methods, Profile, Selector};
+use crate::audit::{Action, AuditRecord, Decision};
 use crate::dossier::{Dossier, Question, Subject};
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::settings::Settings;
 use crate::time::Timestamp;
+
+/// The error id of a request that cannot be understood.
+pub const INVALID_PARAMS: &str = "invalid-params";
 
 /// The account that a valid token proves; none where it is deactivated, or the token
 /// has ended or is another's.
@@ -43,6 +47,14 @@ impl Standing {
             .about(Subject::id(user).with_roles())
     }
 
+    /// As [`Standing::question`], with what is needed to see the account, too.
+    pub fn question_with_account(workspace: &str, user: &str, token_hash: &str) -> Question {
+        Question::of(workspace)
+            .with_settings()
+            .with_token(token_hash)
+            .about(Subject::id(user).as_seen())
+    }
+
     /// The caller, where [`authenticate`] knows one.
     pub fn of(dossier: &Dossier, now: Timestamp) -> Option<Self> {
         let caller = authenticate(dossier, now)?;
@@ -63,6 +75,11 @@ impl Standing {
     /// Whether a role of the caller's grants `permission`.
     pub fn may(&self, permission: &str) -> bool {
         self.permissions.iter().any(|held| held == permission)
+    }
+
+    /// Whether the caller may call once more after `recent_calls` in one window.
+    pub fn may_call(&self, recent_calls: u32) -> bool {
+        self.is_unlimited() || recent_calls < self.settings.rate_limit_calls
     }
 
     /// Whether the caller may call as often as they like.
@@ -106,5 +123,57 @@ impl Order for LogOut {
             user: self.caller.id.clone(),
             which: Tokens::Hash(self.caller.token_hash.clone()),
         })
+    }
+}
+
+/// A request to reset that cannot be understood: it is recorded where its caller is
+/// logged in and may call at all. Who is not logged in leaves no trace.
+#[derive(Clone, Debug)]
+pub struct RefuseMalformed {
+    /// The workspace that the request is for.
+    pub workspace: String,
+    /// Whose request it is said to be.
+    pub user: String,
+    /// The hash of the token that it carries.
+    pub token_hash: String,
+    /// When it was accepted.
+    pub now: Timestamp,
+    /// Its id.
+    pub request_id: String,
+    /// Calls that its client has made in the window that is open now.
+    pub recent_calls: u32,
+}
+
+impl Order for RefuseMalformed {
+    /// Who is logged in, and what became of the settings that were read on the way.
+    type Answer = (Option<Standing>, Option<Settings>);
+
+    fn question(&self) -> Question {
+        Standing::question(&self.workspace, &self.user, &self.token_hash)
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        let standing = Standing::of(dossier, self.now);
+        let record = standing
+            .as_ref()
+            .filter(|standing| standing.may_call(self.recent_calls))
+            .map(|standing| Change::Record(self.record(standing)));
+        Decided::unchanged((standing, dossier.settings.clone())).and(record)
+    }
+}
+
+impl RefuseMalformed {
+    /// The audit record of the refusal.
+    pub fn record(&self, standing: &Standing) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            workspace: self.workspace.clone(),
+            request_id: self.request_id.clone(),
+            action: Action::ResetTotp,
+            caller: standing.caller.id.clone(),
+            target: None,
+            decision: Decision::Refused,
+            reason: Some(INVALID_PARAMS.to_owned()),
+        }
     }
 }

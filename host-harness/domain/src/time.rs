@@ -1,4 +1,4 @@
-//! Moments: they come in as arguments, nothing here reads a clock.
+//! Moments: what time is to every part of the host. What it is now is for callers to say.
 
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Bytes of chance in a new token: 43 characters when written.
 const TOKEN_BYTES: usize = 32;
 
-/// A new random token: 43 characters of `A-Za-z0-9_-`.
+/// A new token of `random`: 43 characters of `A-Za-z0-9_-`.
 pub fn generate(random: &mut impl Rng) -> SecretString {
     let mut bytes = [0; TOKEN_BYTES];
     random.fill_bytes(&mut bytes);

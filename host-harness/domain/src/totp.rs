@@ -34,7 +34,7 @@ impl TotpKey {
         Self(bytes.into())
     }
 
-    /// A new random key.
+    /// A new key of `random`.
     pub fn generate(random: &mut impl Rng) -> Self {
         let mut bytes = vec![0; KEY_BYTES];
         random.fill_bytes(&mut bytes);
@@ -104,7 +104,7 @@ const BACKUP_CODE_ALPHABET: &[u8; 55] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefgh
 pub struct BackupCodes(Vec<SecretString>);
 
 impl BackupCodes {
-    /// Twelve random ones.
+    /// Twelve of `random`.
     pub fn generate(random: &mut impl Rng) -> Self {
         let mut code = || -> String {
             (0..BACKUP_CODE_LENGTH)
@@ -126,7 +126,7 @@ impl BackupCodes {
     }
 }
 
-/// A new random code to be sent by e-mail: six digits.
+/// A new code of `random` to be sent by e-mail: six digits.
 pub fn email_code(random: &mut impl Rng) -> SecretString {
     format!("{:06}", random.random_range(0..1_000_000)).into()
 }
@@ -140,8 +140,6 @@ pub fn code_hash(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
 
     /// RFC 6238 appendix B, for SHA-1.
     #[test]
@@ -171,14 +169,14 @@ mod tests {
 
     #[test]
     fn generated_codes_have_their_length_and_alphabet() {
-        let codes = BackupCodes::generate(&mut StdRng::seed_from_u64(1));
+        let codes = BackupCodes::generate(&mut rand::rng());
         assert_eq!(codes.expose().len(), 12);
         for code in codes.expose() {
             let code = code.as_bytes();
             assert_eq!(code.len(), 8);
             assert!(code.iter().all(|c| BACKUP_CODE_ALPHABET.contains(c)));
         }
-        let code = email_code(&mut StdRng::seed_from_u64(1));
+        let code = email_code(&mut rand::rng());
         let code = code.expose_secret();
         assert!(
             code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()),
@@ -197,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_base32_and_is_not_shown() {
-        let key = TotpKey::generate(&mut StdRng::seed_from_u64(1));
+        let key = TotpKey::generate(&mut rand::rng());
         let text = key.to_base32();
         assert_eq!(text.len(), 32);
         assert_eq!(TotpKey::from_base32(&text).unwrap().expose(), key.expose());

@@ -2,56 +2,8 @@
 
 use super::user::id;
 use super::{Error, Server};
-use crate::store::Decision;
+use chat_store::sqlite::evidence::{Evidence, Mail, Record};
 use std::collections::BTreeMap;
-use std::fmt;
-use tokio_rusqlite::rusqlite::{Connection, Row, types::Value};
-
-/// Tables that record attempts and decisions: what a refusal may change.
-const RECORDS: [&str; 3] = ["audit", "failed_attempt", "sqlite_sequence"];
-
-/// Mail that waits to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mail {
-    /// The address.
-    pub recipient: String,
-    /// The subject.
-    pub subject: String,
-    /// The text.
-    pub body: String,
-}
-
-/// A record of the audit trail. It shows as caller, target, decision and reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The caller's id.
-    pub caller: String,
-    /// The id of the account that was found or reset; none where nobody was looked
-    /// up.
-    pub target: Option<String>,
-    /// As [`Decision::name`] tells it.
-    pub decision: String,
-    /// The answer's error id, or the failure's code; none for a success.
-    pub reason: Option<String>,
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        let (target, reason) = (or_none(&self.target), or_none(&self.reason));
-        write!(f, "{} {target} {} {reason}", self.caller, self.decision)
-    }
-}
-
-impl Record {
-    /// Whether it is that of a reset which was committed.
-    pub fn is_success(&self) -> bool {
-        let successes = [Decision::Reset, Decision::NothingEnrolled];
-        successes
-            .iter()
-            .any(|decision| decision.name() == self.decision)
-    }
-}
 
 /// Every row of a store, but for the records of attempts and decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,94 +45,33 @@ impl Snapshot {
 impl Server {
     /// The store, but for the records of attempts and decisions.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let store = self.open()?;
-        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table'";
-        let tables = query(&store, tables, |row| row.get::<_, String>(0))?;
-        let kept = tables
-            .into_iter()
-            .filter(|table| !RECORDS.contains(&table.as_str()));
-        let rows = kept.map(|table| {
-            let rows = query(&store, &format!("SELECT * FROM {table}"), text)?;
-            Ok((table, rows))
-        });
-        Ok(Snapshot(rows.collect::<Result<_, Error>>()?))
+        Ok(Snapshot(self.evidence()?.rows()?))
     }
 
     /// The mail that waits, in the order in which it was written.
     pub fn mail(&self) -> Result<Vec<Mail>, Error> {
-        let mail = "SELECT recipient, subject, body FROM outbox ORDER BY id";
-        query(&self.open()?, mail, |row| {
-            Ok(Mail {
-                recipient: row.get(0)?,
-                subject: row.get(1)?,
-                body: row.get(2)?,
-            })
-        })
+        Ok(self.evidence()?.mail()?)
     }
 
     /// The audit trail, oldest first.
     pub fn audit(&self) -> Result<Vec<Record>, Error> {
-        let audit = "SELECT caller, target, decision, reason FROM audit ORDER BY id";
-        query(&self.open()?, audit, |row| {
-            Ok(Record {
-                caller: row.get(0)?,
-                target: row.get(1)?,
-                decision: row.get(2)?,
-                reason: row.get(3)?,
-            })
-        })
+        Ok(self.evidence()?.audit()?)
     }
 
     /// Failed attempts in a row of `user`.
     pub fn failures(&self, user: &str) -> Result<u32, Error> {
-        let failures = "SELECT coalesce(sum(count), 0) FROM failed_attempt WHERE user = ?1";
-        Ok(self
-            .open()?
-            .query_row(failures, [id(user)], |row| row.get(0))?)
+        Ok(self.evidence()?.failures(&id(user))?)
     }
 
     /// The six digits that `user` was mailed last; none where no such mail waits.
     pub fn sent_code(&self, user: &str) -> Result<Option<String>, Error> {
-        let bodies = "SELECT body FROM outbox JOIN email ON recipient = address
-                      WHERE holds_code AND user = ?1 ORDER BY outbox.id DESC LIMIT 1";
-        let store = self.open()?;
-        let mut bodies = store.prepare(bodies)?;
-        let mut rows = bodies.query([id(user)])?;
-        let Some(row) = rows.next()? else {
-            return Ok(None);
-        };
-        Ok(code_in(&row.get::<_, String>(0)?))
+        let mail = self.evidence()?.sent_code(&id(user))?;
+        Ok(mail.and_then(|mail| code_in(&mail)))
     }
 
-    fn open(&self) -> Result<Connection, Error> {
-        Ok(Connection::open(self.store_file())?)
+    fn evidence(&self) -> Result<Evidence, Error> {
+        Ok(Evidence::open(&self.store_file())?)
     }
-}
-
-fn query<T>(
-    store: &Connection,
-    query: &str,
-    read: fn(&Row<'_>) -> tokio_rusqlite::rusqlite::Result<T>,
-) -> Result<Vec<T>, Error> {
-    let mut query = store.prepare(query)?;
-    let rows = query.query_map([], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// All cells of a row, with blanks between them.
-fn text(row: &Row<'_>) -> tokio_rusqlite::rusqlite::Result<String> {
-    let columns = row.as_ref().column_count();
-    let cells = (0..columns).map(|column| {
-        Ok(match row.get(column)? {
-            Value::Null => "-".to_owned(),
-            Value::Integer(number) => number.to_string(),
-            Value::Real(number) => number.to_string(),
-            Value::Text(text) => text,
-            Value::Blob(bytes) => format!("{bytes:02x?}"),
-        })
-    });
-    let cells: tokio_rusqlite::rusqlite::Result<Vec<String>> = cells.collect();
-    Ok(cells?.join(" "))
 }
 
 /// The code in a mail that shows it as `123-456`.

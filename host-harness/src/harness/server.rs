@@ -4,17 +4,19 @@ use super::Error;
 use super::request::Request;
 use super::setup::{STORE, WORKSPACE};
 use super::user::{auth_token, id, totp_key};
-use crate::capabilities::Fault;
-use crate::clock::{Clock, Timestamp};
-use crate::plugin::Plugin;
-use crate::sandbox::Limits;
-use crate::server::{self, App};
-use crate::store::sqlite::Sqlite;
-use crate::stores::StoreFile;
-use crate::totp::step_of;
-use crate::workspace::{Workspace, Workspaces};
 use arc_swap::ArcSwap;
+use chat_domain::time::Timestamp;
+use chat_domain::totp::step_of;
+use chat_server::clock::Clock;
+use chat_server::http;
+use chat_server::http::App;
+use chat_server::stores::StoreFile;
+use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_store::sqlite::Sqlite;
 use ipnet::IpNet;
+use plugin_sandbox::capabilities::Fault;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::plugin::Plugin;
 use reqwest::{Client, Method};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -76,7 +78,7 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(server::serve(listener, app, async {
+        let running = tokio::spawn(http::serve(listener, app, async {
             let _ = stopped.await;
         }));
         Ok(Self {
@@ -180,8 +182,8 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl Site {
-    fn workspace(&self, store: &Arc<StoreFile>) -> Workspace {
-        Workspace::new(
+    fn workspace(&self, store: &Arc<StoreFile>) -> HostedWorkspace {
+        HostedWorkspace::new(
             WORKSPACE.to_owned(),
             store.clone(),
             self.plugin.clone(),

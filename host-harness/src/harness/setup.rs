@@ -1,12 +1,13 @@
 //! What a server begins with.
 
 use super::{Error, Harness, Server, User};
-use crate::clock::Timestamp;
-use crate::sandbox::Limits;
-use crate::settings::Settings;
-use crate::store::directory::default_roles;
-use crate::store::sqlite::Sqlite;
-use crate::store::{Directory, NewRole, NewUser, NewWorkspace};
+use chat_domain::operator::default_roles;
+use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
+use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
+use chat_store::Directory;
+use chat_store::sqlite::Sqlite;
+use plugin_sandbox::limits::Limits;
 
 /// The file of a server's store, in a folder of its own.
 pub(super) const STORE: &str = "store.sqlite";

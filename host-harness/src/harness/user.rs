@@ -1,10 +1,11 @@
 //! An account to be: what a test says of it, and what it has unless it says so.
 
 use super::{Error, Harness};
-use crate::clock::Timestamp;
-use crate::store::{Email, NewToken, NewUser, TotpFactor};
-use crate::token;
-use crate::totp::{TotpKey, code_hash};
+use chat_domain::account::{Email, TotpFactor};
+use chat_domain::operator::{NewToken, NewUser};
+use chat_domain::time::Timestamp;
+use chat_domain::token;
+use chat_domain::totp::{TotpKey, code_hash};
 use std::time::Duration;
 
 /// How long a user's log-in lasts: longer than any test but those about its end.

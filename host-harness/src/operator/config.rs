@@ -3,15 +3,15 @@
 use super::Report;
 use super::table::{aligned, headed, listed, printable};
 use anyhow::bail;
-use host_harness::config::{Config, Workspace};
-use host_harness::hosting;
+use chat_server::config::{Config, WorkspaceEntry};
+use chat_server::hosting;
 use serde_json::{Value, json};
 use std::path::Path;
 
 pub(super) async fn check(path: &Path) -> anyhow::Result<Report> {
     let config = Config::read(path)?;
-    let runtime = hosting::runtime(&config.host)?;
-    if let Err(refused) = hosting::check(&config, &runtime).await {
+    let admissions = hosting::admissions(&config.host)?;
+    if let Err(refused) = hosting::check(&config, &admissions).await {
         let path = printable(&path.display().to_string());
         let problems = refused.to_string().replace('\n', "\n  ");
         bail!("{path} cannot be served:\n  {problems}");
@@ -20,7 +20,7 @@ pub(super) async fn check(path: &Path) -> anyhow::Result<Report> {
 }
 
 fn report(config: &Config) -> Report {
-    let row = |workspace: &Workspace| {
+    let row = |workspace: &WorkspaceEntry| {
         [
             workspace.id.to_string(),
             listed(&workspace.hosts),
@@ -49,7 +49,7 @@ fn report(config: &Config) -> Report {
 }
 
 /// The workspace as scripts see it: of its settings, the names.
-fn described(workspace: &Workspace) -> Value {
+fn described(workspace: &WorkspaceEntry) -> Value {
     let fixed = workspace.settings.iter().map(|fixed| fixed.setting.name);
     json!({
         "id": workspace.id,
@@ -61,7 +61,7 @@ fn described(workspace: &Workspace) -> Value {
     })
 }
 
-fn grants(workspace: &Workspace) -> Vec<&'static str> {
+fn grants(workspace: &WorkspaceEntry) -> Vec<&'static str> {
     let grants = workspace.grants.iter();
     grants.map(|capability| capability.name()).collect()
 }

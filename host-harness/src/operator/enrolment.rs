@@ -1,10 +1,10 @@
 //! TOTP keys and backup codes: shown once, to the operator who made them.
 
-use super::user::{changed_report, ended};
+use super::account::{changed_report, ended};
 use super::{Desk, Report};
-use host_harness::store::TotpFactor;
-use host_harness::store::directory::UserChange;
-use host_harness::totp::{BackupCodes, TotpKey};
+use chat_domain::account::TotpFactor;
+use chat_domain::operator::UserChange;
+use chat_domain::totp::{BackupCodes, TotpKey};
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use std::io::IsTerminal;
 const CODES_PER_LINE: usize = 4;
 
 pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
-    let key = TotpKey::generate();
-    let codes = BackupCodes::generate();
+    let key = TotpKey::generate(&mut rand::rng());
+    let codes = BackupCodes::generate(&mut rand::rng());
     let factor = TotpFactor {
         key: key.clone(),
         last_step: None,
@@ -50,7 +50,7 @@ pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
 }
 
 pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Result<Report> {
-    let codes = BackupCodes::generate();
+    let codes = BackupCodes::generate(&mut rand::rng());
     let change = UserChange::ReplaceBackupCodes {
         backup_code_hashes: codes.hashes(),
     };

@@ -2,10 +2,10 @@
 
 use super::table::{aligned, headed, printable};
 use super::{Desk, Report};
+use chat_domain::outbox::{Mail, MailState};
+use chat_domain::time::Timestamp;
+use chat_store::Directory;
 use clap::Subcommand;
-use host_harness::clock::Timestamp;
-use host_harness::store::Directory;
-use host_harness::store::outbox::{Mail, MailState};
 use serde_json::{Value, json};
 
 #[derive(Subcommand)]

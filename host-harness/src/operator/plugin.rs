@@ -3,10 +3,10 @@
 use super::Report;
 use anyhow::{Context, anyhow};
 use clap::Args;
-use host_harness::admission::{Candidate, CodeCache, Policy, TrustRoot, examine};
-use host_harness::digest::Digest;
-use host_harness::grants::{Capability, Grants};
-use host_harness::runtime::{Capacity, Runtime};
+use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy, TrustRoot, examine};
+use plugin_sandbox::digest::Digest;
+use plugin_sandbox::grants::{Capability, Grants};
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -67,12 +67,13 @@ pub(super) fn inspect(plugin: &Plugin) -> anyhow::Result<(Report, bool)> {
 
 pub(super) async fn admit(plugin: &Plugin, cache: Option<&PathBuf>) -> anyhow::Result<Report> {
     let candidate = plugin.candidate()?;
-    let mut runtime = Runtime::new(Capacity::default())
+    let runtime = Runtime::new(Capacity::default())
         .map_err(|error| anyhow!("cannot start the engine: {error:#}"))?;
+    let mut admissions = Admissions::new(runtime);
     if let Some(folder) = cache {
-        runtime = runtime.with_cache(CodeCache::open(folder)?);
+        admissions = admissions.with_cache(CodeCache::open(folder)?);
     }
-    let admitted = runtime.admit(&candidate, &plugin.policy()).await;
+    let admitted = admissions.admit(&candidate, &plugin.policy()).await;
     let path = plugin.path.display();
     let digest = admitted
         .with_context(|| format!("the plugin {path} is not admitted"))?

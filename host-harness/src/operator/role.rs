@@ -1,11 +1,11 @@
 //! `role`: show and change roles, and who has them.
 
+use super::account::changed_report;
 use super::table::{headed, listed};
-use super::user::changed_report;
 use super::{Desk, Report, name};
+use chat_domain::operator::{Role, RoleChange, UserChange};
+use chat_store::Directory;
 use clap::{Args, Subcommand};
-use host_harness::store::Directory;
-use host_harness::store::directory::{Role, RoleChange, UserChange};
 use serde_json::{Value, json};
 
 /// Members of a role that are named to people: a role such as `user` has

@@ -3,11 +3,11 @@
 use super::table::headed;
 use super::{Desk, Report, input};
 use anyhow::bail;
+use chat_domain::operator::Problem;
+use chat_domain::settings::{SETTINGS, Setting, Settings};
+use chat_store::{Directory, Store};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use host_harness::settings::{SETTINGS, Setting, Settings};
-use host_harness::store::directory::Problem;
-use host_harness::store::{Directory, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 

@@ -1,12 +1,13 @@
 //! `token`: create, list and revoke login tokens.
 
+use super::account::{changed_report, ended};
 use super::table::{aligned, headed};
-use super::user::{changed_report, ended};
 use super::{Desk, Report, name};
+use chat_domain::operator::NewToken;
+use chat_domain::operator::{Token, UserChange};
+use chat_domain::token;
+use chat_store::Directory;
 use clap::Subcommand;
-use host_harness::store::directory::{Token, UserChange};
-use host_harness::store::{Directory, NewToken};
-use host_harness::token;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -64,7 +65,7 @@ async fn create(
     name: String,
     bypass_two_factor: bool,
 ) -> anyhow::Result<Report> {
-    let token = token::generate();
+    let token = token::generate(&mut rand::rng());
     let change = UserChange::CreateToken(NewToken {
         hash: token::hash(&token),
         expires: None,

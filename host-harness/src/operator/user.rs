@@ -1,14 +1,16 @@
 //! `user`: add, show and change accounts.
 
+use super::account::{changed_report, described, ended};
 use super::enrolment;
 use super::table::{aligned, headed, listed};
-use super::{Desk, Report, count, input, name};
+use super::{Desk, Report, input, name};
+use chat_domain::account::{Account, Email};
+use chat_domain::operator::NewUser;
+use chat_domain::operator::{Changed, UserChange, new_user_id};
+use chat_domain::password;
+use chat_store::Directory;
 use clap::{Args, Subcommand};
-use host_harness::password;
-use host_harness::store::directory::{Changed, UserChange, new_user_id};
-use host_harness::store::{Account, Directory, Email, NewUser};
 use lettre::Address;
-use serde_json::{Value, json};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -89,7 +91,10 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
 async fn add(desk: &Desk, add: Add) -> anyhow::Result<Report> {
     let password_hash = if add.password {
         let password = input::new_password(&add.username)?;
-        Some(password::hash(&password::digest(&password))?)
+        Some(password::hash(
+            &password::digest(&password),
+            &mut rand::rng(),
+        )?)
     } else {
         None
     };
@@ -98,7 +103,7 @@ async fn add(desk: &Desk, add: Add) -> anyhow::Result<Report> {
         addresses.into_iter().map(email)
     };
     let user = NewUser {
-        id: new_user_id(),
+        id: new_user_id(&mut rand::rng()),
         username: add.username,
         password_hash,
         federated: add.federated,
@@ -181,7 +186,7 @@ async fn set_password(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     // Who does not exist is said before a password is asked for.
     let account = desk.store.user(&desk.workspace, user, desk.now).await??;
     let password = input::new_password(&account.user.username)?;
-    let hash = password::hash(&password::digest(&password))?;
+    let hash = password::hash(&password::digest(&password), &mut rand::rng())?;
     let changed = desk.change(user, UserChange::SetPassword(hash)).await?;
     Ok(changed_report(&changed, |username| {
         let ended = ended(changed.ended_tokens, "session");
@@ -216,42 +221,6 @@ impl Desk {
         let operation = self.operation();
         Ok(self.store.change_user(operation, user, change).await??)
     }
-}
-
-pub(super) fn changed_report(changed: &Changed, text: impl Fn(&str) -> String) -> Report {
-    let mut json = described(&changed.account);
-    if let Some(members) = json.as_object_mut() {
-        members.insert("endedTokens".to_owned(), changed.ended_tokens.into());
-    }
-    Report {
-        text: text(&changed.account.user.username),
-        json,
-    }
-}
-
-/// For example `2 sessions are ended`.
-pub(super) fn ended(number: usize, noun: &str) -> String {
-    let verb = if number == 1 { "is" } else { "are" };
-    format!("{} {verb} ended", count(number, noun))
-}
-
-/// The account as scripts see it.
-fn described(account: &Account) -> Value {
-    let email = |email: &Email| json!({"address": email.address, "verified": email.verified});
-    json!({
-        "id": account.user.id,
-        "username": account.user.username,
-        "deactivated": account.deactivated,
-        "federated": account.user.federated,
-        "roles": account.roles,
-        "emails": account.emails.iter().map(email).collect::<Value>(),
-        "hasPassword": account.has_password,
-        "hasTotp": account.backup_codes.is_some(),
-        "backupCodesLeft": account.backup_codes,
-        "emailTwoFactor": account.email_two_factor,
-        "failures": account.failures,
-        "lockedUntil": account.locked_until.map(|until| until.to_string()),
-    })
 }
 
 fn state(account: &Account) -> &'static str {

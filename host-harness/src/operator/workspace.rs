@@ -4,12 +4,13 @@ use super::table::{aligned, headed, listed};
 use super::{File, Report, name};
 use crate::WORKSPACE;
 use anyhow::{Context, bail};
+use chat_domain::operator::NewWorkspace;
+use chat_domain::operator::{Problem, WorkspaceSummary, default_roles};
+use chat_domain::settings::Settings;
+use chat_server::clock::Clock;
+use chat_store::Directory;
+use chat_store::sqlite::Sqlite;
 use clap::Subcommand;
-use host_harness::clock::Clock;
-use host_harness::settings::Settings;
-use host_harness::store::directory::{Problem, Workspace, default_roles};
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{Directory, NewWorkspace};
 use serde_json::{Value, json};
 
 #[derive(Subcommand)]
@@ -66,7 +67,7 @@ async fn create(file: &File, id: String) -> anyhow::Result<Report> {
 async fn list(file: &File) -> anyhow::Result<Report> {
     let now = Clock::system().now();
     let workspaces = file.open().await?.workspaces(now).await?;
-    let row = |workspace: &Workspace| [workspace.id.clone(), workspace.users.to_string()];
+    let row = |workspace: &WorkspaceSummary| [workspace.id.clone(), workspace.users.to_string()];
     Ok(Report {
         text: headed(["ID", "USERS"], workspaces.iter().map(row).collect()),
         json: workspaces.iter().map(described).collect(),
@@ -95,7 +96,7 @@ async fn show(file: &File, id: String) -> anyhow::Result<Report> {
     })
 }
 
-fn described(workspace: &Workspace) -> Value {
+fn described(workspace: &WorkspaceSummary) -> Value {
     json!({
         "id": workspace.id,
         "users": workspace.users,

@@ -11,7 +11,7 @@ use super::expectation::{
 use crate::harness::{
     ADMIN, ALICE, BOB, CAROL, DEACTIVATED, FEDERATED, Harness, MODERATOR, Server,
 };
-use crate::settings::Settings;
+use chat_domain::settings::Settings;
 use std::time::Duration;
 
 /// The content type that curl adds to a body.

@@ -8,7 +8,7 @@ use crate::harness::{
     ADMIN, ALICE, BOB, BOT, CAROL, DEACTIVATED, FEDERATED, FRANK, HELPER, Harness, MALLORY,
     MODERATOR, Request, Server, Snapshot,
 };
-use crate::totp::step_of;
+use chat_domain::totp::step_of;
 use std::time::Duration;
 
 /// What is refused counts a failure, and locks at most this long.

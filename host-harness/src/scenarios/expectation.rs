@@ -2,7 +2,7 @@
 
 use super::documented::named;
 use crate::harness::{ADMIN, Answer, Error, Harness, Request, Server};
-use crate::settings::Settings;
+use chat_domain::settings::Settings;
 use serde::Serialize;
 use std::fmt;
 use std::fmt::Debug;

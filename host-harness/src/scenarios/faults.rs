@@ -4,10 +4,10 @@
 use super::documented::{SUCCESS, sent};
 use super::expectation::{Problem, Verdict, answers, differs, reset, reset_with};
 use super::second_factor::{mailed, password_digest};
-use crate::capabilities::{Fault, FaultKind};
 use crate::harness::{ALICE, BACKUP_CODES, CAROL, DAVE, ERIN, Harness, Request, Server, Snapshot};
-use crate::sandbox::Limits;
-use crate::settings::Settings;
+use chat_domain::settings::Settings;
+use plugin_sandbox::capabilities::{Fault, FaultKind};
+use plugin_sandbox::limits::Limits;
 use std::time::Duration;
 
 /// Host calls after which a request is not followed further.

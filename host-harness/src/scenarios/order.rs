@@ -7,7 +7,7 @@ use super::expectation::{
     Verdict, answers, expect, refuses, refuses_body, reset, server, server_with,
 };
 use crate::harness::{ADMIN, ALICE, BOB, Error, Harness, MODERATOR, Server};
-use crate::settings::Settings;
+use chat_domain::settings::Settings;
 
 /// What is no JSON object with the known keys, each of them once and a text.
 const MALFORMED: [&str; 17] = [

@@ -8,8 +8,8 @@ use super::expectation::{
 use crate::harness::{
     ADMIN, ALICE, BACKUP_CODES, BOB, CAROL, DAVE, ERIN, FRANK, Harness, PASSWORD, Server, User,
 };
-use crate::password;
-use crate::settings::Settings;
+use chat_domain::password;
+use chat_domain::settings::Settings;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 use tokio::task::JoinSet;

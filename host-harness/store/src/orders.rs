@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Every function fails with [`StoreError`] as [`Store`] does; what an operator can
 /// mend is a [`Problem`].
-impl dyn Store {
+impl dyn Store + '_ {
     /// Decides `order` and commits what it changes.
     pub async fn decide<O>(&self, order: O) -> Result<O::Answer>
     where

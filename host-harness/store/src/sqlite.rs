@@ -6,6 +6,7 @@
 
 mod apply;
 mod create;
+pub mod evidence;
 mod list;
 mod outbox;
 mod read;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -56,16 +58,17 @@ impl Sqlite {
     ///
     /// When the file cannot be opened or written, is not a store, or was
     /// written by a newer version.
-    pub async fn open(path: &Path) -> Result<Self> {
+    pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
         let path = path.to_owned();
         blocking(move || {
             let mut connection = connect(&path, BUSY_TIMEOUT)?;
             schema::migrate(&mut connection)?;
             use_write_ahead_log(&connection)?;
-            Ok(Self {
+            let store: Arc<dyn Store> = Arc::new(Self {
                 writer: Writer::spawn(connection)?,
                 readers: Readers::of(path)?,
-            })
+            });
+            Ok(store)
         })
         .await
     }
@@ -76,7 +79,7 @@ impl Sqlite {
     /// # Errors
     ///
     /// As [`Sqlite::open`], or when the file cannot be made.
-    pub async fn open_or_create(path: &Path) -> Result<Self> {
+    pub async fn open_or_create(path: &Path) -> Result<Arc<dyn Store>> {
         OpenOptions::new()
             .write(true)
             .create(true)

@@ -1,11 +1,11 @@
 //! The harness's words: what they make, and what cannot be made.
 
 use crate::plugin;
-use host_harness::admission::Candidate;
-use host_harness::grants::Capability;
+use chat_domain::settings::Settings;
 use host_harness::harness::{Fault, FaultKind, Harness, HostCall, User};
-use host_harness::sandbox::Limits;
-use host_harness::settings::Settings;
+use plugin_sandbox::admission::Candidate;
+use plugin_sandbox::grants::Capability;
+use plugin_sandbox::limits::Limits;
 use reqwest::Method;
 use std::time::Duration;
 

@@ -2,9 +2,10 @@
 //! whom it refuses.
 
 use async_trait::async_trait;
-use host_harness::admin::{self, Admin, Control, UnknownWorkspace};
-use host_harness::breaker;
-use host_harness::metrics::{Breaker, Metrics, Snapshot};
+use chat_server::admin;
+use chat_server::admin::{Admin, Control, UnknownWorkspace};
+use chat_server::metrics::{Breaker, Metrics, Snapshot};
+use plugin_sandbox::breaker;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::net::SocketAddr;

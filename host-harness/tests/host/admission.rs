@@ -4,18 +4,21 @@
 use crate::component::plugin_bytes;
 use crate::guest::{Guest, LOOP};
 use data_encoding::BASE64;
-use host_harness::admission::{Candidate, Kind, Policy, Rejected, Report, TrustRoot, examine};
-use host_harness::digest::Digest;
-use host_harness::grants::{Capability, Grants};
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::sandbox::Limits;
 use minisign::KeyPair;
+use plugin_sandbox::admission::{
+    Admissions, Candidate, Kind, Policy, Rejected, Report, TrustRoot, examine,
+};
+use plugin_sandbox::digest::Digest;
+use plugin_sandbox::grants::{Capability, Grants};
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
 
-/// An engine with the usual ceiling.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new(Capacity::default()).unwrap());
+/// Admissions to an engine with the usual ceiling.
+static ADMISSIONS: LazyLock<Admissions> =
+    LazyLock::new(|| Admissions::new(Runtime::new(Capacity::default()).unwrap()));
 
 const MISSING: &str =
     "[missing-export] it does not export chat:reset-totp/handler@0.1.0, which this host calls";
@@ -188,14 +191,14 @@ async fn each_import_must_be_granted() {
             grants: grants.collect(),
             ..Policy::default()
         };
-        let rejected = RUNTIME.admit(&candidate, &policy).await.err().unwrap();
+        let rejected = ADMISSIONS.admit(&candidate, &policy).await.err().unwrap();
         let expected = format!(
             "[not-granted] it needs `{missing}`, which is not granted: grant it, or use \
              another plugin"
         );
         assert_eq!(rejected.to_string(), expected);
     }
-    let nothing = RUNTIME.admit(&candidate, &Policy::default()).await;
+    let nothing = ADMISSIONS.admit(&candidate, &Policy::default()).await;
     assert_eq!(codes(&nothing.err().unwrap()), ["not-granted"; 5]);
 }
 
@@ -425,7 +428,7 @@ async fn only_the_pinned_digest_is_looked_into() {
         digest: Some(pinned),
         ..everything()
     };
-    let rejected = RUNTIME.admit(&candidate, &policy).await.err().unwrap();
+    let rejected = ADMISSIONS.admit(&candidate, &policy).await.err().unwrap();
     assert_eq!(codes(&rejected), ["digest-mismatch"]);
     let text = rejected.to_string();
     assert!(text.contains(&pinned.to_string()), "{text}");
@@ -436,7 +439,7 @@ async fn only_the_pinned_digest_is_looked_into() {
         digest: Some(candidate.digest()),
         ..everything()
     };
-    let rejected = RUNTIME.admit(&candidate, &policy).await.err().unwrap();
+    let rejected = ADMISSIONS.admit(&candidate, &policy).await.err().unwrap();
     assert_eq!(codes(&rejected), ["missing-export"]);
 }
 
@@ -498,7 +501,7 @@ async fn where_there_are_trust_roots_one_of_them_must_have_signed() {
         let report = examine(&candidate, &policy, &Limits::default());
         let found: Vec<_> = report.problems.iter().map(|p| p.code()).collect();
         assert_eq!(found, Vec::from_iter(problem), "{name}");
-        let admitted = RUNTIME.admit(&candidate, &policy).await;
+        let admitted = ADMISSIONS.admit(&candidate, &policy).await;
         assert_eq!(admitted.is_ok(), problem.is_none(), "{name}");
         assert_eq!(report.signed_by.is_some(), problem.is_none(), "{name}");
     }
@@ -514,7 +517,9 @@ async fn a_signature_is_asked_for_also_of_a_plugin_that_lives() {
         trust: vec![root(&key())],
         ..everything()
     };
-    let rejected = RUNTIME.admit(&Candidate::new(bytes, None), &policy).await;
+    let rejected = ADMISSIONS
+        .admit(&Candidate::new(bytes, None), &policy)
+        .await;
     assert_eq!(codes(&rejected.err().unwrap()), ["not-signed"]);
 }
 
@@ -522,7 +527,7 @@ async fn a_signature_is_asked_for_also_of_a_plugin_that_lives() {
 async fn a_plugin_is_admitted_once_for_all_that_use_it() {
     let candidate = Candidate::new(distinct("once"), None);
     let policy = everything();
-    let admissions = (0..50).map(|_| RUNTIME.admit(&candidate, &policy));
+    let admissions = (0..50).map(|_| ADMISSIONS.admit(&candidate, &policy));
     let mut plugins = Vec::new();
     for admission in admissions {
         plugins.push(admission.await.unwrap());
@@ -535,7 +540,7 @@ async fn a_plugin_is_admitted_once_for_all_that_use_it() {
             .collect(),
         ..Policy::default()
     };
-    let other = RUNTIME.admit(&candidate, &fewer).await.unwrap();
+    let other = ADMISSIONS.admit(&candidate, &fewer).await.unwrap();
     assert!(
         !Arc::ptr_eq(&other, first),
         "other grants are another plugin"
@@ -569,7 +574,7 @@ fn looked_at(bytes: &[u8]) -> Report {
 
 async fn admit(bytes: &[u8]) -> Result<Arc<Plugin>, Rejected> {
     let candidate = Candidate::new(bytes.to_vec(), None);
-    RUNTIME.admit(&candidate, &everything()).await
+    ADMISSIONS.admit(&candidate, &everything()).await
 }
 
 /// Why `bytes` are refused: in one line.

@@ -8,13 +8,15 @@
 use crate::guest::{ANSWER, Guest, LOOP, limits};
 use crate::support::{ACME, Data, GLOBEX, now};
 use arc_swap::ArcSwap;
+use chat_server::clock::Clock;
+use chat_server::http;
+use chat_server::http::App;
+use chat_server::stores::StoreFile;
+use chat_server::workspace::{HostedWorkspace, Workspaces};
 use expect_test::expect_file;
-use host_harness::capabilities::{Fault, FaultKind, Faults, HostCall};
-use host_harness::clock::Clock;
-use host_harness::sandbox::Limits;
-use host_harness::server::{self, App};
-use host_harness::stores::StoreFile;
-use host_harness::workspace::{Workspace, Workspaces};
+use plugin_sandbox::capabilities::{Fault, FaultKind, Faults};
+use plugin_sandbox::host_call::HostCall;
+use plugin_sandbox::limits::Limits;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -271,7 +273,7 @@ async fn serve(data: &Data, attack: &Attack) -> String {
     let store = Arc::new(StoreFile::opened(data.store.clone()));
     let workspace = |id: &str, guest: &Guest<'_>, limits| {
         let plugin = Arc::new(guest.plugin());
-        Workspace::new(id.to_owned(), store.clone(), plugin, limits)
+        HostedWorkspace::new(id.to_owned(), store.clone(), plugin, limits)
     };
     let limits = Limits {
         host_call_time: Duration::from_secs(2),
@@ -289,7 +291,7 @@ async fn serve(data: &Data, attack: &Attack) -> String {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(server::serve(listener, app, std::future::pending()));
+    tokio::spawn(http::serve(listener, app, std::future::pending()));
     address
 }
 

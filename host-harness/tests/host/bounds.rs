@@ -4,17 +4,19 @@
 
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, decide, limits, run, workspace};
 use crate::support::{Data, now, request};
-use host_harness::admission::{Candidate, Policy};
-use host_harness::breaker::State;
-use host_harness::capabilities::{Fault, FaultKind, Faults, HostCall};
-use host_harness::clock::{Clock, Timestamp};
-use host_harness::contract::chat::reset_totp::secrets::Host as _;
-use host_harness::grants::Grants;
-use host_harness::outcome::Failure;
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::sandbox::Limits;
-use host_harness::workspace::Workspace;
+use chat_domain::time::Timestamp;
+use chat_server::clock::Clock;
+use chat_server::workspace::HostedWorkspace;
+use plugin_sandbox::admission::{Admissions, Candidate, Policy};
+use plugin_sandbox::breaker::State;
+use plugin_sandbox::capabilities::{Fault, FaultKind, Faults};
+use plugin_sandbox::contract::chat::reset_totp::secrets::Host as _;
+use plugin_sandbox::grants::Grants;
+use plugin_sandbox::host_call::HostCall;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::outcome::Failure;
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -147,7 +149,7 @@ fn narrow() -> Runtime {
     Runtime::new(capacity).unwrap()
 }
 
-fn workspace_on(runtime: &Runtime, data: &Data, limits: Limits) -> Workspace {
+fn workspace_on(runtime: &Runtime, data: &Data, limits: Limits) -> HostedWorkspace {
     let plugin = Plugin::unadmitted(runtime, &ATTEMPTING.component()).unwrap();
     workspace(data, plugin, limits)
 }
@@ -190,7 +192,7 @@ async fn what_finds_no_place_to_wait_in_is_refused_at_once() {
 }
 
 /// How all end that were begun at once, in this order.
-async fn all_ended<F: Future<Output = host_harness::outcome::Ended>>(
+async fn all_ended<F: Future<Output = plugin_sandbox::outcome::Ended>>(
     calls: impl IntoIterator<Item = F>,
 ) -> Vec<&'static str> {
     let mut calls: Vec<_> = calls.into_iter().map(Box::pin).collect();
@@ -259,8 +261,8 @@ async fn a_call_that_waits_too_long_for_its_turn_has_not_begun() {
 #[tokio::test]
 async fn an_admission_takes_no_calls_place() {
     let data = Data::new().await;
-    let runtime = narrow();
-    let mut silent = workspace_on(&runtime, &data, limits());
+    let admissions = Admissions::new(narrow());
+    let mut silent = workspace_on(admissions.runtime(), &data, limits());
     silent.faults = planted(None, 1, FaultKind::Silence);
     let candidate = Candidate::new(Guest::default().component(), None);
     let policy = Policy {
@@ -270,7 +272,7 @@ async fn an_admission_takes_no_calls_place() {
     tokio::select! {
         biased;
         ended = decide(&silent, &data) => panic!("{ended:?}"),
-        admitted = runtime.admit(&candidate, &policy) => drop(admitted.unwrap()),
+        admitted = admissions.admit(&candidate, &policy) => drop(admitted.unwrap()),
     }
 }
 
@@ -296,7 +298,7 @@ async fn a_store_that_is_stuck_keeps_no_other_workspace_from_comparing_passwords
     }
 }
 
-async fn futures_of(calls: &mut [host_harness::capabilities::Call]) {
+async fn futures_of(calls: &mut [plugin_sandbox::capabilities::Call]) {
     let checks = calls
         .iter_mut()
         .map(|call| call.check_password("0".repeat(64)));
@@ -411,12 +413,12 @@ async fn a_fault_strikes_where_it_is_planted() {
 }
 
 /// Of `totp-window`, no answer comes.
-fn silent(data: &Data, limits: Limits) -> Workspace {
+fn silent(data: &Data, limits: Limits) -> HostedWorkspace {
     failing(data, limits, FaultKind::Silence)
 }
 
 /// `totp-window` fails so.
-fn failing(data: &Data, limits: Limits, kind: FaultKind) -> Workspace {
+fn failing(data: &Data, limits: Limits, kind: FaultKind) -> HostedWorkspace {
     let mut workspace = workspace(data, calling(1), limits);
     workspace.faults = planted(None, 1, kind);
     workspace

@@ -2,9 +2,9 @@
 //! it.
 
 use crate::guest::Guest;
-use host_harness::admission::{CacheError, Candidate, CodeCache, Policy};
-use host_harness::grants::{Capability, Grants};
-use host_harness::runtime::{Capacity, Runtime};
+use plugin_sandbox::admission::{Admissions, CacheError, Candidate, CodeCache, Policy};
+use plugin_sandbox::grants::{Capability, Grants};
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ async fn a_plugin_is_compiled_once_for_all_starts_of_the_host() {
 #[tokio::test]
 async fn other_grants_need_no_other_code() {
     let folder = tempfile::tempdir().unwrap();
-    let runtime = runtime(folder.path());
+    let admissions = admissions(folder.path());
     let candidate = Candidate::new(guest("a"), None);
     let all = Policy {
         grants: Grants::all(),
@@ -39,9 +39,9 @@ async fn other_grants_need_no_other_code() {
             .collect(),
         ..Policy::default()
     };
-    let _living = runtime.admit(&candidate, &all).await.unwrap();
+    let _living = admissions.admit(&candidate, &all).await.unwrap();
     fs::remove_file(entries(folder.path()).first().unwrap()).unwrap();
-    runtime.admit(&candidate, &fewer).await.unwrap();
+    admissions.admit(&candidate, &fewer).await.unwrap();
     assert!(entries(folder.path()).is_empty(), "it was compiled again");
 }
 
@@ -168,7 +168,7 @@ async fn admitted(folder: &Path, text: &str) -> PathBuf {
         grants: Grants::all(),
         ..Policy::default()
     };
-    let plugin = runtime(folder).admit(&candidate, &policy).await.unwrap();
+    let plugin = admissions(folder).admit(&candidate, &policy).await.unwrap();
     let digest = plugin.digest().to_string();
     let hash = digest.trim_start_matches("sha256:");
     let mut entries = entries(folder).into_iter();
@@ -177,9 +177,8 @@ async fn admitted(folder: &Path, text: &str) -> PathBuf {
         .unwrap()
 }
 
-fn runtime(folder: &Path) -> Runtime {
-    Runtime::new(Capacity::default())
-        .unwrap()
+fn admissions(folder: &Path) -> Admissions {
+    Admissions::new(Runtime::new(Capacity::default()).unwrap())
         .with_cache(CodeCache::open(folder).unwrap())
 }
 

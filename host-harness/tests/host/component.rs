@@ -1,11 +1,11 @@
 //! The built component: what it asks of a host, how large it is, and one call.
 
 use crate::contract;
-use crate::guest::{RUNTIME, limits};
+use crate::guest::{ADMISSIONS, limits};
 use crate::support::{ACME, Data, admin_code, request};
-use host_harness::capabilities::Attempt;
-use host_harness::plugin::Plugin;
-use host_harness::store::Receipt;
+use chat_domain::reset::Receipt;
+use plugin_sandbox::capabilities::ObservedAttempt;
+use plugin_sandbox::plugin::Plugin;
 use std::path::Path;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -69,7 +69,7 @@ fn it_does_not_say_where_it_was_built() {
 #[tokio::test]
 async fn it_removes_a_members_factor() {
     let data = Data::new().await;
-    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap();
     let code = admin_code();
     let request = request(Some(&code), r#"{"userId":"alice"}"#);
     let call = data.call("admin", Some(&code));
@@ -87,7 +87,7 @@ async fn it_removes_a_members_factor() {
     let ended = plugin.reset_totp(call, &request, limits()).await;
     let (answer, observed) = (ended.outcome.unwrap(), ended.observed);
     assert_eq!(answer.status, 400);
-    let spent = Attempt::Begun { spent_code: true };
+    let spent = ObservedAttempt::Begun { spent_code: true };
     assert_eq!(observed.attempt, Some(spent));
     assert_eq!(observed.reset, None);
     assert_eq!(
@@ -102,7 +102,7 @@ async fn it_removes_a_members_factor() {
 async fn it_grows_its_memory_for_a_long_body_only() {
     const PAGE: usize = 64 * 1024;
     let data = Data::new().await;
-    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap();
     let code = admin_code();
     let long = format!(r#"{{"userId":"alice{}"}}"#, " ".repeat(PAGE / 2));
     for (body, grows) in [(r#"{"userId":"alice"}"#, false), (&long, true)] {
@@ -121,7 +121,7 @@ async fn it_grows_its_memory_for_a_long_body_only() {
 async fn it_asks_for_a_code_and_changes_nothing() {
     let data = Data::new().await;
     let before = data.dump();
-    let plugin = Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap();
+    let plugin = Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap();
     let request = request(None, r#"{"userId":"alice"}"#);
     let ended = plugin
         .reset_totp(data.call("admin", None), &request, limits())

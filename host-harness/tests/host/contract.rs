@@ -1,6 +1,6 @@
 //! The package in `wit/`: what a reader of it alone must find.
 
-use host_harness::capabilities::HostCall;
+use plugin_sandbox::host_call::HostCall;
 use std::collections::BTreeSet;
 use std::path::Path;
 use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId, WorldItem};

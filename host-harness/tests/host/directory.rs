@@ -2,13 +2,14 @@
 //! and as `Data`'s words only.
 
 use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
-use host_harness::attempts::FREE_FAILURES;
-use host_harness::settings::Setting;
-use host_harness::store::directory::{
+use chat_domain::account::{Email, TotpFactor};
+use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::directory::{NewToken, NewUser};
+use chat_domain::directory::{
     Operation, Problem, Role, RoleChange, Token, UserChange, default_roles,
 };
-use host_harness::store::{Email, NewToken, NewUser, TotpFactor};
-use host_harness::totp::{TotpKey, code_hash};
+use chat_domain::settings::Setting;
+use chat_domain::totp::{TotpKey, code_hash};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 

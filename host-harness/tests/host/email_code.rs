@@ -2,13 +2,12 @@
 //! trait and as `Data`'s words only.
 
 use crate::support::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
-use host_harness::attempts::FREE_FAILURES;
-use host_harness::clock::Timestamp;
-use host_harness::store::{
-    Act, Attempt, Authority, Change, Code, Denial, EmailCode, NewToken, Proof, Receipt, Refusal,
-    Reset, Target,
-};
-use host_harness::totp::code_hash;
+use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::change::{Act, Authority, Change, Code, Denial};
+use chat_domain::directory::NewToken;
+use chat_domain::reset::{Attempt, EmailCode, Proof, Receipt, Refusal, Reset, Target};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::code_hash;
 
 const CODE: &str = "012345";
 

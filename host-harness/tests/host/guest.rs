@@ -3,22 +3,23 @@
 
 use crate::contract;
 use crate::support::{ACME, Data, now, request};
-use host_harness::capabilities::{Call, Observed};
-use host_harness::clock::Clock;
-use host_harness::contract::exports::chat::reset_totp::handler::Response;
-use host_harness::outcome::{Ended, Failure};
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::sandbox::Limits;
-use host_harness::stores::StoreFile;
-use host_harness::workspace::Workspace;
+use chat_server::clock::Clock;
+use chat_server::stores::StoreFile;
+use chat_server::workspace::HostedWorkspace;
+use plugin_sandbox::admission::Admissions;
+use plugin_sandbox::capabilities::{Call, Observed};
+use plugin_sandbox::contract::exports::chat::reset_totp::handler::Response;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::outcome::{Ended, Failure};
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-/// The one engine of the tests. Its ceiling is twice as high as [`limits`]: what is
+/// Admissions to the one engine of the tests. Its ceiling is twice as high as [`limits`]: what is
 /// above the ceiling is not even loaded.
-pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+pub(crate) static ADMISSIONS: LazyLock<Admissions> = LazyLock::new(|| {
     let limits = limits();
     let ceiling = Limits {
         memory: 2 * limits.memory,
@@ -29,7 +30,7 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         ceiling,
         ..Capacity::default()
     };
-    Runtime::new(capacity).unwrap()
+    Admissions::new(Runtime::new(capacity).unwrap())
 });
 
 /// The answer of a guest that behaves.
@@ -123,7 +124,7 @@ impl Guest<'_> {
     }
 
     pub(crate) fn plugin(&self) -> Plugin {
-        Plugin::unadmitted(&RUNTIME, &self.component()).unwrap()
+        Plugin::unadmitted(ADMISSIONS.runtime(), &self.component()).unwrap()
     }
 
     /// Runs the guest for one request.
@@ -149,13 +150,13 @@ pub(crate) async fn run_within(
 }
 
 /// Acme with this plugin.
-pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> Workspace {
+pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> HostedWorkspace {
     let store = Arc::new(StoreFile::opened(data.store.clone()));
-    Workspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
+    HostedWorkspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
 }
 
 /// A request of acme's administrator, decided in its turn.
-pub(crate) async fn decide(workspace: &Workspace, data: &Data) -> Ended {
+pub(crate) async fn decide(workspace: &HostedWorkspace, data: &Data) -> Ended {
     let (call, request) = (data.call("admin", None), request(None, "{}"));
     let clock = Clock::new(now);
     workspace.reset_totp(call, &request, &clock).await

@@ -2,13 +2,13 @@
 //! failure that names what it did, nothing is changed, and the process goes on.
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits, run, run_within};
+use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
 use crate::support::{Data, now};
-use host_harness::capabilities;
-use host_harness::outcome::Failure;
-use host_harness::plugin::Plugin;
-use host_harness::sandbox::Limits;
-use host_harness::store::{Attempt, Receipt};
+use chat_domain::reset::{Attempt, Receipt};
+use plugin_sandbox::capabilities;
+use plugin_sandbox::limits::Limits;
+use plugin_sandbox::outcome::Failure;
+use plugin_sandbox::plugin::Plugin;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,7 @@ fn with_another_memory(guest: &Guest<'_>) -> Plugin {
         module,
         ANOTHER_INSTANCE.to_vec(),
     ];
-    Plugin::unadmitted(&RUNTIME, &component.concat()).unwrap()
+    Plugin::unadmitted(ADMISSIONS.runtime(), &component.concat()).unwrap()
 }
 
 /// 4 memories, 8 tables and 16 core instances; `wit-component` gives a guest one
@@ -205,7 +205,7 @@ fn with_instances(count: usize) -> Plugin {
         EMPTY_MODULE.to_vec(),
         ANOTHER_INSTANCE.repeat(count),
     ];
-    Plugin::unadmitted(&RUNTIME, &component.concat()).unwrap()
+    Plugin::unadmitted(ADMISSIONS.runtime(), &component.concat()).unwrap()
 }
 
 #[tokio::test]
@@ -344,7 +344,7 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
     };
     let (answer, observed) = guest.run(data.call("admin", None)).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
-    let begun = capabilities::Attempt::Begun { spent_code: false };
+    let begun = capabilities::ObservedAttempt::Begun { spent_code: false };
     assert_eq!(observed.attempt, Some(begun));
     assert_eq!(
         before.changes(&data.dump()),

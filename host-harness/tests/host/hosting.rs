@@ -4,12 +4,12 @@
 use crate::component::plugin_bytes;
 use crate::guest::Guest;
 use crate::support::{ACME, Data, GLOBEX, admin_code, now};
-use host_harness::admin::Control;
-use host_harness::clock::Clock;
-use host_harness::config::Config;
-use host_harness::digest::Digest;
-use host_harness::hosting::{Hosting, Loaded, Refused};
-use host_harness::server;
+use chat_server::admin::Control;
+use chat_server::clock::Clock;
+use chat_server::config::Config;
+use chat_server::hosting::{Hosting, Loaded, Refused};
+use chat_server::http;
+use plugin_sandbox::digest::Digest;
 use reqwest::{Client, Method};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rusqlite::rusqlite::Connection;
+use rusqlite::Connection;
 
 const RESET: &str = "/api/v1/users.resetTOTP";
 const GRANTS: &str = r#"grants = ["wall-clock", "users", "permissions", "settings", "secrets"]"#;
@@ -66,7 +66,7 @@ impl Place {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = hosting.app(Vec::new());
-        tokio::spawn(server::serve(listener, app, std::future::pending()));
+        tokio::spawn(http::serve(listener, app, std::future::pending()));
         Served {
             hosting,
             address,

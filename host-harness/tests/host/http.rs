@@ -2,16 +2,17 @@
 //! what the audit trail keeps, and what outlives the client.
 
 use crate::component::plugin_bytes;
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, RUNTIME, limits};
+use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
 use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use arc_swap::ArcSwap;
-use host_harness::clock::Clock;
-use host_harness::metrics::{Metrics, Snapshot};
-use host_harness::password;
-use host_harness::plugin::Plugin;
-use host_harness::server::{self, App};
-use host_harness::stores::StoreFile;
-use host_harness::workspace::{Workspace, Workspaces};
+use chat_domain::password;
+use chat_server::clock::Clock;
+use chat_server::http;
+use chat_server::http::App;
+use chat_server::metrics::{Metrics, Snapshot};
+use chat_server::stores::StoreFile;
+use chat_server::workspace::{HostedWorkspace, Workspaces};
+use plugin_sandbox::plugin::Plugin;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret;
@@ -214,7 +215,8 @@ async fn a_request_in_flight_is_answered_before_the_server_stops() {
 #[tokio::test]
 async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() {
     let server = Server::start(Data::new().await, built()).await;
-    let hash = password::hash(&password::digest(&"correct horse".into())).unwrap();
+    let hash =
+        password::hash(&password::digest(&"correct horse".into()), &mut rand::rng()).unwrap();
     server.data.edit(&format!(
         "UPDATE user SET password_hash = '{}' WHERE (workspace, id) = ('acme', 'bob');
          INSERT INTO setting VALUES ('acme', 'rate-limit-calls', '0')",
@@ -264,7 +266,7 @@ async fn a_request_is_for_one_workspace_whatever_else_it_names() {
     let store = Arc::new(StoreFile::opened(data.store.clone()));
     let plugin = Arc::new(Guest::default().plugin());
     let workspace = |id: &str| {
-        let new = Workspace::new(id.to_owned(), store.clone(), plugin.clone(), limits());
+        let new = HostedWorkspace::new(id.to_owned(), store.clone(), plugin.clone(), limits());
         (id.to_owned(), Arc::new(new))
     };
     let workspaces = Workspaces::from_iter([ACME, GLOBEX].map(workspace));
@@ -276,7 +278,7 @@ async fn a_request_is_for_one_workspace_whatever_else_it_names() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(server::serve(listener, app, std::future::pending()));
+    tokio::spawn(http::serve(listener, app, std::future::pending()));
     for (target, hosts, found) in [
         ("", "host: acme", Some(ACME)),
         ("", "host: ACME:3000", Some(ACME)),
@@ -326,7 +328,7 @@ impl Server {
     pub(crate) async fn start(data: Data, plugin: Plugin) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
-        let workspace = Workspace::new(
+        let workspace = HostedWorkspace::new(
             ACME.to_owned(),
             Arc::new(StoreFile::opened(data.store.clone())),
             Arc::new(plugin),
@@ -346,7 +348,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
-        let running = tokio::spawn(server::serve(listener, app, async move {
+        let running = tokio::spawn(http::serve(listener, app, async move {
             stopped.notified().await;
         }));
         Self {
@@ -476,5 +478,5 @@ async fn rest(mut client: TcpStream) -> String {
 
 /// The plugin that is shipped.
 pub(crate) fn built() -> Plugin {
-    Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap()
+    Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap()
 }

@@ -3,13 +3,13 @@
 //! the request did not carry, nor reach another workspace.
 
 use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
-use host_harness::attempts::FREE_FAILURES;
-use host_harness::capabilities::Call;
-use host_harness::contract::chat::reset_totp::secrets::{Host, Proof, Target};
-use host_harness::password;
-use host_harness::settings::Settings;
-use host_harness::store::Receipt;
-use host_harness::totp::code_hash;
+use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::password;
+use chat_domain::reset::Receipt;
+use chat_domain::settings::Settings;
+use chat_domain::totp::code_hash;
+use plugin_sandbox::capabilities::Call;
+use plugin_sandbox::contract::chat::reset_totp::secrets::{Host, Proof, Target};
 use secrecy::ExposeSecret;
 
 /// What the plugin does before it claims a proof.
@@ -258,7 +258,7 @@ async fn a_replay_is_not_hidden_by_another_attempt() {
     assert!(call.begin_totp_attempt().await.unwrap().is_ok());
     let other = call.check_email_code("123456".to_owned()).await;
     assert!(!other.unwrap().unwrap());
-    let spent = host_harness::capabilities::Attempt::Begun { spent_code: true };
+    let spent = plugin_sandbox::capabilities::ObservedAttempt::Begun { spent_code: true };
     assert_eq!(call.observed.attempt, Some(spent));
 }
 
@@ -281,7 +281,7 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
     assert_eq!(lie.tell(&mut call).await, "Refusal::ProofRefused");
     assert_eq!(
         call.observed.attempt,
-        Some(host_harness::capabilities::Attempt::Locked)
+        Some(plugin_sandbox::capabilities::ObservedAttempt::Locked)
     );
     assert_eq!(before.changes(&data.dump()), "");
 }
@@ -309,7 +309,7 @@ async fn a_password_proves_the_caller_who_sent_it() {
     let right = right.expose_secret();
     let wrong = password::digest(&"wrong horse".into());
     let wrong = wrong.expose_secret();
-    let hash = password::hash(&right.into()).unwrap();
+    let hash = password::hash(&right.into(), &mut rand::rng()).unwrap();
     let data = Data::new().await;
     data.edit(&format!(
         "UPDATE user SET password_hash = '{}' WHERE (workspace, id) IN
@@ -354,7 +354,7 @@ async fn a_password_proves_the_caller_who_sent_it() {
 async fn a_password_that_was_changed_meanwhile_proves_nothing() {
     let data = Data::new().await;
     let set = |password: &str| {
-        let hash = password::hash(&password::digest(&password.into())).unwrap();
+        let hash = password::hash(&password::digest(&password.into()), &mut rand::rng()).unwrap();
         let hash = hash.expose_secret();
         data.edit(&format!(
             "UPDATE user SET password_hash = '{hash}' WHERE (workspace, id) = ('acme', 'bob')"
@@ -496,7 +496,7 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
     let refused = checked.unwrap().unwrap_err();
     assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
     for call in [asks, guesses] {
-        let seen = Some(host_harness::capabilities::Attempt::Locked);
+        let seen = Some(plugin_sandbox::capabilities::ObservedAttempt::Locked);
         assert_eq!(call.observed.attempt, seen);
     }
     assert_eq!(before.changes(&data.dump()), "");
@@ -505,7 +505,7 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
 /// Whom a plugin looks up after a reset is not whom it has reset.
 #[tokio::test]
 async fn a_look_up_after_a_reset_hides_no_target() {
-    use host_harness::contract::chat::reset_totp::users::{Host as _, Selector};
+    use plugin_sandbox::contract::chat::reset_totp::users::{Host as _, Selector};
     let data = Data::without_second_factors().await;
     let mut call = data.call("admin", None);
     let reset = call.reset(Proof::None, Target::Caller).await;

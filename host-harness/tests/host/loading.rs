@@ -1,7 +1,6 @@
 //! Files as they are found on a disk; what is in them is in `admission`.
 
-use crate::guest::{Guest, RUNTIME};
-use host_harness::plugin::Plugin;
+use crate::guest::{ADMISSIONS, Guest};
 use std::io::Write;
 use tempfile::NamedTempFile;
 
@@ -10,7 +9,7 @@ const MIB: usize = 1024 * 1024;
 #[test]
 fn a_guest_that_keeps_the_contract_is_loaded() {
     let file = file(&Guest::default().component());
-    assert!(Plugin::load(&RUNTIME, file.path()).is_ok());
+    assert!(ADMISSIONS.load(file.path()).is_ok());
 }
 
 #[test]
@@ -34,13 +33,14 @@ fn a_file_that_is_not_there_is_named_unreadable() {
         &folder.path().join("missing.wasm"),
         &unreadable,
     ] {
-        let error = Plugin::load(&RUNTIME, path).err().unwrap().to_string();
+        let error = ADMISSIONS.load(path).err().unwrap().to_string();
         assert!(error.starts_with("cannot read it: "), "{error}");
     }
 }
 
 fn refused(name: &str, bytes: &[u8], reason: &str) {
-    let error = Plugin::load(&RUNTIME, file(bytes).path())
+    let error = ADMISSIONS
+        .load(file(bytes).path())
         .err()
         .unwrap()
         .to_string();

@@ -2,8 +2,9 @@
 //! as `Data`'s words only.
 
 use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
-use host_harness::attempts::FREE_FAILURES;
-use host_harness::store::{Attempt, Methods};
+use chat_domain::account::Methods;
+use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::reset::Attempt;
 use secrecy::ExposeSecret;
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).

@@ -1,11 +1,11 @@
 //! What one call must not do to the next, and one workspace to another: take its
 //! time, leave its secrets behind, keep memory.
 
-use crate::guest::{ANSWER, Guest, LOOP, RUNTIME, decide, limits, run, workspace};
+use crate::guest::{ADMISSIONS, ANSWER, Guest, LOOP, decide, limits, run, workspace};
 use crate::support::{Data, request};
-use host_harness::plugin::Plugin;
-use host_harness::runtime::{Capacity, Runtime};
-use host_harness::workspace::Workspace;
+use chat_server::workspace::HostedWorkspace;
+use plugin_sandbox::plugin::Plugin;
+use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -84,7 +84,7 @@ async fn a_neighbour_keeps_its_latency_under_attack() {
 }
 
 /// The time that the neighbour's calls take; each is answered as it should be.
-async fn median(neighbour: &Workspace, data: &Data) -> Duration {
+async fn median(neighbour: &HostedWorkspace, data: &Data) -> Duration {
     let mut times = Vec::new();
     for _ in 0..TIMED {
         let start = Instant::now();
@@ -172,7 +172,7 @@ fn spying(runtime: &Runtime, export: &str) -> Plugin {
 
 /// What a guest finds; a scan of 16 MiB may take long on a machine that is busy.
 async fn found(plugin: &Plugin, data: &Data) -> u16 {
-    let limits = host_harness::sandbox::Limits {
+    let limits = plugin_sandbox::limits::Limits {
         cpu_time: Duration::from_secs(30),
         ..limits()
     };
@@ -259,7 +259,7 @@ async fn calls() {
     println!("{before} pages, then {after}");
     // 4 MiB: a call that kept one byte in fifty of a page would be noticed.
     assert!(after < before + 1024, "{before} pages, then {after}");
-    assert_eq!(RUNTIME.crowd().running, 0);
+    assert_eq!(ADMISSIONS.runtime().crowd().running, 0);
 }
 
 /// The process's memory, in pages of 4 KiB.

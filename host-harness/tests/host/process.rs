@@ -4,7 +4,7 @@
 use crate::component::plugin_bytes;
 use crate::guest::Guest;
 use crate::support::Data;
-use host_harness::digest::Digest;
+use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

@@ -2,16 +2,18 @@
 
 use crate::store::totp;
 use crate::support::{Data, step};
-use host_harness::store::directory::{Directory, Role};
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{Receipt, Store};
+use chat_domain::directory::Role;
+use chat_domain::reset::Receipt;
+use chat_store::Directory;
+use chat_store::Store;
+use chat_store::sqlite::Sqlite;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use tokio_rusqlite::rusqlite::Connection;
-use tokio_rusqlite::rusqlite::types::Value;
+use rusqlite::Connection;
+use rusqlite::types::Value;
 
 #[tokio::test]
 async fn a_file_of_a_newer_program_is_left_alone() {
@@ -80,7 +82,7 @@ async fn an_older_file_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let old = Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("../../src/store/sqlite/schema/1.sql"))
+    old.execute_batch(include_str!("../../store/src/sqlite/schema/1.sql"))
         .unwrap();
     old.execute_batch(
         "PRAGMA application_id = 0x746f7470;
@@ -106,7 +108,7 @@ async fn an_older_file_is_brought_up_to_date() {
     assert!(!globex.two_factor_enabled && globex.totp_enabled && globex.password_fallback);
     assert!(!globex.missing_factor_allowed && globex.bypass_token_allowed);
     assert_eq!(globex.totp_window, 1);
-    let now = host_harness::clock::Timestamp::from_millis(0);
+    let now = chat_domain::time::Timestamp::from_millis(0);
     let caller = store.authenticate("acme", "alice", "hash", now).await;
     assert!(caller.unwrap().unwrap().bypass_token);
     let roles = store.roles("acme").await.unwrap().unwrap();

@@ -4,20 +4,21 @@
 use crate::support::{
     ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, caller_of, code_of, now, step, token_hash,
 };
-use host_harness::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
-use host_harness::clock::Timestamp;
-use host_harness::settings::{SETTINGS, Settings};
-use host_harness::store::{
-    Action, Attempt, AuditRecord, Caller, Decision, NewWorkspace, Proof, Receipt, Refusal, Reset,
-    Selector, Store, Target, TotpFactor, User,
-};
-use host_harness::totp::code_hash;
+use chat_domain::account::{Caller, Selector, TotpFactor, User};
+use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
+use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::directory::NewWorkspace;
+use chat_domain::reset::{Attempt, Proof, Receipt, Refusal, Reset, Target};
+use chat_domain::settings::{SETTINGS, Settings};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::code_hash;
+use chat_store::Store;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-type Outcome = Result<Receipt, Refusal>;
+type ResetOutcome = Result<Receipt, Refusal>;
 
 #[tokio::test]
 async fn a_workspace_is_created_once() {
@@ -1000,7 +1001,7 @@ fn notice(id: u32, address: &str) -> String {
     )
 }
 
-async fn reset(data: &Data, reset: Reset) -> Outcome {
+async fn reset(data: &Data, reset: Reset) -> ResetOutcome {
     data.store.reset(reset).await.unwrap()
 }
 

@@ -2,8 +2,8 @@
 //! not.
 
 use crate::support::{Data, now};
-use host_harness::clock::Clock;
-use host_harness::stores::{IDLE, MAX_OPEN, Stores};
+use chat_server::clock::Clock;
+use chat_server::stores::{IDLE, MAX_OPEN, Stores};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;

@@ -1,24 +1,23 @@
 //! The words of the tests: two workspaces in a store of their own, what changed
 //! in it, and a call.
 
-use host_harness::capabilities::Call;
-use host_harness::clock::Timestamp;
-use host_harness::contract::exports::chat::reset_totp::handler::Request;
-use host_harness::settings::Settings;
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{
-    Caller, Directory, EDIT_OTHER_USER_TOTP, Email, NewRole, NewToken, NewUser, NewWorkspace,
-    Store, TotpFactor,
-};
-use host_harness::token;
-use host_harness::totp::{TotpKey, code_hash, step_of};
+use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, TotpFactor};
+use chat_domain::directory::{NewRole, NewToken, NewUser, NewWorkspace};
+use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
+use chat_domain::token;
+use chat_domain::totp::{TotpKey, code_hash, step_of};
+use chat_store::sqlite::Sqlite;
+use chat_store::{Directory, Store};
+use plugin_sandbox::capabilities::Call;
+use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio_rusqlite::rusqlite::types::ValueRef;
-use tokio_rusqlite::rusqlite::{Connection, Row};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
 
 /// The workspace of the tests.
 pub(crate) const ACME: &str = "acme";

@@ -1,7 +1,7 @@
 //! What arrives.
 
 use crate::support::{ACME, Data, FROM, GLOBEX, SmtpServer};
-use host_harness::delivery::deliver;
+use chat_server::delivery::deliver;
 use std::time::Duration;
 use tokio::sync::oneshot;
 

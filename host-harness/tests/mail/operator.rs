@@ -1,8 +1,8 @@
 //! `host-harness outbox`, as an operator meets it.
 
 use crate::support::{ACME, Data, GLOBEX, SmtpServer, host_harness};
-use host_harness::clock::Clock;
-use host_harness::store::outbox::Mail;
+use chat_domain::outbox::Mail;
+use chat_server::clock::Clock;
 use serde_json::{Value, json};
 use std::process::Output;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! what it logs.
 
 use crate::support::{ACME, Data, PATIENCE, SmtpServer, host_harness};
-use host_harness::clock::Clock;
-use host_harness::store::outbox::LEASE;
+use chat_domain::outbox::LEASE;
+use chat_server::clock::Clock;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use std::io::{BufRead, BufReader};

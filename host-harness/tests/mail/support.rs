@@ -1,15 +1,16 @@
 //! The words of the tests: a store with workspaces, a clock, and SMTP servers.
 
-use host_harness::clock::{Clock, Timestamp};
-use host_harness::delivery;
-use host_harness::settings::{Setting, Settings};
-use host_harness::store::outbox::Mail;
-use host_harness::store::sqlite::Sqlite;
-use host_harness::store::{
-    Caller, EDIT_OTHER_USER_TOTP, Email, EmailCode, NewRole, NewToken, NewUser, NewWorkspace,
-    Proof, Receipt, Reset, Store, Target, TotpFactor,
-};
-use host_harness::totp::TotpKey;
+use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, TotpFactor};
+use chat_domain::directory::{NewRole, NewToken, NewUser, NewWorkspace};
+use chat_domain::outbox::Mail;
+use chat_domain::reset::{EmailCode, Proof, Receipt, Reset, Target};
+use chat_domain::settings::{Setting, Settings};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
+use chat_server::clock::Clock;
+use chat_server::delivery;
+use chat_store::Store;
+use chat_store::sqlite::Sqlite;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio_rusqlite::rusqlite::Connection;
+use rusqlite::Connection;
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -171,7 +172,7 @@ impl Data {
     /// What waits: a line for each with recipient, state, tries, the seconds
     /// until the next try, and the last problem.
     pub(crate) async fn outbox(&self) -> Vec<String> {
-        use host_harness::store::outbox::MailState::{BeingSent, DeadLetter, Waiting};
+        use chat_domain::outbox::MailState::{BeingSent, DeadLetter, Waiting};
         let now = self.now().millis();
         let seconds = |next: Timestamp| format!(" in {}", (next.millis() - now) / 1000);
         let lines = self.mails().await.into_iter().map(|mail| {

@@ -1,9 +1,9 @@
 //! What happens where mail cannot be sent.
 
 use crate::support::{ACME, Data, GLOBEX, SmtpServer};
-use host_harness::clock::Clock;
-use host_harness::delivery::{DELIVERY_LIMIT, WORKSPACE_LIMIT, deliver, deliver_due};
-use host_harness::store::outbox::LEASE;
+use chat_domain::outbox::LEASE;
+use chat_server::clock::Clock;
+use chat_server::delivery::{DELIVERY_LIMIT, WORKSPACE_LIMIT, deliver, deliver_due};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -227,7 +227,7 @@ async fn a_claim_is_taken_over_after_the_lease() {
         .unwrap()
         .unwrap();
     assert_eq!((later.id, &later.message_id), (claim.id, &claim.message_id));
-    let never = host_harness::store::outbox::NextTry::Never;
+    let never = chat_domain::outbox::NextTry::Never;
     data.store.mail_failed(&claim, "late", never).await.unwrap();
     let outbox = data.outbox().await;
     assert_eq!(
@@ -248,7 +248,7 @@ async fn a_late_outcome_removes_no_code_that_another_process_sends() {
     data.advance(LEASE);
     let later = data.store.claim_mail(data.now(), &[]).await;
     assert_eq!(later.unwrap().unwrap().tries, 2);
-    let never = host_harness::store::outbox::NextTry::Never;
+    let never = chat_domain::outbox::NextTry::Never;
     let claim = claim.unwrap().unwrap();
     data.store.mail_failed(&claim, "late", never).await.unwrap();
     assert_eq!(

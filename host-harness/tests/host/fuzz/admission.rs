@@ -4,13 +4,13 @@
 use super::engine::fuzz;
 use super::request::Damage;
 use crate::component::plugin_bytes;
-use crate::guest::{ATTEMPTING, Guest, RUNTIME, run};
+use crate::guest::{ADMISSIONS, ATTEMPTING, Guest, run};
 use crate::support::Data;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
-use host_harness::admission::{Candidate, Policy, Rejected, Report};
-use host_harness::grants::Grants;
-use host_harness::plugin::Plugin;
+use plugin_sandbox::admission::{Candidate, Policy, Rejected, Report};
+use plugin_sandbox::grants::Grants;
+use plugin_sandbox::plugin::Plugin;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -135,7 +135,9 @@ async fn admit(bytes: Vec<u8>) -> Result<Arc<Plugin>, Rejected> {
         grants: Grants::all(),
         ..Policy::default()
     };
-    RUNTIME.admit(&Candidate::new(bytes, None), &policy).await
+    ADMISSIONS
+        .admit(&Candidate::new(bytes, None), &policy)
+        .await
 }
 
 /// In words that a terminal can show, and that are not of a compiler that broke.

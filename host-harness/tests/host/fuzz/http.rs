@@ -3,17 +3,18 @@
 use super::engine::fuzz;
 use super::request::{Body, ContentType, Damage};
 use crate::component::plugin_bytes;
-use crate::guest::{RUNTIME, limits};
+use crate::guest::{ADMISSIONS, limits};
 use crate::support::{ACME, Data, Dump, now};
 use arc_swap::ArcSwap;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
-use host_harness::clock::Clock;
-use host_harness::metrics::Metrics;
-use host_harness::plugin::Plugin;
-use host_harness::server::{self, App};
-use host_harness::stores::StoreFile;
-use host_harness::workspace::{Workspace, Workspaces};
+use chat_server::clock::Clock;
+use chat_server::http;
+use chat_server::http::App;
+use chat_server::metrics::Metrics;
+use chat_server::stores::StoreFile;
+use chat_server::workspace::{HostedWorkspace, Workspaces};
+use plugin_sandbox::plugin::Plugin;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::future::pending;
@@ -183,10 +184,10 @@ impl Server {
         let runtime = Runtime::new().unwrap();
         let data = runtime.block_on(Data::new());
         data.edit("UPDATE totp SET last_step = 9223372036854775807; DELETE FROM backup_code");
-        let workspace = Workspace::new(
+        let workspace = HostedWorkspace::new(
             ACME.to_owned(),
             Arc::new(StoreFile::opened(data.store.clone())),
-            Arc::new(Plugin::unadmitted(&RUNTIME, &plugin_bytes()).unwrap()),
+            Arc::new(Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap()),
             limits(),
         );
         let pauses = Arc::new(AtomicU64::new(0));
@@ -201,7 +202,7 @@ impl Server {
         };
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(server::serve(listener, app, pending()));
+        runtime.spawn(http::serve(listener, app, pending()));
         Self {
             before: data.dump_without(&RECORDS),
             _runtime: runtime,

@@ -1,0 +1,276 @@
+//! `secrets`: the caller's second factor, and the one effect.
+//!
+//! The store checks permission, target and proof again in the transaction. What
+//! only the call can know is checked here: that the attempt was begun in it,
+//! that the proof is for the code that the request carried, and that nothing
+//! was committed before.
+
+use super::gate::caught;
+use super::{Call, ObservedAttempt};
+use crate::comparisons::SECOND_FACTORS;
+use crate::contract::chat::reset_totp::secrets::{
+    AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+};
+use crate::host_call::HostCall;
+use chat_domain::attempts::{
+    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt,
+};
+use chat_domain::mailed_code::{self, SendEmailCode};
+use chat_domain::totp::{code_hash, email_code};
+use chat_domain::{account, proof, reset};
+use secrecy::ExposeSecret;
+
+impl Host for Call {
+    async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
+        let gate = self.enter(HostCall::Methods, &())?;
+        let methods = gate.run(self.callers_methods()).await;
+        self.leave(methods)
+    }
+
+    async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
+        let gate = self.enter(HostCall::BeginTotpAttempt, &())?;
+        let factor = gate.run(self.hand_out_totp()).await;
+        self.leave(factor)
+    }
+
+    async fn send_email_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
+        let gate = self.enter(HostCall::SendEmailCode, &())?;
+        let code = gate.run(self.mail_code()).await;
+        self.leave(code)
+    }
+
+    async fn check_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
+        let gate = self.enter(HostCall::CheckEmailCode, &code)?;
+        let right = gate.run(self.compare_email_code(code)).await;
+        self.leave(right)
+    }
+
+    async fn check_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
+        let gate = self.enter(HostCall::CheckPassword, &digest)?;
+        let right = gate.run(self.compare_password(digest)).await;
+        self.leave(right)
+    }
+
+    async fn reset(
+        &mut self,
+        proof: Proof,
+        target: Target,
+    ) -> wasmtime::Result<Result<Receipt, Refusal>> {
+        let order = (proof, target);
+        let gate = self.enter(HostCall::Reset, &order)?;
+        let outcome = gate.run(self.commit(order.0, order.1)).await;
+        self.leave(outcome)
+    }
+}
+
+/// What an attempt hands out, or why there was none.
+type Attempted<T> = Result<T, AttemptRefusal>;
+
+impl Call {
+    async fn callers_methods(&mut self) -> wasmtime::Result<Vec<Method>> {
+        let method = |method| match method {
+            account::Method::Totp => Method::Totp,
+            account::Method::Email => Method::Email,
+            account::Method::Password => Method::Password,
+        };
+        Ok(self.standing.methods.preferred().map(method).collect())
+    }
+
+    async fn hand_out_totp(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
+        let attempt = self.store.decide(BeginTotpAttempt {
+            workspace: self.workspace.clone(),
+            user: self.standing.caller.id.clone(),
+            now: self.now,
+        });
+        let attempt = attempt.await?;
+        let factor = match self.begun(attempt) {
+            Ok(factor) => factor,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let spent_code = self.carries_spent_code(&factor);
+        if spent_code {
+            self.observed.attempt = Some(ObservedAttempt::Begun { spent_code });
+        }
+        Ok(Ok(TotpFactor {
+            key: factor.key.expose().to_vec(),
+            last_step: factor.last_step,
+            backup_code_hashes: factor.backup_code_hashes,
+        }))
+    }
+
+    async fn mail_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
+        let sent = self.store.decide(SendEmailCode {
+            workspace: self.workspace.clone(),
+            user: self.standing.caller.id.clone(),
+            code: email_code(&mut rand::rng()),
+            now: self.now,
+        });
+        let sent = sent.await?;
+        let (sent_now, expires) = match sent {
+            mailed_code::EmailCode::Sent { expires } => (true, expires),
+            mailed_code::EmailCode::Live { expires } => (false, expires),
+            mailed_code::EmailCode::Locked => return Ok(self.begun(Attempt::Locked)),
+            mailed_code::EmailCode::Unavailable => return Ok(self.begun(Attempt::Unavailable)),
+        };
+        Ok(Ok(EmailCode {
+            sent_now,
+            expires: expires.seconds(),
+            recipient: self.standing.username.clone(),
+        }))
+    }
+
+    async fn compare_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
+        let attempt = self.store.decide(BeginEmailAttempt {
+            workspace: self.workspace.clone(),
+            user: self.standing.caller.id.clone(),
+            now: self.now,
+        });
+        let attempt = attempt.await?;
+        Ok(self.begun(attempt).map(|hash| {
+            self.proved_email_code = self.carries(&code) && hash == Some(code_hash(&code));
+            self.proved_email_code
+        }))
+    }
+
+    /// A host that is too busy to compare counts nothing.
+    async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
+        let place = SECOND_FACTORS.place(&self.workspace)?;
+        let attempt = self.store.decide(BeginPasswordAttempt {
+            workspace: self.workspace.clone(),
+            user: self.standing.caller.id.clone(),
+            now: self.now,
+        });
+        let attempt = attempt.await?;
+        let hash = match self.begun(attempt) {
+            Ok(hash) => hash,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let right = self.carries(&digest) && place.matches(digest.into(), hash.clone()).await;
+        self.proved_password = right.then_some(hash);
+        Ok(Ok(right))
+    }
+
+    async fn commit(
+        &mut self,
+        proof: Proof,
+        target: Target,
+    ) -> wasmtime::Result<Result<Receipt, Refusal>> {
+        let proof = self.proof(proof).filter(|_| !self.observed.committed());
+        let Some(proof) = proof else {
+            return Ok(Err(Refusal::ProofRefused));
+        };
+        let target = match target {
+            Target::Caller => reset::Target::Caller,
+            Target::User(id) => reset::Target::User(id),
+        };
+        self.begin_reset(proof, target);
+        self.finish_reset().await?;
+        Ok(match self.observed.reset {
+            Some(Ok(reset::Receipt::Removed)) => Ok(Receipt::Removed),
+            Some(Ok(reset::Receipt::NothingEnrolled)) => Ok(Receipt::NothingEnrolled),
+            Some(Err(reset::Refusal::NotPermitted)) => Err(Refusal::NotPermitted),
+            Some(Err(reset::Refusal::UnknownTarget)) => Err(Refusal::UnknownTarget),
+            Some(Err(reset::Refusal::Replayed | reset::Refusal::WrongProof)) | None => {
+                Err(Refusal::ProofRefused)
+            }
+        })
+    }
+
+    /// Notes how an attempt began, and says it to the plugin.
+    fn begun<F>(&mut self, attempt: Attempt<F>) -> Result<F, AttemptRefusal> {
+        match attempt {
+            Attempt::Begun(factor) => {
+                // A code that was spent stays so, whatever is tried next.
+                let spent = Some(ObservedAttempt::Begun { spent_code: true });
+                if self.observed.attempt != spent {
+                    self.observed.attempt = Some(ObservedAttempt::Begun { spent_code: false });
+                }
+                Ok(factor)
+            }
+            Attempt::Locked => {
+                self.observed.attempt = Some(ObservedAttempt::Locked);
+                Err(AttemptRefusal::Locked)
+            }
+            Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
+        }
+    }
+
+    /// Whether this is the code that the request carried.
+    fn carries(&self, code: &str) -> bool {
+        let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
+        carried == Some(code)
+    }
+
+    /// The call keeps the work: what the store has begun, it ends, also when the
+    /// plugin is given up meanwhile.
+    fn begin_reset(&mut self, proof: proof::Proof, target: reset::Target) {
+        let order = reset::Reset {
+            workspace: self.workspace.clone(),
+            caller: self.standing.caller.clone(),
+            proof,
+            target: target.clone(),
+            now: self.now,
+            request_id: self.request_id.clone(),
+        };
+        let target = match target {
+            reset::Target::Caller => self.standing.caller.id.clone(),
+            reset::Target::User(id) => id,
+        };
+        let store = self.store.clone();
+        let work = caught(async move { Ok(store.decide(order).await?) });
+        self.reset = Some((target, Box::pin(work)));
+    }
+
+    /// Waits for the reset that was begun, if any, and notes how it ended.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed or panicked; the reset did not happen then.
+    pub(crate) async fn finish_reset(&mut self) -> wasmtime::Result<()> {
+        let Some((target, work)) = &mut self.reset else {
+            return Ok(());
+        };
+        let ended = work.await;
+        let target = std::mem::take(target);
+        self.reset = None;
+        let outcome = ended?;
+        self.observed.reset = Some(outcome);
+        if !matches!(
+            outcome,
+            Err(reset::Refusal::NotPermitted | reset::Refusal::UnknownTarget)
+        ) {
+            self.observed.target = Some(target);
+        }
+        Ok(())
+    }
+
+    /// Whether the request's code was right for a step that is in the window and
+    /// spent: the plugin refuses it like a wrong one, the audit trail tells.
+    fn carries_spent_code(&self, factor: &account::TotpFactor) -> bool {
+        let window = self.standing.settings.totp_window;
+        let code = self.code.as_ref();
+        code.is_some_and(|code| proof::is_spent(factor, code, self.now, window))
+    }
+
+    /// The proof that the plugin claims, with the code that the request carried;
+    /// none where this call cannot have given such a proof.
+    fn proof(&self, claimed: Proof) -> Option<proof::Proof> {
+        let begun = matches!(self.observed.attempt, Some(ObservedAttempt::Begun { .. }));
+        let code = || self.code.clone().filter(|_| begun);
+        match claimed {
+            Proof::TotpStep(step) => Some(proof::Proof::TotpStep {
+                step,
+                code: code()?,
+            }),
+            Proof::BackupCode(hash) => code()
+                .filter(|code| code_hash(code.expose_secret()) == hash)
+                .map(proof::Proof::BackupCode),
+            Proof::None => Some(proof::Proof::None),
+            Proof::Password => self.proved_password.clone().map(proof::Proof::Password),
+            Proof::EmailCode => code()
+                .filter(|_| self.proved_email_code)
+                .map(proof::Proof::EmailCode),
+            Proof::Other(_) => None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The one engine of a process: what it compiles and runs, and how many calls it
+//! runs at a time.
+
+use crate::limits::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::sandbox::spawn_ticker;
+use crate::turns::{Crowd, Turns};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+
+/// How much of a memory, a table and a stack is wiped after a call by writing
+/// zeros, in bytes; the system is asked for new pages where a call had more. The
+/// memory of our plugin has 64 KiB, and its calls use less than 16 KiB of stack.
+const MEMORY_KEPT: usize = 128 * 1024;
+const TABLE_KEPT: usize = 64 * 1024;
+const STACK_KEPT: usize = 16 * 1024;
+
+/// The stack of a call, in bytes, and how much of it the plugin may use: the rest
+/// is for the host's functions. The less there is, the less the system searches
+/// for pages to take back.
+const STACK: usize = 256 * 1024;
+const PLUGIN_STACK: usize = 128 * 1024;
+
+/// Frames of a trap's backtrace: enough to find the place.
+const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(4);
+
+/// What a process gives to the calls of all its workspaces together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Calls that run at a time. Each holds 27 KiB and its guest's memory.
+    pub calls: usize,
+    /// Calls that wait for their turn; more are refused with 503.
+    pub waiting: usize,
+    /// What no workspace's limits exceed.
+    pub ceiling: Limits,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            calls: 64,
+            waiting: 256,
+            ceiling: Limits::default(),
+        }
+    }
+}
+
+/// The engine, with room for as many calls as its [`Capacity`] says.
+pub struct Runtime {
+    pub(crate) engine: Engine,
+    pub(crate) capacity: Capacity,
+    pub(crate) turns: Arc<Turns>,
+}
+
+impl Runtime {
+    /// An engine, whose epochs a thread advances until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no thread or no addresses.
+    pub fn new(capacity: Capacity) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config(&capacity))?;
+        spawn_ticker(engine.weak())?;
+        let turns = Arc::new(Turns::new(capacity.calls, capacity.waiting));
+        Ok(Self {
+            engine,
+            capacity,
+            turns,
+        })
+    }
+
+    /// What it gives to calls.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// How many calls run and wait.
+    pub fn crowd(&self) -> Crowd {
+        self.turns.crowd()
+    }
+}
+
+fn config(capacity: &Capacity) -> Config {
+    let mut config = Config::new();
+    config
+        .allocation_strategy(pool(capacity))
+        .epoch_interruption(true)
+        // What is admitted takes one processor from the calls, not all.
+        .parallel_compilation(false)
+        .async_stack_size(STACK)
+        .max_wasm_stack(PLUGIN_STACK)
+        // Nothing of a call is left on the stack of the next, should compiled
+        // code ever read what it has not written.
+        .async_stack_zeroing(true)
+        .wasm_backtrace_max_frames(BACKTRACE_FRAMES)
+        // What no plugin needs is no way to attack: results that differ from
+        // machine to machine, and code that few programs use.
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false);
+    config
+}
+
+/// Places for calls, reserved once and reused, and one for the instance that an
+/// admission makes: it neither waits for a call nor takes the place of one. There
+/// is room for all that [`Sandbox`](crate::sandbox::Sandbox) grants, and a module
+/// that wants a little more is loaded: the sandbox says no, and why.
+fn pool(capacity: &Capacity) -> PoolingAllocationConfig {
+    let all = capacity.calls.saturating_add(1);
+    let places = |each: usize| count(all.saturating_mul(each));
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(places(1))
+        .total_stacks(places(1))
+        .total_core_instances(places(MAX_INSTANCES))
+        .total_memories(places(MAX_MEMORIES))
+        .total_tables(places(MAX_TABLES))
+        .max_memories_per_module(count(2 * MAX_MEMORIES))
+        .max_tables_per_module(count(2 * MAX_TABLES))
+        .max_memory_size(capacity.ceiling.memory)
+        .table_elements(capacity.ceiling.table_elements)
+        // A place that was used for a plugin is cheapest for the same plugin.
+        .max_unused_warm_slots(places(MAX_MEMORIES))
+        .linear_memory_keep_resident(MEMORY_KEPT)
+        .table_keep_resident(TABLE_KEPT)
+        .async_stack_keep_resident(STACK_KEPT)
+        // It passes over pages that are swapped out: their secrets would stay.
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,255 @@
+//! Many workspaces in one process, as its configuration says, and their
+//! replacement while they are served.
+//!
+//! A configuration is taken as a whole or not at all: all that can be wrong with
+//! it is found before anything changes. What is in flight ends with the plugin
+//! and the limits with which it began.
+
+mod check;
+mod control;
+
+pub use check::{Checked, admissions, check};
+
+use crate::clock::Clock;
+use crate::config;
+use crate::config::{Config, FixedSetting};
+use crate::http::App;
+use crate::metrics::Metrics;
+use crate::stores::Stores;
+use crate::workspace::{HostedWorkspace, Workspaces};
+use arc_swap::ArcSwap;
+use chat_domain::audit::new_request_id;
+use chat_domain::operator::Operation;
+use check::{Change, Plugins};
+use ipnet::IpNet;
+use plugin_sandbox::admission::Admissions;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Problems that are told of one configuration: more are a mistake made many
+/// times.
+const MAX_PROBLEMS: usize = 50;
+
+/// The workspaces of a process.
+pub struct Hosting {
+    /// The file that says which.
+    file: Option<PathBuf>,
+    admissions: Admissions,
+    stores: Arc<Stores>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    workspaces: Arc<ArcSwap<Workspaces>>,
+    host: config::Host,
+    /// What is served. Operators look at it also while a configuration is taken,
+    /// which may take a minute.
+    live: ArcSwap<Live>,
+    /// Held by the one that is taken.
+    loading: Mutex<()>,
+}
+
+/// Workspaces by id.
+type Live = BTreeMap<Box<str>, Arc<HostedWorkspace>>;
+
+/// What a configuration brought.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// Workspaces that are served.
+    pub workspaces: usize,
+    /// Those of them that are new or not as before.
+    pub changed: usize,
+    /// Those that are served no more.
+    pub removed: usize,
+    /// Settings that were written into stores.
+    pub settings: usize,
+}
+
+/// Why a configuration is not taken; a line a problem.
+#[derive(Debug, thiserror::Error)]
+pub struct Refused(Vec<String>);
+
+impl Refused {
+    fn of(problem: &dyn fmt::Display) -> Self {
+        Self(vec![problem.to_string()])
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().take(MAX_PROBLEMS).map(String::as_str);
+        f.write_str(&shown.collect::<Vec<_>>().join("\n"))?;
+        match self.0.len().saturating_sub(MAX_PROBLEMS) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl Hosting {
+    /// Takes `config`, which was read from `file` if it was.
+    ///
+    /// # Errors
+    ///
+    /// When the engine cannot start, the cache cannot be used, a plugin is not
+    /// admitted, or a store cannot be opened or lacks a workspace.
+    pub async fn start(
+        config: Config,
+        file: Option<PathBuf>,
+        clock: Clock,
+    ) -> Result<Arc<Self>, Refused> {
+        let hosting = Self {
+            file,
+            admissions: admissions(&config.host)?,
+            stores: Stores::new(clock.clone()),
+            clock,
+            metrics: Arc::default(),
+            workspaces: Arc::default(),
+            host: config.host.clone(),
+            live: ArcSwap::default(),
+            loading: Mutex::default(),
+        };
+        hosting.load(config).await?;
+        Ok(Arc::new(hosting))
+    }
+
+    /// Reads the file again and takes what it says now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no file, it cannot be read or is wrong, it says something
+    /// else of the process itself than at the start, or for the reasons of
+    /// [`Hosting::start`]. Everything goes on as before then, except that settings
+    /// which were written before a store failed stay written.
+    pub async fn reload(&self) -> Result<Loaded, Refused> {
+        let result = self.read_again().await;
+        match &result {
+            Ok(loaded) => tracing::info!(
+                workspaces = loaded.workspaces,
+                changed = loaded.changed,
+                removed = loaded.removed,
+                settings = loaded.settings,
+                "took the configuration"
+            ),
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        }
+        result
+    }
+
+    async fn read_again(&self) -> Result<Loaded, Refused> {
+        let Some(file) = self.file.clone() else {
+            return Err(Refused::of(&"there is no configuration file to read again"));
+        };
+        let config = tokio::task::spawn_blocking(move || Config::read(&file)).await;
+        let config = config.map_err(|panic| Refused::of(&panic))?;
+        self.load(config.map_err(|error| Refused::of(&error))?)
+            .await
+    }
+
+    /// What a server serves of it.
+    pub fn app(&self, trusted_proxies: Vec<IpNet>) -> App {
+        App {
+            workspaces: self.workspaces.clone(),
+            clock: self.clock.clone(),
+            trusted_proxies,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// The store files.
+    pub fn stores(&self) -> &Arc<Stores> {
+        &self.stores
+    }
+
+    /// What is counted and measured.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    async fn load(&self, config: Config) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock().await;
+        if config.host != self.host {
+            return Err(Refused::of(&"[host] has changed: that takes a restart"));
+        }
+        let Checked { plugins, changes } = check(&config, &self.admissions).await?;
+        let live = self.live.load_full();
+        let workspaces = self.assemble(&config, &plugins, &live);
+        let settings = self.write(changes).await?;
+        let stays = |id: &str, new: &Arc<HostedWorkspace>| {
+            let old = live.get(id);
+            old.is_some_and(|old| Arc::ptr_eq(old, new))
+        };
+        let removed = live.keys().filter(|id| !workspaces.contains_key::<str>(id));
+        let loaded = Loaded {
+            workspaces: workspaces.len(),
+            changed: workspaces
+                .iter()
+                .filter(|(id, new)| !stays(id, new))
+                .count(),
+            removed: removed.count(),
+            settings,
+        };
+        self.workspaces
+            .store(Arc::new(by_host(&config, &workspaces)));
+        self.live.store(Arc::new(workspaces));
+        Ok(loaded)
+    }
+
+    /// A workspace that is to be as it was stays itself, with what it has learnt.
+    fn assemble(&self, config: &Config, plugins: &Plugins, live: &Live) -> Live {
+        let assembled = config.workspaces.iter().filter_map(|wanted| {
+            let plugin = plugins.get(&(wanted.plugin, wanted.grants.clone()))?;
+            let store = self.stores.file(&wanted.store);
+            let same = |old: &&Arc<HostedWorkspace>| {
+                Arc::ptr_eq(&old.plugin, plugin)
+                    && Arc::ptr_eq(&old.store, &store)
+                    && old.limits == *wanted.limits
+            };
+            let kept = live.get(&wanted.id).filter(same).cloned();
+            let replacement = || {
+                let id = wanted.id.to_string();
+                let new = HostedWorkspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
+                Arc::new(match live.get(&wanted.id) {
+                    Some(old) => new.in_place_of(old),
+                    None => new,
+                })
+            };
+            Some((wanted.id.clone(), kept.unwrap_or_else(replacement)))
+        });
+        assembled.collect()
+    }
+
+    /// Writes the settings that the stores do not have yet.
+    async fn write(&self, changes: Vec<Change>) -> Result<usize, Refused> {
+        let request_id = new_request_id(&mut rand::rng());
+        for change in &changes {
+            let operation = Operation {
+                workspace: change.workspace.to_string(),
+                now: self.clock.now(),
+                request_id: request_id.clone(),
+            };
+            let FixedSetting { setting, value } = change.fixed.clone();
+            let written = async {
+                let store = self.stores.file(&change.store).get().await?;
+                store.set_setting(operation, setting, value).await
+            };
+            match written.await {
+                Ok(Ok(())) => (),
+                Ok(Err(problem)) => return Err(change.failed(&problem)),
+                Err(error) => return Err(change.failed(&error)),
+            }
+        }
+        Ok(changes.len())
+    }
+}
+
+fn by_host(config: &Config, workspaces: &Live) -> Workspaces {
+    let hosts = config.workspaces.iter().filter_map(|workspace| {
+        let served = workspaces.get(&workspace.id)?;
+        let hosts = workspace.hosts.iter();
+        Some(hosts.map(|host| (host.to_string(), served.clone())))
+    });
+    hosts.flatten().collect()
+}

@@ -1,0 +1,110 @@
+//! What operators see of the process, and tell it.
+
+use super::Hosting;
+use crate::admin::{Control, UnknownWorkspace};
+use crate::metrics::{Breaker, Snapshot};
+use crate::workspace::HostedWorkspace;
+use async_trait::async_trait;
+use plugin_sandbox::breaker::State;
+use plugin_sandbox::turns::Crowd;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[async_trait]
+impl Control for Hosting {
+    /// One store that answers is enough: a workspace whose store is sick takes no
+    /// other from its clients. A store that is closed is not asked: it is opened for
+    /// whoever needs it.
+    async fn reasons_not_ready(&self) -> Vec<String> {
+        let asked = self
+            .stores
+            .ask_open(|store| async move { store.next_mail_due().await });
+        let mut reasons = Vec::new();
+        for (path, answer) in asked.await {
+            match answer {
+                Ok(_) => return Vec::new(),
+                Err(error) => reasons.push(format!("the store {}: {error}", path.display())),
+            }
+        }
+        reasons
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let counts = self
+            .stores
+            .ask_open(|store| async move { store.mail_count().await });
+        let counts = counts.await;
+        let mut plugins = BTreeMap::<_, usize>::new();
+        let live = self.live.load();
+        for workspace in live.values() {
+            *plugins.entry(workspace.plugin.digest()).or_default() += 1;
+        }
+        let runtime = self.admissions.runtime();
+        let Crowd { running, waiting } = runtime.crowd();
+        let mut snapshot = Snapshot {
+            calls: running,
+            free_places: runtime.capacity().calls.saturating_sub(running),
+            waiting_calls: waiting,
+            workspaces: live.len(),
+            open_stores: counts.len(),
+            plugins: plugins
+                .into_iter()
+                .map(|(digest, workspaces)| (digest.to_string(), workspaces))
+                .collect(),
+            ..Snapshot::default()
+        };
+        for (path, count) in counts {
+            match count {
+                Ok(count) => {
+                    snapshot.waiting_mails += u64::from(count.waiting);
+                    snapshot.dead_letters += u64::from(count.dead_letters);
+                }
+                Err(error) => {
+                    tracing::warn!(store = %path.display(), %error, "cannot count its mail");
+                }
+            }
+        }
+        snapshot
+    }
+
+    async fn reload(&self) -> Result<Value, String> {
+        let loaded = Hosting::reload(self).await;
+        loaded
+            .map(|loaded| json!(loaded))
+            .map_err(|e| e.to_string())
+    }
+
+    async fn breakers(&self) -> Vec<Breaker> {
+        let now = self.clock.now();
+        let live = self.live.load();
+        let not_closed = live.values().filter_map(|workspace| {
+            let state = match workspace.breaker().state(now) {
+                State::Closed { .. } => return None,
+                state => state,
+            };
+            Some(Breaker {
+                workspace: workspace.id.clone(),
+                plugin: workspace.plugin.digest().to_string(),
+                state,
+            })
+        });
+        not_closed.collect()
+    }
+
+    async fn reset_breakers(&self, workspace: Option<&str>) -> Result<usize, UnknownWorkspace> {
+        let live = self.live.load();
+        let chosen: Vec<_> = match workspace {
+            Some(id) => vec![live.get(id).ok_or(UnknownWorkspace)?],
+            None => live.values().collect(),
+        };
+        let now = self.clock.now();
+        let is_closed =
+            |w: &HostedWorkspace| matches!(w.breaker().state(now), State::Closed { .. });
+        let open: Vec<_> = chosen.into_iter().filter(|w| !is_closed(w)).collect();
+        for workspace in &open {
+            workspace.breaker().reset();
+            tracing::warn!(workspace = workspace.id, "an operator closed the breaker");
+        }
+        Ok(open.len())
+    }
+}

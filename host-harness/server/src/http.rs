@@ -1,0 +1,296 @@
+//! The HTTP server: routes, authentication, answers.
+
+mod answer;
+mod body;
+mod caller;
+mod client_address;
+mod cors;
+mod login;
+mod openapi;
+mod rate_limit;
+mod reset_totp;
+mod second_factor;
+mod totp;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::telemetry;
+use crate::workspace::{HostedWorkspace, Workspaces};
+use answer::Answer;
+use arc_swap::ArcSwap;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
+use axum::{Extension, Router};
+use chat_domain::audit::{AuditRecord, Decision, new_request_id};
+use chat_domain::member::{Denial, MemberChange};
+use chat_domain::order::Record;
+use chat_domain::settings::Settings;
+use chat_store::{Store, StoreError};
+use ipnet::IpNet;
+use plugin_sandbox::comparisons::Queue;
+use rate_limit::RateLimit;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use utoipa::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+/// How long requests in flight may take to finish after the stop signal: longer
+/// than a request takes that reads its body slowly and then waits for the store.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// What a server serves.
+pub struct App {
+    /// The workspaces, which may be replaced at any time.
+    pub workspaces: Arc<ArcSwap<Workspaces>>,
+    /// The time.
+    pub clock: Clock,
+    /// Proxies that are believed when they tell for whom they speak.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The workspace that a request is for, as long as the request lasts.
+#[derive(Clone)]
+struct Site {
+    workspace: Arc<HostedWorkspace>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// The workspace's settings, once they were read: a request is decided by the same
+    /// from its beginning to its end.
+    settings: Arc<OnceLock<Settings>>,
+}
+
+impl Site {
+    /// The settings of the workspace.
+    async fn settings(&self) -> Result<&Settings, StoreError> {
+        if self.settings.get().is_none() {
+            self.note(self.store.settings(&self.workspace.id).await?)?;
+        }
+        let settings = self.settings.get();
+        settings.ok_or_else(|| StoreError("the workspace is gone".into()))
+    }
+
+    /// Keeps settings that were read.
+    fn note(&self, settings: Option<Settings>) -> Result<(), StoreError> {
+        let settings = settings.ok_or_else(|| StoreError("the workspace is gone".into()))?;
+        let _ = self.settings.set(settings);
+        Ok(())
+    }
+
+    /// Does to an account what its holder asks, and logs how that was decided.
+    async fn change(&self, change: MemberChange) -> Result<Result<(), Denial>, StoreError> {
+        let (caller, action) = (change.user.clone(), change.act.action().name());
+        let outcome = self.store.decide(change).await;
+        self.metrics.audited(&outcome);
+        let outcome = outcome?;
+        let denial = outcome.err();
+        let decision = denial.map_or(Decision::Done, Denial::decision).name();
+        let reason = denial.map(Denial::id);
+        tracing::info!(
+            workspace = self.workspace.id,
+            caller,
+            action,
+            decision,
+            reason
+        );
+        Ok(outcome)
+    }
+
+    /// Writes the audit record of a request that changed nothing.
+    async fn record(&self, record: AuditRecord) -> Result<(), StoreError> {
+        let recorded = self.store.decide(Record(record)).await;
+        self.metrics.audited(&recorded);
+        recorded
+    }
+}
+
+/// Serves `app` on `listener` until `stop` is ready, then finishes the requests
+/// in flight.
+///
+/// # Errors
+///
+/// When the listener fails, or requests are still in flight 15 s after `stop`.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let decisions = TaskTracker::new();
+    let (stopping, stopped) = oneshot::channel();
+    let router = router(app, decisions.clone());
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stop.await;
+        tracing::info!("stopping");
+        let _ = stopping.send(());
+    });
+    let finished = async {
+        let result = server.await;
+        decisions.close();
+        decisions.wait().await;
+        result
+    };
+    let overdue = async {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(DRAIN_LIMIT).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = finished => result,
+        () = overdue => Err(std::io::Error::other("stopped with requests in flight")),
+    }
+}
+
+fn router(app: App, decisions: TaskTracker) -> Router {
+    let app = Arc::new(app);
+    let limited = from_fn_with_state(app.clone(), rate_limit::limit);
+    let logged_in = from_fn(caller::require_login);
+    let member = |route: MethodRouter<Arc<App>>| {
+        route
+            .route_layer(limited.clone())
+            .route_layer(logged_in.clone())
+    };
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Api::openapi())
+        .routes(routes!(reset_totp::handle))
+        .routes(routes!(login::log_in).map(|route| route.route_layer(limited.clone())))
+        .routes(routes!(login::me).map(member))
+        .routes(routes!(login::log_out).map(member))
+        .routes(routes!(totp::enable).map(member))
+        .routes(routes!(totp::validate).map(member))
+        .routes(routes!(totp::disable).map(member))
+        .routes(routes!(totp::regenerate_codes).map(member))
+        .routes(routes!(totp::codes_remaining).map(member))
+        .split_for_parts();
+    router
+        .merge(openapi::routes(document))
+        .fallback(async || Answer::not_found())
+        .method_not_allowed_fallback(async || Answer::method_not_allowed())
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(from_fn(cors::allow))
+        .layer(from_fn_with_state(app.clone(), choose_workspace))
+        .layer(from_fn_with_state(app.clone(), finish))
+        .layer(Extension(decisions))
+        .layer(Extension(Arc::new(RateLimit::default())))
+        .layer(Extension(Arc::new(Queue::default())))
+        .with_state(app)
+}
+
+/// The id of a request, on its answer and in every log line and audit record.
+#[derive(Clone, Debug)]
+struct RequestId(String);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives the request its id, its log lines that id, the answer the headers that
+/// every answer has, and the log its line.
+async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let id = RequestId(new_request_id(&mut rand::rng()));
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = span(&id, route, &request);
+    if client_address::is_trusted_proxy(&app.trusted_proxies, &request) {
+        telemetry::continue_trace(&span, request.headers());
+    }
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let (status, time) = (response.status().as_u16(), start.elapsed());
+    // With a point: six digits in a log could be taken for a code.
+    let millis = time.as_secs_f64() * 1e3;
+    let millis = format_args!("{millis:.3}");
+    span.in_scope(|| tracing::info!(status, %millis, "answered"));
+    span.record("status", i64::from(status));
+    app.metrics.answered(route, status, time);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Ok(id) = HeaderValue::try_from(id.0) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// What every log line of a request says of it, as far as it is known by then,
+/// and its trace. A method that HTTP does not know could be any text.
+fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
+    let method = match *request.method() {
+        Method::GET
+        | Method::POST
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE => request.method().as_str(),
+        _ => "_OTHER",
+    };
+    tracing::error_span!(
+        "request",
+        request_id = id,
+        method,
+        route,
+        workspace = Empty,
+        outcome = Empty,
+        status = Empty,
+    )
+}
+
+/// The host that the request is for: a target that is a whole address overrules the
+/// header (RFC 9112 section 3.2.2), which must be there once even so.
+fn host(request: &Request) -> Option<&str> {
+    let header = only(request.headers(), "host")?;
+    let target = request.uri().authority();
+    Some(target.map_or(header, |authority| authority.as_str()))
+}
+
+/// Passes a request on to the workspace that its host names, as a [`Site`].
+async fn choose_workspace(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let workspace = host(&request).and_then(|host| app.workspaces.load().of_host(host).cloned());
+    let Some(workspace) = workspace else {
+        return Answer::unknown_workspace().into_response();
+    };
+    let store = match workspace.store.get().await {
+        Ok(store) => store,
+        Err(error) => return Answer::store_failed(error).into_response(),
+    };
+    Span::current().record("workspace", &workspace.id);
+    let clock = app.clock.clone();
+    let metrics = app.metrics.clone();
+    request.extensions_mut().insert(Site {
+        workspace,
+        store,
+        clock,
+        metrics,
+        settings: Arc::default(),
+    });
+    next.run(request).await
+}
+
+/// The text of a header that is there exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}

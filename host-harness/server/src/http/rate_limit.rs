@@ -1,0 +1,274 @@
+//! How often a client address may call a route.
+
+use super::answer::Answer;
+use super::{App, Site, client_address};
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use chat_domain::settings::Settings;
+use chat_domain::standing::Standing;
+use chat_domain::time::Timestamp;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Windows that are remembered at once, about 100 bytes each. Whoever commands
+/// more addresses than that gains nothing by making the server forget them.
+const MAX_WINDOWS: usize = 100_000;
+
+/// Bits of an IPv6 address by which clients are counted: many providers give a
+/// home a network of this size (RFC 6177 section 2), and all its addresses are one
+/// client's to choose from.
+const IPV6_NETWORK_BITS: u32 = 56;
+
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The calls that were made, in this process.
+#[derive(Default)]
+pub(super) struct RateLimit(Mutex<HashMap<(IpAddr, String, String), Window>>);
+
+/// The calls of one client to one route. It begins with the first of them.
+#[derive(Clone, Copy)]
+struct Window {
+    calls: u32,
+    ends: Timestamp,
+}
+
+impl RateLimit {
+    /// Calls that a client has made to a route in the window that is open now.
+    pub(super) fn recent_calls(&self, of: &Client<'_>, now: Timestamp) -> u32 {
+        let windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = windows.get(&of.key()).filter(|window| window.ends > now);
+        window.map_or(0, |window| window.calls)
+    }
+
+    /// Counts a call, unless the window is full.
+    pub(super) fn count(&self, of: &Client<'_>, settings: &Settings, now: Timestamp) -> Call {
+        let limit = settings.rate_limit_calls;
+        let length = Duration::from_secs(settings.rate_limit_seconds.into());
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.len() >= MAX_WINDOWS {
+            windows.retain(|_, window| window.ends > now);
+            if windows.len() >= MAX_WINDOWS {
+                windows.clear();
+            }
+        }
+        let fresh = Window {
+            calls: 0,
+            ends: now + length,
+        };
+        let window = windows.entry(of.key()).or_insert(fresh);
+        if window.ends <= now || window.ends > fresh.ends {
+            *window = fresh;
+        }
+        let granted = window.calls < limit;
+        window.calls += u32::from(granted);
+        Call {
+            granted,
+            limit,
+            remaining: limit - window.calls.min(limit),
+            window_ends: window.ends,
+        }
+    }
+}
+
+/// A client of a route of a workspace.
+pub(super) struct Client<'a> {
+    pub(super) workspace: &'a str,
+    pub(super) address: IpAddr,
+    pub(super) route: &'a str,
+}
+
+impl Client<'_> {
+    fn key(&self) -> (IpAddr, String, String) {
+        let (workspace, route) = (self.workspace.to_owned(), self.route.to_owned());
+        (network(self.address), workspace, route)
+    }
+}
+
+/// The address by which a client is counted.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (Ipv6Addr::BITS - IPV6_NETWORK_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// A call that was counted.
+pub(super) struct Call {
+    pub(super) granted: bool,
+    limit: u32,
+    remaining: u32,
+    window_ends: Timestamp,
+}
+
+impl Call {
+    /// The answer to a call that was not granted.
+    pub(super) fn refusal(&self, now: Timestamp) -> Answer {
+        let millis = self.window_ends.millis() - now.millis();
+        Answer::too_many_requests(millis.unsigned_abs().div_ceil(1000))
+    }
+
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(LIMIT, self.limit.into());
+        headers.insert(REMAINING, self.remaining.into());
+        headers.insert(RESET, self.window_ends.millis().into());
+    }
+}
+
+/// Passes a request on if its client may make it. A caller who is logged in is
+/// known by then.
+pub(super) async fn limit(
+    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
+    Extension(limiter): Extension<Arc<RateLimit>>,
+    standing: Option<Extension<Arc<Standing>>>,
+    route: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let settings = match site.settings().await {
+        Ok(settings) => settings,
+        Err(error) => return Answer::store_failed(error).into_response(),
+    };
+    let is_unlimited = standing.is_some_and(|standing| standing.is_unlimited());
+    if settings.rate_limit_calls == 0 || is_unlimited {
+        return next.run(request).await;
+    }
+    let now = site.clock.now();
+    let client = Client {
+        workspace: &site.workspace.id,
+        address: client_address::of(&app.trusted_proxies, &request),
+        route: route.as_str(),
+    };
+    let call = limiter.count(&client, settings, now);
+    let mut response = match call.granted {
+        true => next.run(request).await,
+        false => call.refusal(now).into_response(),
+    };
+    call.write(response.headers_mut());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two calls a minute.
+    fn settings() -> Settings {
+        Settings {
+            rate_limit_calls: 2,
+            rate_limit_seconds: 60,
+            ..Settings::default()
+        }
+    }
+
+    fn client_of(address: IpAddr) -> Client<'static> {
+        Client {
+            workspace: "acme",
+            address,
+            route: "/a",
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn counted(limiter: &RateLimit, client: &str, seconds: i64) -> (bool, u32) {
+        let client = client_of(client.parse().unwrap());
+        let call = limiter.count(&client, &settings(), at(seconds));
+        (call.granted, call.remaining)
+    }
+
+    #[test]
+    fn a_window_begins_with_its_first_call_and_takes_so_many() {
+        let limiter = RateLimit::default();
+        for (seconds, expected) in [
+            (100, (true, 1)),
+            (159, (true, 0)),
+            (159, (false, 0)),
+            (160, (true, 1)),
+            (219, (true, 0)),
+            (220, (true, 1)),
+        ] {
+            assert_eq!(
+                counted(&limiter, "192.0.2.1", seconds),
+                expected,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_lengthen_a_window() {
+        let limiter = RateLimit::default();
+        counted(&limiter, "192.0.2.1", 1000);
+        counted(&limiter, "192.0.2.1", 1000);
+        assert_eq!(counted(&limiter, "192.0.2.1", 1000), (false, 0));
+        assert_eq!(counted(&limiter, "192.0.2.1", 10), (true, 1));
+    }
+
+    #[test]
+    fn each_network_has_windows_of_its_own() {
+        let limiter = RateLimit::default();
+        for (client, expected) in [
+            ("192.0.2.1", (true, 1)),
+            ("192.0.2.2", (true, 1)),
+            ("::ffff:192.0.2.1", (true, 0)),
+            ("2001:db8::1", (true, 1)),
+            ("2001:db8::ffff:1", (true, 0)),
+            ("2001:db8:0:ff::1", (false, 0)),
+            ("2001:db8:0:100::1", (true, 1)),
+        ] {
+            assert_eq!(counted(&limiter, client, 0), expected, "{client}");
+        }
+        let other = Client {
+            route: "/b",
+            ..client_of("192.0.2.1".parse().unwrap())
+        };
+        let other = limiter.count(&other, &settings(), at(0));
+        assert_eq!(other.remaining, 1);
+    }
+
+    #[test]
+    fn windows_that_have_ended_are_forgotten_first() {
+        let limiter = RateLimit::default();
+        for client in 1..u32::try_from(MAX_WINDOWS).unwrap() {
+            let client = IpAddr::from(client.to_be_bytes());
+            limiter.count(&client_of(client), &settings(), at(0));
+        }
+        counted(&limiter, "192.0.2.1", 60);
+        counted(&limiter, "192.0.2.1", 60);
+        counted(&limiter, "192.0.2.2", 60);
+        assert_eq!(counted(&limiter, "192.0.2.1", 60), (false, 0));
+    }
+
+    #[test]
+    fn what_was_counted_is_told_until_the_window_ends() {
+        let limiter = RateLimit::default();
+        let client = client_of("192.0.2.1".parse().unwrap());
+        assert_eq!(limiter.recent_calls(&client, at(0)), 0);
+        counted(&limiter, "192.0.2.1", 0);
+        assert_eq!(limiter.recent_calls(&client, at(59)), 1);
+        assert_eq!(limiter.recent_calls(&client, at(60)), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let limiter = RateLimit::default();
+        for client in 0..=u32::try_from(MAX_WINDOWS).unwrap() {
+            let client = IpAddr::from(client.to_be_bytes());
+            limiter.count(&client_of(client), &settings(), at(0));
+        }
+        assert_eq!(limiter.0.lock().unwrap().len(), 1);
+    }
+}

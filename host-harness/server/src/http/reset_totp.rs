@@ -1,0 +1,317 @@
+//! `POST /api/v1/users.resetTOTP`: asks the plugin, records the
+//! decision, answers.
+
+use super::answer::{Answer, Done, Refused, Success};
+use super::body;
+use super::openapi::{Refusals, SecondFactorHeaders};
+use super::caller::Credentials;
+use super::rate_limit::{Client, RateLimit};
+use super::{App, RequestId, Site, client_address};
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::reset::{Receipt, Refusal};
+use chat_domain::standing::{INVALID_PARAMS, RefuseMalformed, Standing};
+use chat_domain::time::Timestamp;
+use chat_store::StoreError;
+use plugin_sandbox::capabilities::{Call, Observed, ObservedAttempt};
+use plugin_sandbox::contract::exports::chat::reset_totp::handler;
+use plugin_sandbox::outcome::{Ended, Failure};
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
+use utoipa::ToSchema;
+
+/// The error ids that the audit trail takes from a plugin's answer. Any other
+/// could be a plugin's way to carry out what it must not.
+const REASONS: [&str; 8] = [
+    INVALID_PARAMS,
+    "totp-required",
+    "totp-invalid",
+    "totp-max-attempts",
+    "error-not-allowed",
+    "error-invalid-user",
+    "error-two-factor-not-enabled",
+    "error-user-param-not-provided",
+];
+
+/// Reset a user's TOTP
+///
+/// Removes the user's TOTP, ends all their sessions and tells them by e-mail.
+/// Needs the permission `edit-other-user-totp` and the caller's second factor.
+/// An empty body, or `{}`, means the caller's own TOTP.
+//
+// The body is read before the store is asked, once, for everything that is decided
+// before the sandbox; the checks come in their order all the same. It is decided in a
+// task of its own: a client that goes away cannot keep a decision from being recorded,
+// and the server stops after the last one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users.resetTOTP",
+    tag = "Reset",
+    security(("userId" = [], "authToken" = [])),
+    params(SecondFactorHeaders),
+    request_body = ResetTotp,
+    responses(
+        (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
+        Refusals,
+        (status = 502, description = "The plugin failed", body = Refused),
+        (status = 503, description = "Too much waits, or the plugin is suspended", body = Refused),
+        (status = 504, description = "The call took too long", body = Refused),
+    ),
+)]
+pub(super) async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(site): Extension<Site>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Extension(limiter): Extension<Arc<RateLimit>>,
+    Extension(decisions): Extension<TaskTracker>,
+    route: MatchedPath,
+    request: Request,
+) -> Response {
+    let Some(credentials) = Credentials::of(request.headers()) else {
+        return Answer::not_logged_in().into_response();
+    };
+    let metrics = site.metrics.clone();
+    let visit = Visit {
+        address: client_address::of(&app.trusted_proxies, &request),
+        site,
+        id,
+        credentials,
+        limiter,
+        route,
+    };
+    let answer = visit.answer(request).in_current_span();
+    match decisions.spawn(answer).await {
+        Ok(response) => response,
+        Err(_panic) => {
+            let failure = Failure::Panic;
+            tracing::error!(%failure, code = failure.code());
+            metrics.call_ended(failure.code(), None);
+            Answer::failed(&failure).into_response()
+        }
+    }
+}
+
+/// Whose TOTP is reset. Members whose value is blank are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the plugin reads")]
+pub(super) struct ResetTotp {
+    /// The user's id.
+    #[schema(rename = "userId", nullable = false)]
+    user_id: Option<String>,
+    /// The user's name.
+    #[schema(nullable = false)]
+    username: Option<String>,
+    /// The user's name, too.
+    #[schema(nullable = false)]
+    user: Option<String>,
+}
+
+/// One request: by whom it says it is, where from and where to.
+struct Visit {
+    site: Site,
+    id: String,
+    credentials: Credentials,
+    limiter: Arc<RateLimit>,
+    address: IpAddr,
+    route: MatchedPath,
+}
+
+impl Visit {
+    async fn answer(self, request: Request) -> Response {
+        let asked = read(request).await;
+        let now = self.site.clock.now();
+        let answered = match asked {
+            Ok(asked) => self.decide(asked, now).await,
+            Err(problem) => self.refuse(problem, now).await,
+        };
+        answered.unwrap_or_else(|error| Answer::store_failed(error).into_response())
+    }
+
+    /// Has the plugin decide, where the caller is logged in and may call.
+    async fn decide(
+        &self,
+        asked: handler::Request,
+        now: Timestamp,
+    ) -> Result<Response, StoreError> {
+        let Some(standing) = self.credentials.prove(&self.site, now).await? else {
+            return Ok(Answer::not_logged_in().into_response());
+        };
+        self.limited(&standing, now, async || {
+            self.call(Arc::new(standing.clone()), asked, now).await
+        })
+        .await
+    }
+
+    /// Refuses what is not understood, which is `problem`.
+    async fn refuse(&self, problem: Answer, now: Timestamp) -> Result<Response, StoreError> {
+        let site = &self.site;
+        let order = RefuseMalformed {
+            workspace: site.workspace.id.clone(),
+            user: self.credentials.user.clone(),
+            token_hash: self.credentials.token_hash.clone(),
+            now,
+            request_id: self.id.clone(),
+            recent_calls: self.limiter.recent_calls(&self.client(), now),
+        };
+        let recorded = site.store.decide(order).await;
+        site.metrics.audited(&recorded);
+        let (standing, settings) = recorded?;
+        site.note(settings)?;
+        match standing {
+            None => Ok(Answer::not_logged_in().into_response()),
+            Some(standing) => self.limited(&standing, now, async || Ok(problem)).await,
+        }
+    }
+
+    /// What `answer` says, unless the client calls too often.
+    async fn limited(
+        &self,
+        standing: &Standing,
+        now: Timestamp,
+        answer: impl AsyncFnOnce() -> Result<Answer, StoreError>,
+    ) -> Result<Response, StoreError> {
+        if standing.is_unlimited() {
+            return Ok(answer().await?.into_response());
+        }
+        let call = self.limiter.count(&self.client(), &standing.settings, now);
+        let mut response = match call.granted {
+            true => answer().await.unwrap_or_else(Answer::store_failed),
+            false => call.refusal(now),
+        }
+        .into_response();
+        call.write(response.headers_mut());
+        Ok(response)
+    }
+
+    fn client(&self) -> Client<'_> {
+        Client {
+            workspace: &self.site.workspace.id,
+            address: self.address,
+            route: self.route.as_str(),
+        }
+    }
+
+    async fn call(
+        &self,
+        standing: Arc<Standing>,
+        asked: handler::Request,
+        now: Timestamp,
+    ) -> Result<Answer, StoreError> {
+        let site = &self.site;
+        let caller = standing.caller.id.clone();
+        let call = Call::new(
+            site.store.clone(),
+            site.workspace.id.clone(),
+            standing,
+            now,
+            self.id.clone(),
+            asked.two_factor_code.clone().map(SecretString::from),
+        );
+        let ended = site.workspace.reset_totp(call, &asked, &site.clock).await;
+        Span::current().record("outcome", ended.code());
+        site.metrics.call_ended(ended.code(), Some(&ended.usage));
+        let Ended {
+            outcome, observed, ..
+        } = ended;
+        let record = AuditRecord {
+            at: now,
+            workspace: site.workspace.id.clone(),
+            request_id: self.id.clone(),
+            action: Action::ResetTotp,
+            caller,
+            target: observed.target.clone(),
+            decision: decision(&outcome, &observed),
+            reason: reason(&outcome),
+        };
+        log(&record, outcome.as_ref().err());
+        if observed.committed() {
+            site.metrics.audited(&Ok::<_, StoreError>(()));
+        } else {
+            site.record(record).await?;
+        }
+        Ok(match outcome {
+            Err(_) if observed.committed() => Answer::success(Done {}),
+            Err(failure) => Answer::failed(&failure),
+            Ok(response) => Answer::of_plugin(response),
+        })
+    }
+}
+
+/// What the plugin may see of the request. A query is refused: who writes the
+/// member there and sends no body does not mean themselves.
+async fn read(request: Request) -> Result<handler::Request, Answer> {
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        let problem = "the query is not empty: the body names the member";
+        return Err(body::invalid(problem));
+    }
+    let names = ["content-type", "x-2fa-code", "x-2fa-method"];
+    let [content_type, two_factor_code, two_factor_method] =
+        body::headers(request.headers(), names)?;
+    Ok(handler::Request {
+        content_type,
+        two_factor_code,
+        two_factor_method,
+        body: body::read(request).await?.into(),
+    })
+}
+
+type Outcome = Result<handler::Response, Failure>;
+
+fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
+    match (observed.reset, outcome) {
+        (Some(Ok(Receipt::Removed)), _) => Decision::Reset,
+        (Some(Ok(Receipt::NothingEnrolled)), _) => Decision::NothingEnrolled,
+        (_, Err(_)) => Decision::Failed,
+        (Some(Err(Refusal::Replayed)), Ok(_)) => Decision::Replayed,
+        _ => match observed.attempt {
+            Some(ObservedAttempt::Locked) => Decision::Locked,
+            Some(ObservedAttempt::Begun { spent_code: true }) => Decision::Replayed,
+            Some(ObservedAttempt::Begun { spent_code: false }) | None => Decision::Refused,
+        },
+    }
+}
+
+/// The failure's code, or the answer's error id where it is a known one; none
+/// for a success.
+fn reason(outcome: &Outcome) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        error_type: String,
+    }
+    let reason = match outcome {
+        Err(failure) => failure.code(),
+        Ok(response) if response.status == StatusCode::OK => return None,
+        Ok(response) => {
+            let body = serde_json::from_str::<Body>(&response.body).ok();
+            let known = |id: &&&str| body.as_ref().is_some_and(|body| body.error_type == **id);
+            REASONS.iter().find(known).unwrap_or(&"other")
+        }
+    };
+    Some(reason.to_owned())
+}
+
+fn log(record: &AuditRecord, failure: Option<&Failure>) {
+    let AuditRecord {
+        workspace, caller, ..
+    } = record;
+    let target = record.target.as_deref();
+    let action = record.action.name();
+    let decision = record.decision.name();
+    let reason = record.reason.as_deref();
+    match failure {
+        None => {
+            tracing::info!(workspace, caller, action, target, decision, reason);
+        }
+        Some(failure) => {
+            tracing::error!(workspace, caller, action, target, decision, reason, %failure);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The second factor on the host's own routes: which applies, the code that was
+//! entered, and how to ask for one.
+
+use super::Site;
+use super::answer::{Answer, Details};
+use super::body;
+use axum::http::HeaderMap;
+use chat_domain::account::{Method, Methods};
+use chat_domain::attempts::{Attempt, BeginPasswordAttempt};
+use chat_domain::mailed_code::{EmailCode, SendEmailCode};
+use chat_domain::member::{Code, Denial};
+use chat_domain::time::Timestamp;
+use chat_domain::totp;
+use chat_store::StoreError;
+use plugin_sandbox::comparisons::SECOND_FACTORS;
+use secrecy::SecretString;
+
+/// How a request carries a second factor.
+pub(super) struct CodeHeaders {
+    /// `x-2fa-code`; none where it is empty.
+    code: Option<String>,
+    /// `x-2fa-method`
+    method: Option<String>,
+}
+
+impl CodeHeaders {
+    /// The error answers the request.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Answer> {
+        let [code, method] = body::headers(headers, ["x-2fa-code", "x-2fa-method"])?;
+        Ok(Self {
+            code: code.filter(|code| !code.is_empty()),
+            method,
+        })
+    }
+
+    /// The code may come in the body, too.
+    pub(super) fn or_in_body(mut self, code: Option<String>) -> Self {
+        self.code = code.filter(|code| !code.is_empty()).or(self.code);
+        self
+    }
+}
+
+/// The second factor of one request.
+pub(super) struct SecondFactor {
+    /// The account's id.
+    user: String,
+    username: String,
+    /// What the account may choose from; the password is no choice.
+    available: Vec<Method>,
+    /// The method that applies; none where the account has none.
+    method: Option<Method>,
+    /// The account may prove its password where it has nothing else.
+    password: bool,
+    /// What was entered; none where nothing was.
+    entered: Option<SecretString>,
+}
+
+impl SecondFactor {
+    /// Chooses the method that the request's header names, if the account `user`
+    /// has it, otherwise TOTP before e-mail.
+    pub(super) fn choose(
+        user: &str,
+        username: &str,
+        methods: Methods,
+        CodeHeaders { code, method }: CodeHeaders,
+    ) -> Self {
+        let is_choice = |method: &Method| *method != Method::Password;
+        let available: Vec<_> = methods.preferred().filter(is_choice).collect();
+        let asked_for = available
+            .iter()
+            .find(|available| Some(available.name()) == method.as_deref());
+        let method = asked_for.or(available.first()).copied();
+        Self {
+            user: user.to_owned(),
+            username: username.to_owned(),
+            available,
+            method,
+            password: methods.password,
+            entered: code.map(SecretString::from),
+        }
+    }
+
+    /// With the password, where the account has nothing else.
+    pub(super) fn or_password(mut self) -> Self {
+        let password = self.password.then_some(Method::Password);
+        self.method = self.method.or(password);
+        self
+    }
+
+    /// What was entered, as the store takes it. A password is compared here, and
+    /// counted before that. The error answers the request.
+    pub(super) async fn code(&self, site: &Site, now: Timestamp) -> Result<Option<Code>, Answer> {
+        let (Some(method), Some(entered)) = (self.method, self.entered.clone()) else {
+            return Ok(None);
+        };
+        Ok(match method {
+            Method::Totp => Some(Code::Totp(entered)),
+            Method::Email => Some(Code::Email(entered)),
+            Method::Password => {
+                let place = SECOND_FACTORS.place(&site.workspace.id)?;
+                let attempt = site.store.decide(BeginPasswordAttempt {
+                    workspace: site.workspace.id.clone(),
+                    user: self.user.clone(),
+                    now,
+                });
+                match attempt.await? {
+                    Attempt::Begun(hash) => {
+                        let right = place.matches(entered, hash.clone()).await;
+                        Some(Code::Password(
+                            right.then_some(hash).ok_or(Denial::WrongCode),
+                        ))
+                    }
+                    Attempt::Locked => Some(Code::Password(Err(Denial::Locked))),
+                    Attempt::Unavailable => None,
+                }
+            }
+        })
+    }
+
+    /// What a client needs to know after `denial`. Where a code by e-mail is
+    /// asked for, it is sent.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed.
+    pub(super) async fn details(
+        &self,
+        site: &Site,
+        denial: Denial,
+        now: Timestamp,
+    ) -> Result<(Denial, Details), StoreError> {
+        let method = self.method.unwrap_or(Method::Totp);
+        let mut details = Details {
+            method: Some(method.name()),
+            code_generated: Some(false),
+            ..Details::default()
+        };
+        if denial != Denial::CodeRequired {
+            return Ok((denial, details));
+        }
+        if method == Method::Email {
+            let sent = site.store.decide(SendEmailCode {
+                workspace: site.workspace.id.clone(),
+                user: self.user.clone(),
+                code: totp::email_code(&mut rand::rng()),
+                now,
+            });
+            match sent.await? {
+                EmailCode::Sent { .. } => details.code_generated = Some(true),
+                EmailCode::Live { expires } => details.code_expires = Some(expires.to_javascript()),
+                EmailCode::Locked => return Ok((Denial::Locked, details)),
+                EmailCode::Unavailable => (),
+            }
+            details.email_or_username = Some(self.username.clone());
+        }
+        details.available_methods = Some(self.available.iter().map(|m| m.name()).collect());
+        Ok((denial, details))
+    }
+}
+
+/// The words for a denial about the second factor.
+pub(super) fn message(denial: Denial) -> &'static str {
+    match denial {
+        Denial::NotAuthenticated => "You must be logged in to do this.",
+        Denial::CodeRequired => "TOTP Required",
+        Denial::WrongCode | Denial::Replayed => "TOTP Invalid",
+        // As Rocket.Chat spells it.
+        Denial::Locked => "TOTP Maximun Failed Attempts Reached",
+        Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
+        Denial::AlreadyEnrolled => "Two factor authentication is already enabled",
+        Denial::Federated => "Federated Users cant have TOTP",
+    }
+}

@@ -1,0 +1,315 @@
+//! The store files of a process. Each has one worker that delivers its mail while
+//! it is open. A few stay open; of many, each is opened when a workspace in it is
+//! used and closed when it is idle: a workspace that nobody uses then holds no
+//! file, thread or connection.
+
+use crate::clock::Clock;
+use crate::delivery::deliver;
+use arc_swap::ArcSwapOption;
+use chat_domain::time::Timestamp;
+use chat_store::sqlite;
+use chat_store::sqlite::Sqlite;
+use chat_store::{Store, StoreError};
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// How long a store stays open that nobody uses: opening takes a few
+/// milliseconds, and an open one holds three threads and about ten files.
+pub const IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// Stores that are all kept open, so that mail which another process queues in one
+/// is seen at once: together they hold two thirds of the 1024 files that a process
+/// may open by default. Where there are more, those that are not in use at the
+/// moment are closed when so many are open, also where mail waits in them that is
+/// not due yet.
+pub const MAX_OPEN: usize = 64;
+
+/// How often it is looked whether there is room for a store that holds mail.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// How often idle stores are looked for.
+const TEND: Duration = Duration::from_secs(30);
+
+/// How often closed stores are asked whether mail waits in them, which another
+/// process may have left there.
+const LOOK_FOR_MAIL: Duration = Duration::from_secs(10 * 60);
+
+/// How long an open store may take to say how it is: a look at an index takes
+/// microseconds.
+const ASK_LIMIT: Duration = Duration::from_secs(1);
+
+/// The store files of a process.
+pub struct Stores {
+    files: Mutex<HashMap<PathBuf, Weak<StoreFile>>>,
+    clock: Clock,
+    deliveries: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// A store, open or not.
+pub struct StoreFile {
+    path: PathBuf,
+    open: ArcSwapOption<Open>,
+    opening: tokio::sync::Mutex<()>,
+    stores: Weak<Stores>,
+}
+
+struct Open {
+    store: Arc<dyn Store>,
+    /// When it was last taken; none once it is being closed.
+    used: Mutex<Option<Instant>>,
+    /// Ends the delivery of its mail.
+    _delivery: Option<DropGuard>,
+}
+
+/// Holders of an open store that nobody uses: [`Open`] and its delivery.
+const HOLDERS: usize = 2;
+
+impl Stores {
+    /// No files yet.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            files: Mutex::default(),
+            clock,
+            deliveries: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    /// The store in the file at `path`: one for all who ask for the same path.
+    pub fn file(self: &Arc<Self>, path: &Path) -> Arc<StoreFile> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(path).and_then(Weak::upgrade) {
+            return file;
+        }
+        let file = Arc::new(StoreFile {
+            path: path.to_owned(),
+            open: ArcSwapOption::empty(),
+            opening: tokio::sync::Mutex::default(),
+            stores: Arc::downgrade(self),
+        });
+        files.insert(path.to_owned(), Arc::downgrade(&file));
+        file
+    }
+
+    /// Keeps all stores open where they are few; where they are many, closes those
+    /// that are idle and opens those in which mail waits. When `stop` is ready, ends
+    /// all deliveries, which finish what they have begun.
+    pub async fn tend(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let tending = async {
+            let mut looked: Option<Instant> = None;
+            loop {
+                if self.files().len() <= MAX_OPEN {
+                    self.open_all().await;
+                    sleep(TEND).await;
+                    continue;
+                }
+                self.close_idle(IDLE).await;
+                if looked.is_none_or(|looked| looked.elapsed() >= LOOK_FOR_MAIL) {
+                    looked = Some(Instant::now());
+                    self.open_those_with_mail().await;
+                }
+                sleep(TEND).await;
+            }
+        };
+        tokio::select! {
+            () = stop => (),
+            () = tending => (),
+        }
+        self.stopping.cancel();
+        self.deliveries.close();
+        self.deliveries.wait().await;
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        let files = self.files();
+        files.iter().filter(|file| file.is_open()).count()
+    }
+
+    /// What each open store answers to `question`, by path. They are asked at the
+    /// same time: one that is stuck holds up no other.
+    pub async fn ask_open<T: Send + 'static, A>(
+        &self,
+        question: impl Fn(Arc<dyn Store>) -> A,
+    ) -> Vec<(PathBuf, chat_store::Result<T>)>
+    where
+        A: Future<Output = chat_store::Result<T>> + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for file in self.files() {
+            if let Some(open) = &*file.open.load() {
+                let (path, answer) = (file.path.clone(), question(open.store.clone()));
+                asked.spawn(async move { (path, within(ASK_LIMIT, answer).await) });
+            }
+        }
+        asked.join_all().await
+    }
+
+    /// Closes those that nobody has used for so long and that hold no mail to be
+    /// sent.
+    pub async fn close_idle(&self, idle: Duration) {
+        for file in self.files() {
+            file.close_if_idle(idle, Timestamp::END).await;
+        }
+    }
+
+    /// Closes those that nobody uses at the moment and that hold no mail that is due,
+    /// where many are open: a mail server that is gone must not hold a store for each
+    /// of its mails. What waits in them is found at the next look.
+    async fn make_room(&self) {
+        if self.open() < MAX_OPEN {
+            return;
+        }
+        for file in self.files() {
+            file.close_if_idle(Duration::ZERO, self.clock.now()).await;
+        }
+    }
+
+    async fn open_all(&self) {
+        for file in self.files() {
+            if let Err(error) = file.get().await {
+                tracing::error!(store = %file.path.display(), %error, "cannot open it");
+            }
+        }
+    }
+
+    async fn open_those_with_mail(&self) {
+        for file in self.files() {
+            if file.is_open() {
+                continue;
+            }
+            self.make_room().await;
+            while self.open() >= MAX_OPEN {
+                sleep(LOOK_FOR_ROOM).await;
+                self.make_room().await;
+            }
+            let opened = match sqlite::holds_mail(&file.path).await {
+                Ok(false) => Ok(()),
+                Ok(true) => file.get().await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = opened {
+                tracing::error!(store = %file.path.display(), %error, "cannot look for mail");
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<Arc<StoreFile>> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|_, file| file.strong_count() > 0);
+        files.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn deliver(&self, store: Arc<dyn Store>) -> DropGuard {
+        let stop = self.stopping.child_token();
+        let delivery = deliver(store, self.clock.clone(), stop.clone().cancelled_owned());
+        self.deliveries.spawn(delivery);
+        stop.drop_guard()
+    }
+}
+
+impl StoreFile {
+    /// A store that is open and stays so. Whoever opened it delivers its mail.
+    pub fn opened(store: Arc<dyn Store>) -> Self {
+        Self {
+            path: PathBuf::new(),
+            open: ArcSwapOption::from_pointee(Open {
+                store,
+                used: Mutex::new(Some(Instant::now())),
+                _delivery: None,
+            }),
+            opening: tokio::sync::Mutex::default(),
+            stores: Weak::new(),
+        }
+    }
+
+    /// The store; opens the file where it is not open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sqlite::open`].
+    pub async fn get(&self) -> chat_store::Result<Arc<dyn Store>> {
+        if let Some(store) = self.used() {
+            return Ok(store);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(store) = self.used() {
+            return Ok(store);
+        }
+        let stores = self.stores.upgrade();
+        if let Some(stores) = &stores {
+            stores.make_room().await;
+        }
+        let store = Sqlite::open(&self.path).await?;
+        let delivery = stores.map(|stores| stores.deliver(store.clone()));
+        self.open.store(Some(Arc::new(Open {
+            store: store.clone(),
+            used: Mutex::new(Some(Instant::now())),
+            _delivery: delivery,
+        })));
+        Ok(store)
+    }
+
+    /// The store where it is open, which is used now.
+    fn used(&self) -> Option<Arc<dyn Store>> {
+        let open = self.open.load();
+        let open = open.as_ref()?;
+        let mut used = open.used();
+        let used = used.as_mut()?;
+        *used = Instant::now();
+        Some(open.store.clone())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load().is_some()
+    }
+
+    /// Closes it where nobody has used it for so long and no mail in it is due by
+    /// `until`.
+    async fn close_if_idle(&self, idle: Duration, until: Timestamp) {
+        let Some(open) = self.open.load_full() else {
+            return;
+        };
+        if !open.is_idle(idle, &open.used()) {
+            return;
+        }
+        // A store that cannot say is closed: it is opened anew when it is used.
+        let due = within(ASK_LIMIT, open.store.next_mail_due()).await;
+        if matches!(due, Ok(Some(due)) if due <= until) {
+            return;
+        }
+        // It may have been taken meanwhile, and mail put into it.
+        let mut used = open.used();
+        if open.is_idle(idle, &used) {
+            *used = None;
+            self.open.store(None);
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = chat_store::Result<T>>,
+) -> chat_store::Result<T> {
+    let silent = |_| StoreError("it does not answer".into());
+    timeout(limit, answer).await.map_err(silent)?
+}
+
+impl Open {
+    fn used(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody has it, or has had it for so long.
+    fn is_idle(&self, idle: Duration, used: &Option<Instant>) -> bool {
+        used.is_some_and(|used| used.elapsed() >= idle) && Arc::strong_count(&self.store) <= HOLDERS
+    }
+}
