@@ -3,10 +3,11 @@
 //! memory, tables, instances and the stack are in `hostile`.
 
 use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Data, now, request};
+use crate::support::{Calls, request};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::{Data, now};
 use plugin_sandbox::admission::{Admissions, Candidate, Policy};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::capabilities::{Fault, FaultKind, Faults};

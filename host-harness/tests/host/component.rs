@@ -2,8 +2,9 @@
 
 use crate::contract;
 use crate::guest::{ADMISSIONS, limits};
-use crate::support::{ACME, Data, admin_code, request};
+use crate::support::{Calls, request};
 use chat_domain::reset::Receipt;
+use chat_testing::{ACME, Data, admin_code};
 use plugin_sandbox::capabilities::ObservedAttempt;
 use plugin_sandbox::plugin::Plugin;
 use std::path::Path;

@@ -2,10 +2,11 @@
 //! differs from a guest that behaves. `wit/` makes components of them.
 
 use crate::contract;
-use crate::support::{ACME, Data, now, request};
+use crate::support::{Calls, request};
 use chat_server::clock::Clock;
 use chat_server::stores::StoreFile;
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::{ACME, Data, now};
 use plugin_sandbox::admission::Admissions;
 use plugin_sandbox::capabilities::{Call, Observed};
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Response;

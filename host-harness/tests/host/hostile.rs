@@ -3,8 +3,9 @@
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
 use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
-use crate::support::{Data, now};
+use crate::support::Calls;
 use chat_domain::reset::{Attempt, Receipt};
+use chat_testing::{Data, now};
 use plugin_sandbox::capabilities;
 use plugin_sandbox::limits::Limits;
 use plugin_sandbox::outcome::Failure;

@@ -3,12 +3,12 @@
 
 use crate::component::plugin_bytes;
 use crate::guest::Guest;
-use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use chat_server::admin::Control;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::{Hosting, Loaded, Refused};
 use chat_server::http;
+use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
 use plugin_sandbox::digest::Digest;
 use reqwest::{Client, Method};
 use std::fmt::Write;

@@ -3,15 +3,14 @@
 
 use crate::component::plugin_bytes;
 use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
-use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use arc_swap::ArcSwap;
 use chat_domain::password;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::metrics::{Metrics, Snapshot};
 use chat_server::stores::StoreFile;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
 use plugin_sandbox::plugin::Plugin;
 use reqwest::Method;
 use reqwest::header::HeaderMap;

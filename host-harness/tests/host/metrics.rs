@@ -2,7 +2,7 @@
 
 use crate::guest::Guest;
 use crate::http::{Server, built};
-use crate::support::{Data, admin_code};
+use chat_testing::{Data, admin_code};
 use reqwest::Method;
 
 #[tokio::test]

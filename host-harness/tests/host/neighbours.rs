@@ -2,8 +2,9 @@
 //! time, leave its secrets behind, keep memory.
 
 use crate::guest::{ADMISSIONS, ANSWER, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Data, request};
+use crate::support::{Calls, request};
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::Data;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::process::Command;

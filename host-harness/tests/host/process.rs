@@ -3,7 +3,7 @@
 
 use crate::component::plugin_bytes;
 use crate::guest::Guest;
-use crate::support::Data;
+use chat_testing::Data;
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use serde_json::Value;

@@ -9,8 +9,7 @@ use axum::Extension;
 use axum::extract::Request;
 use chat_domain::account::{Caller, Method};
 use chat_domain::change::{Act, Authority, Change, Code, Denial};
-use chat_domain::totp;
-use chat_domain::totp::TotpKey;
+use chat_domain::totp::{self, TotpKey};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

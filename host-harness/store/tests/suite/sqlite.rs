@@ -1,12 +1,12 @@
 //! What is particular to the store in a SQLite file.
 
 use crate::store::totp;
-use crate::support::{Data, step};
 use chat_domain::directory::Role;
 use chat_domain::reset::Receipt;
 use chat_store::Directory;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
+use chat_testing::{Data, step};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ async fn an_older_file_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let old = Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("../../store/src/sqlite/schema/1.sql"))
+    old.execute_batch(include_str!("../../src/sqlite/schema/1.sql"))
         .unwrap();
     old.execute_batch(
         "PRAGMA application_id = 0x746f7470;

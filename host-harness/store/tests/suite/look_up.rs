@@ -1,10 +1,10 @@
 //! What every store finds, and for whom: the tests know a store as the trait and
 //! as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
 use chat_domain::account::Methods;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::reset::Attempt;
+use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
 use secrecy::ExposeSecret;
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).

@@ -1,11 +1,11 @@
 //! What every store promises of what an account does to itself: the tests know a
 //! store as the trait and as `Data`'s words only.
 
-use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::change::{Act, Authority, Change, Code, Denial};
 use chat_domain::directory::NewToken;
 use chat_domain::totp::{TotpKey, code_hash};
+use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
 use std::time::Duration;
 
 /// Where bob, of both workspaces, has a password, a key that was shown, and three

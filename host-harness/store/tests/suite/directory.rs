@@ -1,7 +1,6 @@
 //! What every store promises to operators: the tests know a store as the traits
 //! and as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
 use chat_domain::account::{Email, TotpFactor};
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::directory::{NewToken, NewUser};
@@ -10,6 +9,7 @@ use chat_domain::directory::{
 };
 use chat_domain::settings::Setting;
 use chat_domain::totp::{TotpKey, code_hash};
+use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -97,7 +97,7 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     let code = "email_code: workspace=acme user=alice hash=code expires=1234567950000";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
     let backup_code = |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash}");
-    let old_codes = crate::support::BACKUP_CODES.map(code_hash);
+    let old_codes = chat_testing::BACKUP_CODES.map(code_hash);
     let mut new_codes = vec![
         format!("{AUDIT}null action=replace-backup-codes"),
         format!("+ {}", backup_code("new")),

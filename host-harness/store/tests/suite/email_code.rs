@@ -1,13 +1,13 @@
 //! What every store promises of codes by e-mail: the tests know a store as the
 //! trait and as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::change::{Act, Authority, Change, Code, Denial};
 use chat_domain::directory::NewToken;
 use chat_domain::reset::{Attempt, EmailCode, Proof, Receipt, Refusal, Reset, Target};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
+use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
 
 const CODE: &str = "012345";
 
