@@ -1,9 +1,17 @@
 //! The words of the tests: two workspaces in a store of their own, and what changed in
-//! it. For tests alone: nothing that is shipped depends on it.
+//! it; with the feature `plugins` guests, too, and calls of them. For tests alone: nothing
+//! that is shipped depends on it.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]
+
+#[cfg(feature = "plugins")]
+pub mod call;
+#[cfg(feature = "plugins")]
+pub mod contract;
+#[cfg(feature = "plugins")]
+pub mod guest;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, TotpFactor};
 use chat_domain::directory::{NewRole, NewToken, NewUser, NewWorkspace};

@@ -2,11 +2,12 @@
 //! answered, what is over ends with the failure of that limit. The limits of time,
 //! memory, tables, instances and the stack are in `hostile`.
 
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Calls, request};
+use crate::hosted::{decide, workspace};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::call::{Calls, request};
+use chat_testing::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits, run};
 use chat_testing::{Data, now};
 use plugin_sandbox::admission::{Admissions, Candidate, Policy};
 use plugin_sandbox::breaker::State;

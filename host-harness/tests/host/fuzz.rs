@@ -6,7 +6,6 @@
     reason = "a test that cannot go on must fail"
 )]
 
-mod admission;
 #[path = "../../../tests/fuzz/engine.rs"]
 mod engine;
 mod http;

@@ -1,13 +1,13 @@
 //! Many workspaces in one process: which one a request is for, and what a new
 //! configuration changes while requests go on.
 
-use crate::component::plugin_bytes;
-use crate::guest::Guest;
 use chat_server::admin::Control;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::{Hosting, Loaded, Refused};
 use chat_server::http;
+use chat_testing::guest::Guest;
+use chat_testing::guest::plugin_bytes;
 use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
 use plugin_sandbox::digest::Digest;
 use reqwest::{Client, Method};

@@ -6,21 +6,13 @@
 )]
 
 mod admin;
-mod admission;
 mod attacks;
 mod bounds;
-mod code_cache;
-mod component;
-mod contract;
 mod fuzz;
-mod guest;
-mod hostile;
+mod hosted;
 mod hosting;
 mod http;
-mod lies;
-mod loading;
 mod metrics;
 mod neighbours;
 mod process;
 mod stores;
-mod support;

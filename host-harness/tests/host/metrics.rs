@@ -1,7 +1,7 @@
 //! What the server counts while it answers.
 
-use crate::guest::Guest;
 use crate::http::{Server, built};
+use chat_testing::guest::Guest;
 use chat_testing::{Data, admin_code};
 use reqwest::Method;
 

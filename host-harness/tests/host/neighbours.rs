@@ -1,10 +1,11 @@
 //! What one call must not do to the next, and one workspace to another: take its
 //! time, leave its secrets behind, keep memory.
 
-use crate::guest::{ADMISSIONS, ANSWER, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Calls, request};
+use crate::hosted::{decide, workspace};
 use chat_server::workspace::HostedWorkspace;
 use chat_testing::Data;
+use chat_testing::call::{Calls, request};
+use chat_testing::guest::{ADMISSIONS, ANSWER, Guest, LOOP, limits, run};
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::process::Command;

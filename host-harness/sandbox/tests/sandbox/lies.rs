@@ -2,12 +2,12 @@
 //! neither reset without a code that the request carried, nor spend one that
 //! the request did not carry, nor reach another workspace.
 
-use crate::support::Calls;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::password;
 use chat_domain::reset::Receipt;
 use chat_domain::settings::Settings;
 use chat_domain::totp::code_hash;
+use chat_testing::call::Calls;
 use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
 use plugin_sandbox::capabilities::Call;
 use plugin_sandbox::contract::chat::reset_totp::secrets::{Host, Proof, Target};

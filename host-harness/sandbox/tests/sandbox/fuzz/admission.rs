@@ -3,12 +3,12 @@
 
 use super::engine::fuzz;
 use super::request::Damage;
-use crate::component::plugin_bytes;
-use crate::guest::{ADMISSIONS, ATTEMPTING, Guest, run};
-use crate::support::Calls;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
 use chat_testing::Data;
+use chat_testing::call::Calls;
+use chat_testing::guest::plugin_bytes;
+use chat_testing::guest::{ADMISSIONS, ATTEMPTING, Guest, run};
 use plugin_sandbox::admission::{Candidate, Policy, Rejected, Report};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::plugin::Plugin;

@@ -2,9 +2,9 @@
 //! failure that names what it did, nothing is changed, and the process goes on.
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
-use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
-use crate::support::Calls;
 use chat_domain::reset::{Attempt, Receipt};
+use chat_testing::call::Calls;
+use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
 use chat_testing::{Data, now};
 use plugin_sandbox::capabilities;
 use plugin_sandbox::limits::Limits;

@@ -1,9 +1,9 @@
 //! The built component: what it asks of a host, how large it is, and one call.
 
-use crate::contract;
-use crate::guest::{ADMISSIONS, limits};
-use crate::support::{Calls, request};
 use chat_domain::reset::Receipt;
+use chat_testing::call::{Calls, request};
+use chat_testing::contract;
+use chat_testing::guest::{ADMISSIONS, limits, plugin_bytes};
 use chat_testing::{ACME, Data, admin_code};
 use plugin_sandbox::capabilities::ObservedAttempt;
 use plugin_sandbox::plugin::Plugin;
@@ -13,14 +13,6 @@ use wasmtime::component::Component;
 
 /// Largest plugin that is worth its promise, in bytes.
 const MAX_BYTES: usize = 100_000;
-
-/// The built plugin.
-pub(crate) fn plugin_bytes() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-    let bytes = std::fs::read(path);
-    assert!(bytes.is_ok(), "run `cargo xtask build` first");
-    bytes.unwrap()
-}
 
 #[test]
 fn its_imports_and_exports_are_these() {
@@ -57,7 +49,10 @@ fn it_is_smaller_than_a_tenth_of_a_megabyte() {
 #[test]
 fn it_does_not_say_where_it_was_built() {
     let bytes = plugin_bytes();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     let home = std::env::home_dir().unwrap();
     for folder in [workspace, &home].map(|folder| folder.to_str().unwrap()) {
         let found = bytes

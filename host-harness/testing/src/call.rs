@@ -1,11 +1,11 @@
-//! The words of the tests: a call of a plugin, on the store of a test.
+//! A call of a plugin, on a test's data.
 
-use chat_testing::{ACME, Data, caller_of, now};
+use crate::{ACME, Data, caller_of, now};
 use plugin_sandbox::capabilities::Call;
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
 
 /// Calls of a plugin, on a test's data.
-pub(crate) trait Calls {
+pub trait Calls {
     /// A request of `caller`, a user of acme, that carried this code.
     fn call(&self, caller: &str, code: Option<&str>) -> Call;
 }
@@ -24,7 +24,7 @@ impl Calls for Data {
 }
 
 /// What the plugin sees of a request.
-pub(crate) fn request(code: Option<&str>, body: &str) -> Request {
+pub fn request(code: Option<&str>, body: &str) -> Request {
     Request {
         content_type: Some("application/json".to_owned()),
         two_factor_code: code.map(ToOwned::to_owned),
