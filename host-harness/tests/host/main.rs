@@ -1,5 +1,5 @@
-//! The host held to its promises: against guests that are hostile, plugins that
-//! lie, the built component, and the store's transactions.
+//! The host held to its promises, as a whole: what is hosted, by whom it is operated,
+//! what it answers over HTTP, and that no workspace harms its neighbours.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"

@@ -1,5 +1,4 @@
-//! The host held to arbitrary input: what it takes for a plugin, and what it takes
-//! for a request. The plugin's half is in `tests/fuzz`.
+//! The host held to arbitrary input: what it takes for a plugin.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
