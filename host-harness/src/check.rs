@@ -2,8 +2,7 @@
 
 use crate::show;
 use anyhow::{Context, ensure};
-use chat_server::telemetry;
-use chat_server::telemetry::LogFormat;
+use chat_server::telemetry::{self, LogFormat};
 use clap::{Args, ValueEnum};
 use host_harness::harness::Harness;
 use host_harness::scenarios::Report;

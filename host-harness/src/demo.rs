@@ -3,8 +3,9 @@
 
 use crate::{WORKSPACE, show};
 use anyhow::Context;
+use chat_domain::account::Token;
 use chat_domain::account::{Email, Selector, TotpFactor};
-use chat_domain::operator::{NewRole, NewToken, NewUser, NewWorkspace};
+use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::operator::{default_roles, new_user_id};
 use chat_domain::password;
 use chat_domain::settings::Settings;
@@ -12,7 +13,6 @@ use chat_domain::token;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
 use chat_store::sqlite::Sqlite;
-use chat_store::{Directory, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -220,7 +220,7 @@ impl Login {
                 address: format!("{}@example.com", self.username),
                 verified: true,
             }],
-            tokens: vec![NewToken {
+            tokens: vec![Token {
                 hash: token::hash(&SecretString::from(self.auth_token.as_str())),
                 expires: None,
                 bypass_two_factor: false,

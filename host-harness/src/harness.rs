@@ -69,8 +69,7 @@ pub use user::User;
 pub use plugin_sandbox::capabilities::{Fault, FaultKind};
 pub use plugin_sandbox::host_call::HostCall;
 
-use chat_domain::password;
-use chat_domain::password::HashError;
+use chat_domain::password::{self, HashError};
 use chat_store::StoreError;
 use chat_store::sqlite::evidence::Unreadable;
 use plugin_sandbox::admission::{Admissions, Candidate, LoadError, Policy};

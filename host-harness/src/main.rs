@@ -5,15 +5,12 @@ mod demo;
 mod operator;
 
 use anyhow::Context;
-use chat_server::admin;
-use chat_server::admin::Admin;
+use chat_server::admin::{self, Admin};
 use chat_server::clock::Clock;
-use chat_server::config;
-use chat_server::config::Config;
+use chat_server::config::{self, Config};
 use chat_server::hosting::Hosting;
 use chat_server::http;
-use chat_server::telemetry;
-use chat_server::telemetry::LogFormat;
+use chat_server::telemetry::{self, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;

@@ -21,6 +21,7 @@ use chat_domain::audit::new_request_id;
 use chat_domain::operator::{NAME_FORM, Operation, is_name};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
+use chat_store::Store;
 use chat_store::sqlite::Sqlite;
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -154,7 +155,7 @@ pub(crate) struct Place {
 
 /// A workspace of an open store.
 struct Desk {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     workspace: String,
     /// When the command began.
     now: Timestamp,
@@ -226,7 +227,7 @@ impl File {
         path.context("which store? Name it by --store FILE or by HOST_HARNESS_STORE")
     }
 
-    async fn open(&self) -> anyhow::Result<Sqlite> {
+    async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
         let path = self.path()?;
         let hint = match path.exists() {
             true => "",

@@ -1,9 +1,8 @@
 //! `check-config` as an operator meets it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use chat_domain::directory::NewWorkspace;
+use chat_domain::operator::NewWorkspace;
 use chat_domain::settings::Settings;
-use chat_store::Directory;
 use chat_store::sqlite::Sqlite;
 use plugin_sandbox::digest::Digest;
 use serde_json::{Value, json};

@@ -8,6 +8,8 @@
 use chat_domain::password;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
+use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +17,6 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
-use rusqlite::Connection;
-use rusqlite::types::Value as Cell;
 
 /// A backup code that nobody has.
 const WRONG_CODE: &str = "aaaaaaaa";

@@ -5,21 +5,16 @@
     reason = "a test ends where what it needs is not there"
 )]
 
-#[path = "host/support.rs"]
-#[expect(dead_code, reason = "other tests use the rest of it")]
-mod support;
-
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::stores::StoreFile;
-use chat_server::telemetry;
-use chat_server::telemetry::LogFormat;
+use chat_server::telemetry::{self, LogFormat};
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::{ACME, Data, admin_code, now};
 use plugin_sandbox::admission::Admissions;
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::limits::Limits;
@@ -28,7 +23,6 @@ use reqwest::Method;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use support::{ACME, Data, admin_code, now};
 use tokio::net::TcpListener;
 
 /// A trace that a proxy began (W3C Trace Context, the standard's example).

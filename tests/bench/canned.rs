@@ -2,19 +2,22 @@
 //! a store, to the native function as its host. Both get the same answers.
 
 use async_trait::async_trait;
-use chat_domain::account::{Account, Caller, Login, Methods, Selector, TotpFactor, User};
+use chat_domain::account::{Account, Caller, Methods, Selector, TotpFactor, User};
+use chat_domain::attempts::Attempt;
 use chat_domain::audit::AuditRecord;
-use chat_domain::change::{Change, Denial};
-use chat_domain::directory::{
-    Answer, Changed, Operation, Role, RoleChange, Token, UserChange, WorkspaceSummary,
+use chat_domain::mailed_code::EmailCode;
+use chat_domain::member::Login;
+use chat_domain::member::{Denial, MemberChange};
+use chat_domain::operator::{
+    Answer, Changed, Operation, Role, RoleChange, TokenSummary, UserChange, WorkspaceSummary,
 };
-use chat_domain::directory::{NewUser, NewWorkspace};
+use chat_domain::operator::{NewUser, NewWorkspace};
 use chat_domain::outbox::{Claim, Expired, Mail, MailCount, NextTry};
-use chat_domain::reset::{Attempt, EmailCode, Receipt, Refusal, Reset};
+use chat_domain::reset::{Receipt, Refusal, Reset};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
-use chat_store::{Directory, Outbox, Result, Store, StoreError};
+use chat_store::{Result, Store, StoreError};
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::decision::{EDIT_OTHER_USER_TOTP, Host};
 use secrecy::SecretString;

@@ -2,18 +2,17 @@
 //! to take their configuration, and how much memory they hold. They share one
 //! store and one plugin.
 
-use chat_domain::directory::NewWorkspace;
+use chat_domain::operator::NewWorkspace;
 use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::Hosting;
-use chat_store::Directory;
 use chat_store::sqlite::Sqlite;
+use rusqlite::Connection;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
-use rusqlite::Connection;
 
 const COUNT: usize = 10_000;
 

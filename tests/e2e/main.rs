@@ -72,7 +72,7 @@
 //! | 31. body, headers and admission are fuzzed | `a_body_names_whom_a_second_reader_finds_in_it_or_is_refused`, `nothing_is_reset_without_a_right_code_or_an_excuse`, `whatever_is_in_a_request_it_is_refused_and_nothing_changes`, `whatever_is_in_a_file_it_is_refused_or_runs_to_an_end` |
 //!
 //! Those that need a failing store, a lying or hostile plugin or a mail server are in
-//! `host-harness/tests`. Not held by a test yet: a kill at any moment, thousands of
+//! `host-harness/tests` and in the `tests` of the crates beside it. Not held by a test yet: a kill at any moment, thousands of
 //! times (17); an audit trail that shows tampering (21); slow and countless clients
 //! (27); a second kind of store (28).
 #![expect(
@@ -104,6 +104,9 @@ fn every_test_that_the_table_names_exists() {
     let folders = [
         "tests/e2e",
         "tests/fuzz",
+        "host-harness/sandbox/tests/sandbox",
+        "host-harness/sandbox/tests/sandbox/fuzz",
+        "host-harness/store/tests/store",
         "host-harness/tests",
         "host-harness/tests/host",
         "host-harness/tests/host/fuzz",

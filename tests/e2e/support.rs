@@ -12,11 +12,11 @@ pub(crate) use host_harness::harness::{
 };
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
-use rusqlite::Connection;
 
 /// The route under test.
 pub(crate) const RESET_TOTP: &str = "/api/v1/users.resetTOTP";

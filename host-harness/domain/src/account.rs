@@ -161,7 +161,10 @@ impl Profile {
 
     /// How many of its tokens `ended` names.
     pub fn count(&self, ended: &Tokens) -> usize {
-        self.tokens.iter().filter(|token| ended.include(token)).count()
+        self.tokens
+            .iter()
+            .filter(|token| ended.include(token))
+            .count()
     }
 
     /// Does to the profile what `change` does to its account, as far as an

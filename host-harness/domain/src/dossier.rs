@@ -2,8 +2,8 @@
 //! as of one moment.
 
 use crate::account::{Profile, Selector, Token};
-use crate::outbox::StoredMail;
 use crate::operator::Role;
+use crate::outbox::StoredMail;
 use crate::settings::Settings;
 
 /// What a store is asked about one workspace: nothing but what is named.

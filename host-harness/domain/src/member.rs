@@ -397,7 +397,9 @@ impl MemberChange {
 
     fn totp_proof(&self, settings: &Settings, factor: &TotpFactor, code: &SecretString) -> Proof {
         let window = settings.totp_window;
-        let step = factor.key.matching_step(code.expose_secret(), self.now, window);
+        let step = factor
+            .key
+            .matching_step(code.expose_secret(), self.now, window);
         match step {
             Some(step) => Proof::TotpStep {
                 step,

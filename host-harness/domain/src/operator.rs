@@ -156,7 +156,10 @@ impl TokenSummary {
     /// The tokens of `profile` that are valid at `now`: personal access tokens by
     /// name, then sessions by their end.
     pub fn of(profile: Profile, now: Timestamp) -> Vec<Self> {
-        let valid = profile.tokens.into_iter().filter(|token| token.is_valid(now));
+        let valid = profile
+            .tokens
+            .into_iter()
+            .filter(|token| token.is_valid(now));
         let mut valid: Vec<_> = valid
             .map(|token| Self {
                 name: token.name,
@@ -365,7 +368,6 @@ pub enum Problem {
 
 /// What was asked for, or why there is none.
 pub type Answer<T> = Result<T, Problem>;
-
 
 /// What is done and answered, or why nothing is.
 type Granted<T> = Result<(T, Vec<Change>), Problem>;

@@ -1,13 +1,13 @@
 //! Orders: what may be asked of a chat server. Each is a rule: what must be known to
 //! decide it, and what is decided by that.
 
-use crate::account::{PendingKey, Token, TotpFactor, MailedCode};
+use crate::account::{MailedCode, PendingKey, Token, TotpFactor};
 use crate::attempts::Failures;
 use crate::audit::AuditRecord;
 use crate::dossier::{Dossier, Question};
+use crate::operator::{NewUser, NewWorkspace};
 use crate::outbox::Post;
 use crate::time::Timestamp;
-use crate::operator::{NewUser, NewWorkspace};
 use secrecy::SecretString;
 
 /// Something asked of a chat server. The same order gives the same decision for the
@@ -82,47 +82,102 @@ pub enum Change {
         value: Option<SecretString>,
     },
     /// There is a role; one that is there stays as it is.
-    AddRole { role: String },
+    AddRole {
+        role: String,
+    },
     /// A role grants a permission, or does not.
-    AllowPermission { role: String, permission: String },
-    DenyPermission { role: String, permission: String },
+    AllowPermission {
+        role: String,
+        permission: String,
+    },
+    DenyPermission {
+        role: String,
+        permission: String,
+    },
     /// There is an account, with everything in it.
     AddUser(Box<NewUser>),
     /// An account has this password.
-    SetPassword { user: String, hash: SecretString },
+    SetPassword {
+        user: String,
+        hash: SecretString,
+    },
     /// An account can, or cannot, log in and use its tokens.
-    SetDeactivated { user: String, deactivated: bool },
+    SetDeactivated {
+        user: String,
+        deactivated: bool,
+    },
     /// An account is a member of a role, or is not.
-    GiveRole { user: String, role: String },
-    TakeRole { user: String, role: String },
+    GiveRole {
+        user: String,
+        role: String,
+    },
+    TakeRole {
+        user: String,
+        role: String,
+    },
     /// An account has a token.
-    AddToken { user: String, token: Token },
+    AddToken {
+        user: String,
+        token: Token,
+    },
     /// Tokens of an account are gone.
-    EndTokens { user: String, which: Tokens },
+    EndTokens {
+        user: String,
+        which: Tokens,
+    },
     /// An account has a TOTP factor, where it had none.
-    Enrol { user: String, factor: TotpFactor },
+    Enrol {
+        user: String,
+        factor: TotpFactor,
+    },
     /// An account has no TOTP factor and no backup codes.
-    RemoveFactor { user: String },
+    RemoveFactor {
+        user: String,
+    },
     /// The codes of this time step and of earlier ones are spent.
-    SpendStep { user: String, step: u64 },
+    SpendStep {
+        user: String,
+        step: u64,
+    },
     /// The backup code with this hash is spent.
-    SpendBackupCode { user: String, hash: String },
+    SpendBackupCode {
+        user: String,
+        hash: String,
+    },
     /// These are the backup codes of a TOTP factor.
-    ReplaceBackupCodes { user: String, hashes: Vec<String> },
+    ReplaceBackupCodes {
+        user: String,
+        hashes: Vec<String>,
+    },
     /// A key was shown, which is not proved yet; it replaces one that was shown before.
-    SetPendingKey { user: String, pending: PendingKey },
+    SetPendingKey {
+        user: String,
+        pending: PendingKey,
+    },
     /// No key waits to be proved.
-    RemovePendingKey { user: String },
+    RemovePendingKey {
+        user: String,
+    },
     /// The account was sent this code; or it was tried in vain once more.
-    SetMailedCode { user: String, code: MailedCode },
+    SetMailedCode {
+        user: String,
+        code: MailedCode,
+    },
     /// No code that was sent is accepted.
-    RemoveMailedCode { user: String },
+    RemoveMailedCode {
+        user: String,
+    },
     /// So many attempts at the second factor have failed in a row.
-    SetFailures { user: String, failures: Failures },
+    SetFailures {
+        user: String,
+        failures: Failures,
+    },
     /// A mail waits to be sent.
     QueueMail(Post),
     /// Mails to these addresses that hold a code are gone.
-    RemoveCodeMails { recipients: Vec<String> },
+    RemoveCodeMails {
+        recipients: Vec<String>,
+    },
     /// A mail is due now, and given up then.
     RetryMail {
         id: i64,
@@ -130,7 +185,9 @@ pub enum Change {
         expires: Timestamp,
     },
     /// A mail is gone.
-    RemoveMail { id: i64 },
+    RemoveMail {
+        id: i64,
+    },
     /// The audit trail has a record.
     Record(AuditRecord),
 }
@@ -161,9 +218,7 @@ impl Tokens {
     pub fn include(&self, token: &Token) -> bool {
         match self {
             Self::All => true,
-            Self::Sessions { but } => {
-                token.expires.is_some() && but.as_ref() != Some(&token.hash)
-            }
+            Self::Sessions { but } => token.expires.is_some() && but.as_ref() != Some(&token.hash),
             Self::Ended { by } => token.expires.is_some_and(|expires| expires <= *by),
             Self::Named(name) => token.name.as_ref() == Some(name),
             Self::Hash(hash) => token.hash == *hash,

@@ -238,10 +238,7 @@ impl Order for RetryMail {
     type Answer = Answer<()>;
 
     fn question(&self) -> Question {
-        self.operation
-            .question()
-            .with_settings()
-            .with_mail(self.id)
+        self.operation.question().with_settings().with_mail(self.id)
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Answer<()>> {
@@ -264,7 +261,10 @@ impl RetryMail {
             }
         };
         let retry = Change::RetryMail { id, due, expires };
-        Ok(((), vec![retry, self.operation.about_mail(Action::RetryMail, id)]))
+        Ok((
+            (),
+            vec![retry, self.operation.about_mail(Action::RetryMail, id)],
+        ))
     }
 }
 
@@ -286,7 +286,10 @@ impl RemoveMail {
         let id = self.id;
         dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
         let removed = Change::RemoveMail { id };
-        Ok(((), vec![removed, self.operation.about_mail(Action::RemoveMail, id)]))
+        Ok((
+            (),
+            vec![removed, self.operation.about_mail(Action::RemoveMail, id)],
+        ))
     }
 }
 

@@ -11,8 +11,7 @@ mod control;
 pub use check::{Checked, admissions, check};
 
 use crate::clock::Clock;
-use crate::config;
-use crate::config::{Config, FixedSetting};
+use crate::config::{self, Config, FixedSetting};
 use crate::http::App;
 use crate::metrics::Metrics;
 use crate::stores::Stores;

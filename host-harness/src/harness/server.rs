@@ -8,8 +8,7 @@ use arc_swap::ArcSwap;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::step_of;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::stores::StoreFile;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_store::sqlite::Sqlite;
@@ -71,7 +70,7 @@ impl Server {
 
     async fn at(site: Arc<Site>) -> Result<Self, Error> {
         let store = Sqlite::open(&site.folder.path().join(STORE)).await?;
-        let store = Arc::new(StoreFile::opened(Arc::new(store)));
+        let store = Arc::new(StoreFile::opened(store));
         let workspace = site.workspace(&store);
         let workspaces = Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace)));
         let app = site.app(&workspaces);

@@ -5,7 +5,6 @@ use chat_domain::operator::default_roles;
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
-use chat_store::Directory;
 use chat_store::sqlite::Sqlite;
 use plugin_sandbox::limits::Limits;
 

@@ -1,8 +1,9 @@
 //! An account to be: what a test says of it, and what it has unless it says so.
 
 use super::{Error, Harness};
+use chat_domain::account::Token;
 use chat_domain::account::{Email, TotpFactor};
-use chat_domain::operator::{NewToken, NewUser};
+use chat_domain::operator::NewUser;
 use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash};
@@ -141,7 +142,7 @@ impl User {
             roles,
             emails: self.emails.clone(),
             email_two_factor: self.email_codes,
-            tokens: vec![NewToken {
+            tokens: vec![Token {
                 hash: token::hash(&auth_token(&self.name).into()),
                 expires: Some(now + LOGIN),
                 name: None,

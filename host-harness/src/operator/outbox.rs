@@ -4,7 +4,6 @@ use super::table::{aligned, headed, printable};
 use super::{Desk, Report};
 use chat_domain::outbox::{Mail, MailState};
 use chat_domain::time::Timestamp;
-use chat_store::Directory;
 use clap::Subcommand;
 use serde_json::{Value, json};
 

@@ -4,7 +4,6 @@ use super::account::changed_report;
 use super::table::{headed, listed};
 use super::{Desk, Report, name};
 use chat_domain::operator::{Role, RoleChange, UserChange};
-use chat_store::Directory;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 

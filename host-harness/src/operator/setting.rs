@@ -5,7 +5,6 @@ use super::{Desk, Report, input};
 use anyhow::bail;
 use chat_domain::operator::Problem;
 use chat_domain::settings::{SETTINGS, Setting, Settings};
-use chat_store::{Directory, Store};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};

@@ -3,10 +3,9 @@
 use super::account::{changed_report, ended};
 use super::table::{aligned, headed};
 use super::{Desk, Report, name};
-use chat_domain::operator::NewToken;
-use chat_domain::operator::{Token, UserChange};
+use chat_domain::account::Token;
+use chat_domain::operator::{TokenSummary, UserChange};
 use chat_domain::token;
-use chat_store::Directory;
 use clap::Subcommand;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -66,7 +65,7 @@ async fn create(
     bypass_two_factor: bool,
 ) -> anyhow::Result<Report> {
     let token = token::generate(&mut rand::rng());
-    let change = UserChange::CreateToken(NewToken {
+    let change = UserChange::CreateToken(Token {
         hash: token::hash(&token),
         expires: None,
         name: Some(name.clone()),
@@ -91,7 +90,7 @@ async fn create(
 
 async fn list(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     let tokens = desk.store.tokens(&desk.workspace, user, desk.now).await??;
-    let row = |token: &Token| {
+    let row = |token: &TokenSummary| {
         let expires = token.expires.map(|expires| expires.to_string());
         let bypass = if token.bypass_two_factor { "yes" } else { "no" };
         [
@@ -118,7 +117,7 @@ async fn revoke(desk: &Desk, user: &str, change: UserChange) -> anyhow::Result<R
     }))
 }
 
-fn described(token: &Token) -> Value {
+fn described(token: &TokenSummarySummary) -> Value {
     json!({
         "kind": kind(token),
         "name": token.name,
@@ -127,7 +126,7 @@ fn described(token: &Token) -> Value {
     })
 }
 
-fn kind(token: &Token) -> &'static str {
+fn kind(token: &TokenSummarySummary) -> &'static str {
     match token.expires {
         None => "personal",
         Some(_) => "session",

@@ -8,7 +8,6 @@ use chat_domain::account::{Account, Email};
 use chat_domain::operator::NewUser;
 use chat_domain::operator::{Changed, UserChange, new_user_id};
 use chat_domain::password;
-use chat_store::Directory;
 use clap::{Args, Subcommand};
 use lettre::Address;
 

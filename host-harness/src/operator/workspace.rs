@@ -8,7 +8,6 @@ use chat_domain::operator::NewWorkspace;
 use chat_domain::operator::{Problem, WorkspaceSummary, default_roles};
 use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
-use chat_store::Directory;
 use chat_store::sqlite::Sqlite;
 use clap::Subcommand;
 use serde_json::{Value, json};

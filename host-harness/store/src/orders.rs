@@ -2,6 +2,7 @@
 //! [`chat_domain`] and one trip to the store.
 
 use crate::{Result, Store, StoreError};
+use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
@@ -14,7 +15,6 @@ use chat_domain::outbox::{Mail, RemoveMail, RetryMail};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::standing::{self, Standing};
 use chat_domain::time::Timestamp;
-use chat_domain::account::Selector;
 use secrecy::SecretString;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,7 +105,9 @@ impl dyn Store + '_ {
             return Ok(Err(problem));
         }
         let profiles = self.profiles(workspace).await?;
-        let accounts = profiles.into_iter().map(|profile| Account::of(profile, now));
+        let accounts = profiles
+            .into_iter()
+            .map(|profile| Account::of(profile, now));
         Ok(Ok(accounts.collect()))
     }
 
@@ -198,7 +200,10 @@ impl dyn Store + '_ {
             return Ok(Err(problem));
         }
         let mails = self.mails(workspace).await?;
-        Ok(Ok(mails.into_iter().map(|mail| Mail::of(mail, now)).collect()))
+        Ok(Ok(mails
+            .into_iter()
+            .map(|mail| Mail::of(mail, now))
+            .collect()))
     }
 
     /// The mail with this id.

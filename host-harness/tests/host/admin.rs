@@ -2,8 +2,7 @@
 //! whom it refuses.
 
 use async_trait::async_trait;
-use chat_server::admin;
-use chat_server::admin::{Admin, Control, UnknownWorkspace};
+use chat_server::admin::{self, Admin, Control, UnknownWorkspace};
 use chat_server::metrics::{Breaker, Metrics, Snapshot};
 use plugin_sandbox::breaker;
 use reqwest::{Client, Method, RequestBuilder};

@@ -5,14 +5,13 @@
 //! The contract has no handles to misuse. What is refused before it runs is in
 //! `loading`.
 
-use crate::guest::{ANSWER, Guest, LOOP, limits};
-use crate::support::{ACME, Data, GLOBEX, now};
 use arc_swap::ArcSwap;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::stores::StoreFile;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::guest::{ANSWER, Guest, LOOP, limits};
+use chat_testing::{ACME, Data, GLOBEX, now};
 use expect_test::expect_file;
 use plugin_sandbox::capabilities::{Fault, FaultKind, Faults};
 use plugin_sandbox::host_call::HostCall;

@@ -2,11 +2,13 @@
 //! answered, what is over ends with the failure of that limit. The limits of time,
 //! memory, tables, instances and the stack are in `hostile`.
 
-use crate::guest::{ANSWER, ATTEMPTING, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Data, now, request};
+use crate::hosted::{decide, workspace};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::call::{Calls, request};
+use chat_testing::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits, run};
+use chat_testing::{Data, now};
 use plugin_sandbox::admission::{Admissions, Candidate, Policy};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::capabilities::{Fault, FaultKind, Faults};
@@ -56,9 +58,9 @@ fn claiming(bytes: usize, times: u32) -> Plugin {
 #[tokio::test]
 async fn the_host_is_called_so_often_and_no_more() {
     let data = Data::new().await;
-    let (answer, _) = run(&calling(64), data.call("admin", None)).await;
+    let (answer, _) = run(&calling(64), data.call("admin", None).await).await;
     assert_eq!(answer.unwrap().body, ANSWER);
-    let (answer, _) = run(&calling(65), data.call("admin", None)).await;
+    let (answer, _) = run(&calling(65), data.call("admin", None).await).await;
     let failure = answer.unwrap_err();
     assert_eq!(failure.code(), "plugin-host-calls");
     let text = "the plugin made more host calls than it may";
@@ -70,11 +72,11 @@ async fn the_host_takes_so_many_bytes_and_no_more() {
     const KIB: usize = 1024;
     let data = Data::new().await;
     let within = claiming(64 * KIB, 2);
-    let (answer, _) = run(&within, data.call("admin", None)).await;
+    let (answer, _) = run(&within, data.call("admin", None).await).await;
     assert_eq!(answer.unwrap().body, ANSWER);
     for (bytes, times) in [(128 * KIB + 1, 1), (43 * KIB, 3), (900 * KIB, 1)] {
         let plugin = claiming(bytes, times);
-        let (answer, _) = run(&plugin, data.call("admin", None)).await;
+        let (answer, _) = run(&plugin, data.call("admin", None).await).await;
         let failure = answer.unwrap_err();
         assert_eq!(failure.code(), "plugin-bytes", "{bytes}: {failure}");
     }
@@ -119,7 +121,7 @@ async fn waiting_for_the_host_costs_no_processor_time() {
         tokio::time::sleep(6 * limits().cpu_time).await;
         lock.execute_batch("ROLLBACK").unwrap();
     };
-    let call = run(&plugin, data.call("admin", None));
+    let call = run(&plugin, data.call("admin", None).await);
     let ((answer, _), ()) = tokio::join!(call, release);
     assert_eq!(answer.unwrap().body, ANSWER);
 }
@@ -283,8 +285,11 @@ async fn a_store_that_is_stuck_keeps_no_other_workspace_from_comparing_passwords
     let (stuck, calm) = (Data::new().await, Data::new().await);
     let lock = stuck.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut flooded = [(); 4].map(|()| stuck.call("bob", None));
-    let mut neighbour = calm.call("bob", None);
+    let mut flooded = Vec::new();
+    for _ in 0..4 {
+        flooded.push(stuck.call("bob", None).await);
+    }
+    let mut neighbour = calm.call("bob", None).await;
     let flood = futures_of(&mut flooded);
     let watch = async {
         let check = neighbour.check_password("0".repeat(64));
@@ -331,7 +336,7 @@ async fn a_plugin_that_keeps_failing_is_left_alone_until_a_probe_succeeds() {
     };
     let workspace = workspace(&data, trapping.plugin(), limits());
     let decide = async || {
-        let call = data.call("admin", None);
+        let call = data.call("admin", None).await;
         let request = request(None, "{}");
         let ended = workspace.reset_totp(call, &request, &clock);
         ended.await.outcome.unwrap_err()

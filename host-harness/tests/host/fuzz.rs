@@ -1,12 +1,11 @@
-//! The host held to arbitrary input: what it takes for a plugin, and what it takes
-//! for a request. The plugin's half is in `tests/fuzz`.
+//! The host held to arbitrary input: what it takes for a request. What it takes for a
+//! plugin is in the sandbox's tests, the plugin's half in `tests/fuzz`.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on must fail"
 )]
 
-mod admission;
 #[path = "../../../tests/fuzz/engine.rs"]
 mod engine;
 mod http;

@@ -1,16 +1,18 @@
 //! Many workspaces in one process: which one a request is for, and what a new
 //! configuration changes while requests go on.
 
-use crate::component::plugin_bytes;
-use crate::guest::Guest;
-use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use chat_server::admin::Control;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::{Hosting, Loaded, Refused};
 use chat_server::http;
+use chat_testing::ask::Ask as _;
+use chat_testing::guest::Guest;
+use chat_testing::guest::plugin_bytes;
+use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
 use plugin_sandbox::digest::Digest;
 use reqwest::{Client, Method};
+use rusqlite::Connection;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use rusqlite::Connection;
 
 const RESET: &str = "/api/v1/users.resetTOTP";
 const GRANTS: &str = r#"grants = ["wall-clock", "users", "permissions", "settings", "secrets"]"#;

@@ -1,17 +1,17 @@
 //! The server over real HTTP, with guests that fail: what the client is told,
 //! what the audit trail keeps, and what outlives the client.
 
-use crate::component::plugin_bytes;
-use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
-use crate::support::{ACME, Data, GLOBEX, admin_code, now};
 use arc_swap::ArcSwap;
 use chat_domain::password;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::metrics::{Metrics, Snapshot};
 use chat_server::stores::StoreFile;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::ask::Ask as _;
+use chat_testing::guest::plugin_bytes;
+use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
+use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
 use plugin_sandbox::plugin::Plugin;
 use reqwest::Method;
 use reqwest::header::HeaderMap;

@@ -1,32 +1,18 @@
-//! The host held to its promises: against guests that are hostile, plugins that
-//! lie, the built component, and the store's transactions.
+//! The host held to its promises, as a whole: what is hosted, by whom it is operated,
+//! what it answers over HTTP, and that no workspace harms its neighbours.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]
 
 mod admin;
-mod admission;
 mod attacks;
 mod bounds;
-mod change;
-mod code_cache;
-mod component;
-mod contract;
-mod directory;
-mod email_code;
 mod fuzz;
-mod guest;
-mod hostile;
+mod hosted;
 mod hosting;
 mod http;
-mod lies;
-mod loading;
-mod look_up;
 mod metrics;
 mod neighbours;
 mod process;
-mod sqlite;
-mod store;
 mod stores;
-mod support;

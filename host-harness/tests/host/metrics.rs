@@ -1,8 +1,8 @@
 //! What the server counts while it answers.
 
-use crate::guest::Guest;
 use crate::http::{Server, built};
-use crate::support::{Data, admin_code};
+use chat_testing::guest::Guest;
+use chat_testing::{Data, admin_code};
 use reqwest::Method;
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What one call must not do to the next, and one workspace to another: take its
 //! time, leave its secrets behind, keep memory.
 
-use crate::guest::{ADMISSIONS, ANSWER, Guest, LOOP, decide, limits, run, workspace};
-use crate::support::{Data, request};
+use crate::hosted::{decide, workspace};
 use chat_server::workspace::HostedWorkspace;
+use chat_testing::Data;
+use chat_testing::call::{Calls, request};
+use chat_testing::guest::{ADMISSIONS, ANSWER, Guest, LOOP, limits, run};
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::process::Command;
@@ -177,7 +179,7 @@ async fn found(plugin: &Plugin, data: &Data) -> u16 {
         ..limits()
     };
     let request = request(None, "{}");
-    let ended = plugin.reset_totp(data.call("admin", None), &request, limits);
+    let ended = plugin.reset_totp(data.call("admin", None).await, &request, limits);
     ended.await.outcome.unwrap().status
 }
 
@@ -193,7 +195,12 @@ async fn nothing_of_a_call_is_found_by_the_next() {
     for _ in 0..3 {
         assert_eq!(found(&filling, &data).await, 403);
         assert_eq!(found(&spy, &data).await, 403);
-        assert!(run(&trapping, data.call("admin", None)).await.0.is_err());
+        assert!(
+            run(&trapping, data.call("admin", None).await)
+                .await
+                .0
+                .is_err()
+        );
         assert_eq!(found(&spy, &data).await, 403);
     }
     // The spy is not blind: it finds what is there.
@@ -243,7 +250,7 @@ async fn calls() {
                         19 => greedy,
                         _ => behaving,
                     };
-                    let (answer, _) = run(plugin, data.call("admin", None)).await;
+                    let (answer, _) = run(plugin, data.call("admin", None).await).await;
                     assert_eq!(answer.is_ok(), n % 10 != 9);
                 }
             })

@@ -1,9 +1,9 @@
 //! A process that serves a configuration, as an operator meets it: signals, the
 //! admin listener and the commands that speak to it.
 
-use crate::component::plugin_bytes;
-use crate::guest::Guest;
-use crate::support::Data;
+use chat_testing::Data;
+use chat_testing::guest::Guest;
+use chat_testing::guest::plugin_bytes;
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! The store files of a process: opened when they are used, closed when they are
 //! not.
 
-use crate::support::{Data, now};
 use chat_server::clock::Clock;
 use chat_server::stores::{IDLE, MAX_OPEN, Stores};
+use chat_testing::{Data, now};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;

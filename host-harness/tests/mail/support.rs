@@ -1,9 +1,11 @@
 //! The words of the tests: a store with workspaces, a clock, and SMTP servers.
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, TotpFactor};
-use chat_domain::directory::{NewRole, NewToken, NewUser, NewWorkspace};
+use chat_domain::mailed_code::EmailCode;
+use chat_domain::operator::{NewRole, NewUser, NewWorkspace, TokenSummary};
 use chat_domain::outbox::Mail;
-use chat_domain::reset::{EmailCode, Proof, Receipt, Reset, Target};
+use chat_domain::proof::Proof;
+use chat_domain::reset::{Receipt, Reset, Target};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
@@ -11,6 +13,7 @@ use chat_server::clock::Clock;
 use chat_server::delivery;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
+use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -21,7 +24,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use tempfile::TempDir;
-use rusqlite::Connection;
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,7 +68,7 @@ impl Data {
         let path = folder.path().join("store.sqlite");
         Self {
             folder,
-            store: Arc::new(Sqlite::open_or_create(&path).await.unwrap()),
+            store: Sqlite::open_or_create(&path).await.unwrap(),
             now: Arc::new(AtomicI64::new(now.millis())),
         }
     }
@@ -138,7 +140,7 @@ impl Data {
 
     /// A second handle on the same data, as another process has one.
     pub(crate) async fn another_handle(&self) -> Arc<dyn Store> {
-        Arc::new(Sqlite::open(&self.path()).await.unwrap())
+        Sqlite::open(&self.path()).await.unwrap()
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -233,7 +235,7 @@ fn workspace(id: &str, settings: Settings, admin: &str, addresses: &[&str]) -> N
                 id: "admin".to_owned(),
                 username: admin.to_owned(),
                 roles: vec!["admin".to_owned()],
-                tokens: vec![NewToken {
+                tokens: vec![Token {
                     hash: "admin-token".to_owned(),
                     expires: None,
                     name: None,

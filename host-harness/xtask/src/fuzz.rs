@@ -19,7 +19,7 @@ struct Target {
 const TARGETS: [Target; 4] = [
     Target {
         name: "admission",
-        program: "host",
+        program: "sandbox",
         module: "fuzz::admission",
     },
     Target {

@@ -12,9 +12,7 @@ use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
 };
 use crate::host_call::HostCall;
-use chat_domain::attempts::{
-    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt,
-};
+use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt};
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::totp::{code_hash, email_code};
 use chat_domain::{account, proof, reset};

@@ -2,8 +2,7 @@
 //! stores with their workspaces.
 
 use super::Refused;
-use crate::config;
-use crate::config::{Config, FixedSetting};
+use crate::config::{self, Config, FixedSetting};
 use chat_domain::settings::Settings;
 use chat_store::sqlite;
 use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy};

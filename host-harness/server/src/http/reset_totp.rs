@@ -3,8 +3,8 @@
 
 use super::answer::{Answer, Done, Refused, Success};
 use super::body;
-use super::openapi::{Refusals, SecondFactorHeaders};
 use super::caller::Credentials;
+use super::openapi::{Refusals, SecondFactorHeaders};
 use super::rate_limit::{Client, RateLimit};
 use super::{App, RequestId, Site, client_address};
 use axum::Extension;

@@ -10,8 +10,7 @@ use axum::extract::Request;
 use chat_domain::account::{Account, Caller, Method};
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::standing::Standing;
-use chat_domain::totp;
-use chat_domain::totp::TotpKey;
+use chat_domain::totp::{self, TotpKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -170,7 +169,14 @@ pub(super) async fn disable(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> answer::Result {
-    change(&site, &standing.caller, request_id, Act::DisableTotp, request).await?;
+    change(
+        &site,
+        &standing.caller,
+        request_id,
+        Act::DisableTotp,
+        request,
+    )
+    .await?;
     Ok(Answer::success(Done {}))
 }
 

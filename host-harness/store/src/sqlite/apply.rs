@@ -109,7 +109,10 @@ impl Place<'_> {
     fn set_setting(&self, name: &str, value: Option<&SecretString>) -> SqlResult<()> {
         match value {
             Some(value) => write_setting(self.db, self.workspace, name, value),
-            None => self.delete("DELETE FROM setting WHERE workspace = ?1 AND name = ?2", name),
+            None => self.delete(
+                "DELETE FROM setting WHERE workspace = ?1 AND name = ?2",
+                name,
+            ),
         }
     }
 

@@ -1,10 +1,10 @@
 //! What happened, read from the file as another process sees it: for tests.
 
 use chat_domain::audit::Decision;
+use rusqlite::{Connection, OptionalExtension, Row, types::Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use rusqlite::{ Connection, OptionalExtension, Row, types::Value};
 
 /// Tables that record attempts and decisions: what a refusal may change.
 const RECORDS: [&str; 3] = ["audit", "failed_attempt", "sqlite_sequence"];

@@ -60,7 +60,9 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
 }
 
 fn changed_settings(settings: &Settings) -> Vec<&'static str> {
-    let changed = SETTINGS.iter().filter(|setting| setting.is_changed(settings));
+    let changed = SETTINGS
+        .iter()
+        .filter(|setting| setting.is_changed(settings));
     changed.map(|setting| setting.name).collect()
 }
 
@@ -78,7 +80,9 @@ pub(super) fn profiles(db: &Connection, workspace: &str) -> SqlResult<Vec<Profil
 
 pub(super) fn roles(db: &Connection, workspace: &str) -> SqlResult<Vec<Role>> {
     let names = role_names(db, workspace)?;
-    let roles = names.iter().map(|name| members_and_permissions(db, workspace, name));
+    let roles = names
+        .iter()
+        .map(|name| members_and_permissions(db, workspace, name));
     roles.collect()
 }
 

@@ -102,10 +102,12 @@ fn token(
             Ok((row.get::<_, String>(0)?, token_in(row, 1)?))
         })
         .optional()?;
-    Ok(held.filter(|(holder, _)| match first.map(|subject| &subject.account) {
-        Some(Selector::Id(id)) => id == holder,
-        _ => true,
-    }))
+    Ok(
+        held.filter(|(holder, _)| match first.map(|subject| &subject.account) {
+            Some(Selector::Id(id)) => id == holder,
+            _ => true,
+        }),
+    )
 }
 
 /// `hash, expires, name, bypass_two_factor`, from this column on.

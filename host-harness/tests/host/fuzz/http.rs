@@ -2,18 +2,17 @@
 
 use super::engine::fuzz;
 use super::request::{Body, ContentType, Damage};
-use crate::component::plugin_bytes;
-use crate::guest::{ADMISSIONS, limits};
-use crate::support::{ACME, Data, Dump, now};
 use arc_swap::ArcSwap;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
 use chat_server::clock::Clock;
-use chat_server::http;
-use chat_server::http::App;
+use chat_server::http::{self, App};
 use chat_server::metrics::Metrics;
 use chat_server::stores::StoreFile;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::guest::plugin_bytes;
+use chat_testing::guest::{ADMISSIONS, limits};
+use chat_testing::{ACME, Data, Dump, now};
 use plugin_sandbox::plugin::Plugin;
 use serde_json::Value;
 use std::collections::HashMap;

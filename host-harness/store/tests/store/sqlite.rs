@@ -1,19 +1,19 @@
 //! What is particular to the store in a SQLite file.
 
 use crate::store::totp;
-use crate::ask::Ask as _;
-use crate::support::{Data, step};
-use chat_domain::operator::{Role};
-use chat_store::sqlite::{Sqlite};
-use chat_domain::reset::{Receipt};
-use chat_store::{Store};
+use chat_domain::operator::Role;
+use chat_domain::reset::Receipt;
+use chat_store::Store;
+use chat_store::sqlite::Sqlite;
+use chat_testing::ask::Ask as _;
+use chat_testing::{Data, step};
+use rusqlite::Connection;
+use rusqlite::types::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use rusqlite::Connection;
-use rusqlite::types::Value;
 
 #[tokio::test]
 async fn a_file_of_a_newer_program_is_left_alone() {
@@ -99,7 +99,7 @@ async fn an_older_file_is_brought_up_to_date() {
     )
     .unwrap();
     drop(old);
-    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).await.unwrap());
+    let store = Sqlite::open(&path).await.unwrap();
     let acme = store.settings("acme").await.unwrap().unwrap();
     assert!(acme.two_factor_enabled && acme.missing_factor_allowed);
     assert!(!acme.totp_enabled && !acme.password_fallback && !acme.bypass_token_allowed);

@@ -3,11 +3,12 @@
 
 use super::engine::fuzz;
 use super::request::Damage;
-use crate::component::plugin_bytes;
-use crate::guest::{ADMISSIONS, ATTEMPTING, Guest, run};
-use crate::support::Data;
 use bolero::TypeGenerator;
 use bolero::generator::produce;
+use chat_testing::Data;
+use chat_testing::call::Calls;
+use chat_testing::guest::plugin_bytes;
+use chat_testing::guest::{ADMISSIONS, ATTEMPTING, Guest, run};
 use plugin_sandbox::admission::{Candidate, Policy, Rejected, Report};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::plugin::Plugin;
@@ -155,7 +156,8 @@ fn says_why(report: &Report) {
 
 fn runs_to_an_end(plugin: &Plugin) {
     let (runtime, data) = &*DATA;
-    let (answer, observed) = runtime.block_on(run(plugin, data.call("admin", None)));
+    let (answer, observed) =
+        runtime.block_on(async { run(plugin, data.call("admin", None).await).await });
     assert!(!observed.committed(), "{answer:?}");
     if let Err(failure) = answer {
         assert!(failure.code().starts_with("plugin-"), "{failure}");

@@ -1,9 +1,7 @@
 //! The words in which the tests ask a store, each an order or a question of the domain.
 
 use chat_domain::account::{Account, Caller, Methods, TotpFactor};
-use chat_domain::attempts::{
-    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt,
-};
+use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt};
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Question, Subject};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
@@ -17,7 +15,13 @@ use secrecy::SecretString;
 
 type Answer<T, R> = Result<std::result::Result<T, R>>;
 
-pub(crate) trait Ask {
+/// What the tests ask a store.
+#[expect(
+    async_fn_in_trait,
+    missing_docs,
+    reason = "the tests call it on one type, and the orders say what each means"
+)]
+pub trait Ask {
     async fn authenticate(
         &self,
         workspace: &str,
@@ -86,7 +90,9 @@ impl Ask for dyn Store {
     async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool> {
         let question = Question::of(workspace).about(Subject::id(user).with_roles());
         let dossier = self.read(&question).await?;
-        Ok(dossier.caller().is_some_and(|profile| profile.may(permission)))
+        Ok(dossier
+            .caller()
+            .is_some_and(|profile| profile.may(permission)))
     }
 
     async fn methods(&self, workspace: &str, user: &str) -> Result<Methods> {

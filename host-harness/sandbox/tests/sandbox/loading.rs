@@ -1,6 +1,6 @@
 //! Files as they are found on a disk; what is in them is in `admission`.
 
-use crate::guest::{ADMISSIONS, Guest};
+use chat_testing::guest::{ADMISSIONS, Guest};
 use std::io::Write;
 use tempfile::NamedTempFile;
 

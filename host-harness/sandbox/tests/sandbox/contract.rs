@@ -1,29 +1,13 @@
 //! The package in `wit/`: what a reader of it alone must find.
 
+use chat_testing::contract::{package, world};
 use plugin_sandbox::host_call::HostCall;
 use std::collections::BTreeSet;
-use std::path::Path;
-use wit_parser::{Docs, PackageId, Resolve, Stability, TypeDefKind, WorldId, WorldItem};
+use wit_parser::{Docs, Stability, TypeDefKind, WorldItem};
 
 /// The case that stands for those of later versions; the world's documentation
 /// explains it.
 const GROWS: &str = "other";
-
-/// The world that the plugin targets.
-pub(crate) fn world() -> (Resolve, WorldId) {
-    let (resolve, package) = package();
-    let world = resolve
-        .select_world(&[package], Some("reset-totp-plugin"))
-        .unwrap();
-    (resolve, world)
-}
-
-fn package() -> (Resolve, PackageId) {
-    let mut resolve = Resolve::default();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
-    let (package, _) = resolve.push_path(folder).unwrap();
-    (resolve, package)
-}
 
 #[test]
 fn every_item_of_the_contract_is_documented_and_says_since_when() {

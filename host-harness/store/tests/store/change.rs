@@ -1,11 +1,12 @@
 //! What every store promises of what an account does to itself: the tests know a
 //! store as the trait and as `Data`'s words only.
 
-use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
+use chat_domain::account::Token;
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::change::{Act, Authority, Change, Code, Denial};
-use chat_domain::directory::NewToken;
+use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::totp::{TotpKey, code_hash};
+use chat_testing::ask::Ask as _;
+use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
 use std::time::Duration;
 
 /// Where bob, of both workspaces, has a password, a key that was shown, and three
@@ -41,8 +42,8 @@ fn password() -> Authority {
 }
 
 /// An act of alice, with a code that is right.
-fn alices(act: Act, authority: Authority) -> Change {
-    Change {
+fn alices(act: Act, authority: Authority) -> MemberChange {
+    MemberChange {
         workspace: ACME.to_owned(),
         user: "alice".to_owned(),
         authority,
@@ -53,8 +54,8 @@ fn alices(act: Act, authority: Authority) -> Change {
     }
 }
 
-fn log_in() -> Change {
-    let token = NewToken {
+fn log_in() -> MemberChange {
+    let token = Token {
         hash: "new".to_owned(),
         expires: Some(after(60)),
         bypass_two_factor: false,
@@ -63,18 +64,18 @@ fn log_in() -> Change {
     alices(Act::LogIn(token), password())
 }
 
-fn disable() -> Change {
+fn disable() -> MemberChange {
     alices(Act::DisableTotp, token())
 }
 
-fn replace_codes() -> Change {
+fn replace_codes() -> MemberChange {
     let backup_code_hashes = vec!["new".to_owned()];
     alices(Act::ReplaceBackupCodes { backup_code_hashes }, token())
 }
 
 /// An act of bob, who has no TOTP, from one of his sessions.
-fn bobs(act: Act, code: Code) -> Change {
-    Change {
+fn bobs(act: Act, code: Code) -> MemberChange {
+    MemberChange {
         user: "bob".to_owned(),
         authority: Authority::Token("session".to_owned()),
         code: Some(code),
@@ -82,7 +83,7 @@ fn bobs(act: Act, code: Code) -> Change {
     }
 }
 
-fn begin() -> Change {
+fn begin() -> MemberChange {
     let key = TotpKey::new(b"new key".to_vec());
     bobs(Act::BeginEnrolment(key), Code::Password(Ok("hash".into())))
 }
@@ -92,15 +93,15 @@ fn shown_code(step: u64) -> Code {
     Code::Totp(TotpKey::new(b"acme/shown".to_vec()).code(step).into())
 }
 
-fn confirm() -> Change {
+fn confirm() -> MemberChange {
     let backup_code_hashes = vec!["new".to_owned()];
     bobs(Act::ConfirmTotp { backup_code_hashes }, shown_code(step()))
 }
 
 /// Every act, all of them right.
-const ACTS: [fn() -> Change; 5] = [log_in, begin, confirm, disable, replace_codes];
+const ACTS: [fn() -> MemberChange; 5] = [log_in, begin, confirm, disable, replace_codes];
 
-async fn outcome(data: &Data, change: Change) -> Result<(), Denial> {
+async fn outcome(data: &Data, change: MemberChange) -> Result<(), Denial> {
     data.store.change(change).await.unwrap()
 }
 
@@ -249,7 +250,7 @@ async fn anothers_token_and_password_are_no_authority() {
         assert_eq!(refused, Err(Denial::NotAuthenticated), "{name}");
     }
     for workspace in ["initech", ""] {
-        let elsewhere = Change {
+        let elsewhere = MemberChange {
             workspace: workspace.to_owned(),
             ..disable()
         };
@@ -272,7 +273,7 @@ async fn a_locked_account_is_refused_the_right_code() {
         let refusal = audit(&user, "locked reason=totp-max-attempts", "");
         assert_eq!(changes.lines().count(), 1, "{name}: {changes}");
         assert!(changes.starts_with(&refusal), "{name}: {changes}");
-        let later = Change {
+        let later = MemberChange {
             now: now() + Duration::from_millis(1),
             ..act()
         };
@@ -292,7 +293,7 @@ async fn a_wrong_code_is_counted_by_every_act() {
              INSERT INTO pending_totp VALUES ('acme', 'bob', CAST('acme/shown' AS BLOB), 1234568790000)",
         );
         for guess in 0..FREE_FAILURES {
-            let wrong = Change {
+            let wrong = MemberChange {
                 code: Some(Code::Totp(format!("guess {guess}").into())),
                 ..act()
             };
@@ -326,7 +327,7 @@ async fn a_code_is_accepted_within_the_window() {
                 "alice" => Code::Totp(code_of(ACME, "alice", step).into()),
                 _ => shown_code(step),
             };
-            let change = Change {
+            let change = MemberChange {
                 code: Some(code),
                 ..change
             };
@@ -345,7 +346,7 @@ async fn a_code_is_accepted_within_the_window() {
 async fn neither_a_spent_code_nor_an_older_one_is_accepted_by_another_act() {
     for act in [log_in, disable, replace_codes] {
         for older in 0..=1 {
-            let change = Change {
+            let change = MemberChange {
                 code: Some(Code::Totp(code_of(ACME, "alice", step() - older).into())),
                 ..act()
             };
@@ -400,7 +401,7 @@ async fn a_code_for_a_factor_that_the_account_may_not_use_is_none() {
                 "INSERT INTO email_code VALUES ('acme', 'alice', '{}', 1234567950000, 0); {edit}",
                 code_hash("012345")
             ));
-            let change = Change {
+            let change = MemberChange {
                 code: Some(code(name)),
                 ..act()
             };
@@ -432,7 +433,7 @@ async fn a_key_that_was_shown_elsewhere_proves_nothing() {
         let data = busy().await;
         data.edit(edit);
         let elsewhere = TotpKey::new(b"globex/shown".to_vec()).code(step());
-        let change = Change {
+        let change = MemberChange {
             code: Some(Code::Totp(elsewhere.into())),
             ..confirm()
         };
@@ -446,7 +447,7 @@ async fn a_password_that_was_changed_meanwhile_begins_no_enrolment() {
     for compared in [Err(Denial::WrongCode), Ok("hash".into())] {
         let data = busy().await;
         data.edit("UPDATE user SET password_hash = 'hasH' WHERE workspace = 'acme'");
-        let change = Change {
+        let change = MemberChange {
             code: Some(Code::Password(compared)),
             ..begin()
         };

@@ -1,21 +1,21 @@
 //! What every store promises, whichever keeps the data: the tests know a store
 //! as the trait and as `Data`'s words only.
 
-use crate::ask::Ask as _;
-use crate::support::{
+use chat_domain::account::{Caller, Selector, TotpFactor, User};
+use chat_domain::attempts::Attempt;
+use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
+use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::operator::NewWorkspace;
+use chat_domain::proof::Proof;
+use chat_domain::reset::{Receipt, Refusal, Reset, Target};
+use chat_domain::settings::{SETTINGS, Settings};
+use chat_domain::time::Timestamp;
+use chat_domain::totp::code_hash;
+use chat_store::Store;
+use chat_testing::ask::Ask as _;
+use chat_testing::{
     ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, caller_of, code_of, now, step, token_hash,
 };
-use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
-use chat_domain::time::Timestamp;
-use chat_domain::settings::{SETTINGS, Settings};
-use chat_domain::account::{Caller, Selector, TotpFactor, User};
-use chat_domain::attempts::{Attempt};
-use chat_domain::audit::{Action, AuditRecord, Decision};
-use chat_domain::operator::{NewWorkspace};
-use chat_domain::proof::{Proof};
-use chat_domain::reset::{Receipt, Refusal, Reset, Target};
-use chat_store::{Store};
-use chat_domain::totp::code_hash;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;

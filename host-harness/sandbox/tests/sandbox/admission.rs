@@ -1,8 +1,8 @@
 //! What is admitted, and what is refused with which words: each step in turn, on
 //! files that are hostile, stale, or nearly right.
 
-use crate::component::plugin_bytes;
-use crate::guest::{Guest, LOOP};
+use chat_testing::guest::plugin_bytes;
+use chat_testing::guest::{Guest, LOOP};
 use data_encoding::BASE64;
 use minisign::KeyPair;
 use plugin_sandbox::admission::{

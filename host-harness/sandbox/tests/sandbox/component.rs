@@ -1,9 +1,10 @@
 //! The built component: what it asks of a host, how large it is, and one call.
 
-use crate::contract;
-use crate::guest::{ADMISSIONS, limits};
-use crate::support::{ACME, Data, admin_code, request};
 use chat_domain::reset::Receipt;
+use chat_testing::call::{Calls, request};
+use chat_testing::contract;
+use chat_testing::guest::{ADMISSIONS, limits, plugin_bytes};
+use chat_testing::{ACME, Data, admin_code};
 use plugin_sandbox::capabilities::ObservedAttempt;
 use plugin_sandbox::plugin::Plugin;
 use std::path::Path;
@@ -12,14 +13,6 @@ use wasmtime::component::Component;
 
 /// Largest plugin that is worth its promise, in bytes.
 const MAX_BYTES: usize = 100_000;
-
-/// The built plugin.
-pub(crate) fn plugin_bytes() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-    let bytes = std::fs::read(path);
-    assert!(bytes.is_ok(), "run `cargo xtask build` first");
-    bytes.unwrap()
-}
 
 #[test]
 fn its_imports_and_exports_are_these() {
@@ -56,7 +49,10 @@ fn it_is_smaller_than_a_tenth_of_a_megabyte() {
 #[test]
 fn it_does_not_say_where_it_was_built() {
     let bytes = plugin_bytes();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     let home = std::env::home_dir().unwrap();
     for folder in [workspace, &home].map(|folder| folder.to_str().unwrap()) {
         let found = bytes
@@ -72,7 +68,7 @@ async fn it_removes_a_members_factor() {
     let plugin = Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap();
     let code = admin_code();
     let request = request(Some(&code), r#"{"userId":"alice"}"#);
-    let call = data.call("admin", Some(&code));
+    let call = data.call("admin", Some(&code)).await;
     let ended = plugin.reset_totp(call, &request, limits()).await;
     let (answer, observed) = (ended.outcome.unwrap(), ended.observed);
     assert_eq!(answer.status, 200);
@@ -83,7 +79,7 @@ async fn it_removes_a_members_factor() {
 
     // The same code again (RFC 6238 section 5.2).
     let before = data.dump();
-    let call = data.call("admin", Some(&code));
+    let call = data.call("admin", Some(&code)).await;
     let ended = plugin.reset_totp(call, &request, limits()).await;
     let (answer, observed) = (ended.outcome.unwrap(), ended.observed);
     assert_eq!(answer.status, 400);
@@ -107,7 +103,7 @@ async fn it_grows_its_memory_for_a_long_body_only() {
     let long = format!(r#"{{"userId":"alice{}"}}"#, " ".repeat(PAGE / 2));
     for (body, grows) in [(r#"{"userId":"alice"}"#, false), (&long, true)] {
         let request = request(Some(&code), body);
-        let call = data.call("admin", Some(&code));
+        let call = data.call("admin", Some(&code)).await;
         let memory = plugin
             .reset_totp(call, &request, limits())
             .await
@@ -124,7 +120,7 @@ async fn it_asks_for_a_code_and_changes_nothing() {
     let plugin = Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap();
     let request = request(None, r#"{"userId":"alice"}"#);
     let ended = plugin
-        .reset_totp(data.call("admin", None), &request, limits())
+        .reset_totp(data.call("admin", None).await, &request, limits())
         .await;
     let answer = ended.outcome.unwrap();
     assert_eq!(answer.status, 400);

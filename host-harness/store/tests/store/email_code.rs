@@ -1,13 +1,17 @@
 //! What every store promises of codes by e-mail: the tests know a store as the
 //! trait and as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
+use chat_domain::account::Token;
+use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::change::{Act, Authority, Change, Code, Denial};
-use chat_domain::directory::NewToken;
-use chat_domain::reset::{Attempt, EmailCode, Proof, Receipt, Refusal, Reset, Target};
+use chat_domain::mailed_code::EmailCode;
+use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
+use chat_domain::proof::Proof;
+use chat_domain::reset::{Receipt, Refusal, Reset, Target};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
+use chat_testing::ask::Ask as _;
+use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
 
 const CODE: &str = "012345";
 
@@ -72,13 +76,13 @@ async fn reset(data: &Data, code: &str, now: Timestamp) -> Result<Receipt, Refus
 }
 
 async fn log_in(data: &Data, code: &str, now: Timestamp) -> Result<(), Denial> {
-    let token = NewToken {
+    let token = Token {
         hash: token_hash("new"),
         expires: None,
         bypass_two_factor: false,
         name: None,
     };
-    let change = Change {
+    let change = MemberChange {
         workspace: ACME.to_owned(),
         user: "alice".to_owned(),
         authority: Authority::Password("hash".into()),

@@ -1,25 +1,23 @@
 //! Guests in WebAssembly text: core modules, of which a test shows only what
 //! differs from a guest that behaves. `wit/` makes components of them.
 
+use crate::call::request;
 use crate::contract;
-use crate::support::{ACME, Data, now, request};
-use chat_server::clock::Clock;
-use chat_server::stores::StoreFile;
-use chat_server::workspace::HostedWorkspace;
 use plugin_sandbox::admission::Admissions;
 use plugin_sandbox::capabilities::{Call, Observed};
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Response;
 use plugin_sandbox::limits::Limits;
-use plugin_sandbox::outcome::{Ended, Failure};
+use plugin_sandbox::outcome::Failure;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
-use std::sync::{Arc, LazyLock};
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 /// Admissions to the one engine of the tests. Its ceiling is twice as high as [`limits`]: what is
 /// above the ceiling is not even loaded.
-pub(crate) static ADMISSIONS: LazyLock<Admissions> = LazyLock::new(|| {
+pub static ADMISSIONS: LazyLock<Admissions> = LazyLock::new(|| {
     let limits = limits();
     let ceiling = Limits {
         memory: 2 * limits.memory,
@@ -34,13 +32,13 @@ pub(crate) static ADMISSIONS: LazyLock<Admissions> = LazyLock::new(|| {
 });
 
 /// The answer of a guest that behaves.
-pub(crate) const ANSWER: &str = r#"{"success":false}"#;
+pub const ANSWER: &str = r#"{"success":false}"#;
 
 /// What never ends.
-pub(crate) const LOOP: &str = "(loop $again (br $again)) (unreachable)";
+pub const LOOP: &str = "(loop $again (br $again)) (unreachable)";
 
 /// Begins an attempt, and answers.
-pub(crate) const ATTEMPTING: Guest<'static> = Guest {
+pub const ATTEMPTING: Guest<'static> = Guest {
     export: "(call $begin-totp-attempt (i32.const 2048))
              (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
     ..Guest::BEHAVING
@@ -53,13 +51,13 @@ pub(crate) const ATTEMPTING: Guest<'static> = Guest {
 /// - `$reset-own` resets the caller's own factor without proof.
 /// - `$totp-window`, `$begin-totp-attempt` and `$reset` are the imports.
 #[derive(Clone, Copy)]
-pub(crate) struct Guest<'a> {
+pub struct Guest<'a> {
     /// Memories, tables, functions, a start function.
-    pub(crate) fields: &'a str,
+    pub fields: &'a str,
     /// Allocates room for what the host gives.
-    pub(crate) realloc: &'a str,
+    pub realloc: &'a str,
     /// Decides.
-    pub(crate) export: &'a str,
+    pub export: &'a str,
 }
 
 impl Default for Guest<'_> {
@@ -70,7 +68,7 @@ impl Default for Guest<'_> {
 
 impl Guest<'_> {
     /// Answers every request with 403 and [`ANSWER`].
-    pub(crate) const BEHAVING: Self = Self {
+    pub const BEHAVING: Self = Self {
         fields: r#"(memory (export "memory") 1)"#,
         // 256 bytes each time: nothing that a test sends is longer.
         realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
@@ -80,7 +78,7 @@ impl Guest<'_> {
 
     /// The guest as a component that imports what it calls and exports the
     /// handler.
-    pub(crate) fn component(&self) -> Vec<u8> {
+    pub fn component(&self) -> Vec<u8> {
         let Self {
             fields,
             realloc,
@@ -123,23 +121,24 @@ impl Guest<'_> {
             .unwrap()
     }
 
-    pub(crate) fn plugin(&self) -> Plugin {
+    /// The guest, loaded without an admission.
+    pub fn plugin(&self) -> Plugin {
         Plugin::unadmitted(ADMISSIONS.runtime(), &self.component()).unwrap()
     }
 
     /// Runs the guest for one request.
-    pub(crate) async fn run(&self, call: Call) -> (Result<Response, Failure>, Observed) {
+    pub async fn run(&self, call: Call) -> (Result<Response, Failure>, Observed) {
         run(&self.plugin(), call).await
     }
 }
 
 /// Runs a plugin for one request.
-pub(crate) async fn run(plugin: &Plugin, call: Call) -> (Result<Response, Failure>, Observed) {
+pub async fn run(plugin: &Plugin, call: Call) -> (Result<Response, Failure>, Observed) {
     run_within(limits(), plugin, call).await
 }
 
 /// The same within these limits.
-pub(crate) async fn run_within(
+pub async fn run_within(
     limits: Limits,
     plugin: &Plugin,
     call: Call,
@@ -149,23 +148,18 @@ pub(crate) async fn run_within(
     (ended.outcome, ended.observed)
 }
 
-/// Acme with this plugin.
-pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> HostedWorkspace {
-    let store = Arc::new(StoreFile::opened(data.store.clone()));
-    HostedWorkspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
-}
-
-/// A request of acme's administrator, decided in its turn.
-pub(crate) async fn decide(workspace: &HostedWorkspace, data: &Data) -> Ended {
-    let (call, request) = (data.call("admin", None), request(None, "{}"));
-    let clock = Clock::new(now);
-    workspace.reset_totp(call, &request, &clock).await
-}
-
 /// The host's own, with time enough for a machine that is busy.
-pub(crate) fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         wall_time: Duration::from_secs(30),
         ..Limits::default()
     }
+}
+
+/// The built plugin.
+pub fn plugin_bytes() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/reset_totp.wasm");
+    let bytes = std::fs::read(path);
+    assert!(bytes.is_ok(), "run `cargo xtask build` first");
+    bytes.unwrap()
 }

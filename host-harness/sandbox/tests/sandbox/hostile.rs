@@ -2,9 +2,11 @@
 //! failure that names what it did, nothing is changed, and the process goes on.
 //! OWASP ASVS 5.0 V16.5.3: what fails, fails closed.
 
-use crate::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
-use crate::support::{Data, now};
-use chat_domain::reset::{Attempt, Receipt};
+use chat_domain::attempts::Attempt;
+use chat_domain::reset::Receipt;
+use chat_testing::call::Calls;
+use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
+use chat_testing::{Data, now};
 use plugin_sandbox::capabilities;
 use plugin_sandbox::limits::Limits;
 use plugin_sandbox::outcome::Failure;
@@ -173,7 +175,7 @@ async fn a_guest_gets_no_more_memories_tables_and_instances_than_its_limit() {
     ];
     for (name, make, most) in cases {
         let data = Data::new().await;
-        let (answer, _) = run(&make(most), data.call("admin", None)).await;
+        let (answer, _) = run(&make(most), data.call("admin", None).await).await;
         assert_eq!(answer.unwrap().body, ANSWER, "{name}");
         let expected = format!("{name} count too high");
         fails_as(&make(most + 1), name, "plugin-trap", &expected).await;
@@ -216,7 +218,7 @@ async fn a_guest_that_goes_on_without_the_memory_is_answered() {
                  (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
         ..Guest::default()
     };
-    let (answer, _) = guest.run(data.call("admin", None)).await;
+    let (answer, _) = guest.run(data.call("admin", None).await).await;
     assert_eq!(answer.unwrap().body, ANSWER);
 }
 
@@ -342,7 +344,7 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
         export: "(call $begin-totp-attempt (i32.const 2048)) (unreachable)",
         ..Guest::default()
     };
-    let (answer, observed) = guest.run(data.call("admin", None)).await;
+    let (answer, observed) = guest.run(data.call("admin", None).await).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
     let begun = capabilities::ObservedAttempt::Begun { spent_code: false };
     assert_eq!(observed.attempt, Some(begun));
@@ -356,7 +358,7 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
 #[tokio::test]
 async fn a_reset_stays_committed_when_the_guest_traps_after_it() {
     let data = Data::without_second_factors().await;
-    let (answer, observed) = RESETTING.run(data.call("alice", None)).await;
+    let (answer, observed) = RESETTING.run(data.call("alice", None).await).await;
     assert_eq!(answer.unwrap_err().code(), "plugin-trap");
     assert_eq!(observed.reset, Some(Ok(Receipt::Removed)));
     assert!(!data.store.methods("acme", "alice").await.unwrap().totp);
@@ -373,7 +375,7 @@ async fn a_guest_that_loops_keeps_no_other_call_from_its_answer() {
     let ends = Mutex::new(Vec::new());
     let start = Instant::now();
     let end = async |name, plugin| {
-        let (answer, _) = run(plugin, data.call("admin", None)).await;
+        let (answer, _) = run(plugin, data.call("admin", None).await).await;
         let code = answer.map_or_else(|failure| failure.code(), |_| "answered");
         ends.lock().unwrap().push((name, code));
     };
@@ -393,7 +395,7 @@ async fn a_call_that_waits_too_long_for_the_host_is_given_up() {
     let plugin = ATTEMPTING.plugin();
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (answer, _) = run_within(impatient(), &plugin, data.call("admin", None)).await;
+    let (answer, _) = run_within(impatient(), &plugin, data.call("admin", None).await).await;
     let failure = answer.unwrap_err();
     assert!(matches!(failure, Failure::WallTime));
     assert_eq!(failure.code(), "call-wall-time");
@@ -417,7 +419,7 @@ async fn a_reset_that_ends_after_the_calls_time_is_not_lost() {
         lock.execute_batch("ROLLBACK").unwrap();
     };
     let ((answer, observed), ()) = tokio::join!(
-        run_within(impatient(), &plugin, data.call("alice", None)),
+        run_within(impatient(), &plugin, data.call("alice", None).await),
         release
     );
     assert!(matches!(answer, Err(Failure::WallTime)));
@@ -434,7 +436,7 @@ async fn a_reset_that_could_not_begin_is_not_committed_later() {
     let lock = data.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let before = data.dump();
-    let (answer, observed) = run_within(impatient(), &plugin, data.call("alice", None)).await;
+    let (answer, observed) = run_within(impatient(), &plugin, data.call("alice", None).await).await;
     let failure = answer.unwrap_err().to_string();
     assert_eq!(
         failure,
@@ -453,7 +455,7 @@ async fn a_call_ends_where_the_store_fails() {
     let data = Data::new().await;
     data.edit("DROP TABLE failed_attempt");
     let before = data.dump();
-    let (answer, observed) = ATTEMPTING.run(data.call("admin", None)).await;
+    let (answer, observed) = ATTEMPTING.run(data.call("admin", None).await).await;
     let failure = answer.unwrap_err();
     assert!(matches!(failure, Failure::Store(_)));
     assert_eq!(failure.code(), "host-store");
@@ -483,7 +485,7 @@ async fn fails(name: &str, guest: Guest<'_>, code: &str, text: &str) {
 async fn fails_as(plugin: &Plugin, name: &str, code: &str, text: &str) {
     let data = Data::new().await;
     let before = data.dump();
-    let (answer, observed) = run(plugin, data.call("admin", None)).await;
+    let (answer, observed) = run(plugin, data.call("admin", None).await).await;
     let failure = answer.unwrap_err();
     assert_eq!(failure.code(), code, "{name}: {failure}");
     assert!(failure.to_string().contains(text), "{name}: {failure}");
@@ -495,7 +497,7 @@ async fn fails_as(plugin: &Plugin, name: &str, code: &str, text: &str) {
 
 /// A guest that behaves gets its answer.
 async fn served(data: &Data) {
-    let (answer, _) = Guest::default().run(data.call("admin", None)).await;
+    let (answer, _) = Guest::default().run(data.call("admin", None).await).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (403, ANSWER));
 }

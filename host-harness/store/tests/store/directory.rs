@@ -1,15 +1,16 @@
 //! What every store promises to operators: the tests know a store as the traits
 //! and as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
-use chat_domain::account::{Email, TotpFactor};
+use chat_domain::account::{Email, Token, TotpFactor};
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::directory::{NewToken, NewUser};
-use chat_domain::directory::{
-    Operation, Problem, Role, RoleChange, Token, UserChange, default_roles,
+use chat_domain::operator::NewUser;
+use chat_domain::operator::{
+    Operation, Problem, Role, RoleChange, TokenSummary, UserChange, default_roles,
 };
 use chat_domain::settings::Setting;
 use chat_domain::totp::{TotpKey, code_hash};
+use chat_testing::ask::Ask as _;
+use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -97,7 +98,7 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     let code = "email_code: workspace=acme user=alice hash=code expires=1234567950000";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
     let backup_code = |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash}");
-    let old_codes = crate::support::BACKUP_CODES.map(code_hash);
+    let old_codes = chat_testing::BACKUP_CODES.map(code_hash);
     let mut new_codes = vec![
         format!("{AUDIT}null action=replace-backup-codes"),
         format!("+ {}", backup_code("new")),
@@ -183,8 +184,8 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     ]
 }
 
-fn new_token(name: &str) -> NewToken {
-    NewToken {
+fn new_token(name: &str) -> Token {
+    Token {
         hash: format!("{name}-hash"),
         expires: None,
         name: Some(name.to_owned()),
@@ -410,7 +411,7 @@ async fn lists_are_of_one_workspace() {
 async fn a_tokens_list_has_those_that_are_valid() {
     let data = busy().await;
     let tokens = data.store.tokens(ACME, "alice", now()).await.unwrap();
-    let token = |name: Option<&str>, expires| Token {
+    let token = |name: Option<&str>, expires| TokenSummary {
         name: name.map(str::to_owned),
         expires,
         bypass_two_factor: false,
@@ -461,8 +462,8 @@ async fn a_new_account_can_have_what_another_workspace_has() {
     let added = added.unwrap().unwrap();
     assert_eq!(added.roles, ["moderator", "user"]);
     for name in ["GINA.globex", "Gina@Globex.example"] {
-        let login = data.store.find_login(ACME, name).await.unwrap();
-        assert_eq!(login.unwrap().user, "gina", "{name}");
+        let login = data.store.find_login(ACME, name, now()).await.unwrap();
+        assert_eq!(login.unwrap().account.user.id, "gina", "{name}");
     }
 }
 

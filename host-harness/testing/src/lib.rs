@@ -1,60 +1,73 @@
-//! The words of the tests: two workspaces in a store of their own, what changed
-//! in it, and a call.
+//! The words of the tests: two workspaces in a store of their own, and what changed in
+//! it; with the feature `plugins` guests, too, and calls of them. For tests alone: nothing
+//! that is shipped depends on it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it needs is not there"
+)]
 
-use chat_domain::time::Timestamp;
-use chat_domain::settings::Settings;
-use chat_store::sqlite::{Sqlite};
+pub mod ask;
+#[cfg(feature = "plugins")]
+pub mod call;
+#[cfg(feature = "plugins")]
+pub mod contract;
+#[cfg(feature = "plugins")]
+pub mod guest;
+
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
-use chat_store::{Store};
+use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash, step_of};
+use chat_store::Store;
+use chat_store::sqlite::Sqlite;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
 
 /// The workspace of the tests.
-pub(crate) const ACME: &str = "acme";
+pub const ACME: &str = "acme";
 
 /// Another workspace in the same store. Its accounts have the ids of acme's, and
 /// more rights.
-pub(crate) const GLOBEX: &str = "globex";
+pub const GLOBEX: &str = "globex";
 
 /// The backup codes of everyone with TOTP.
-pub(crate) const BACKUP_CODES: [&str; 2] = ["a2b3c4d5", "e6f7g8h9"];
+pub const BACKUP_CODES: [&str; 2] = ["a2b3c4d5", "e6f7g8h9"];
 
 /// When requests are accepted: a moment of RFC 6238 appendix B, and the first
 /// second of its time step.
-pub(crate) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp::from_millis(1_234_567_890_000)
 }
 
 /// The moment that many seconds later.
-pub(crate) fn after(seconds: u64) -> Timestamp {
+pub fn after(seconds: u64) -> Timestamp {
     now() + Duration::from_secs(seconds)
 }
 
 /// The time step of [`now`].
-pub(crate) fn step() -> u64 {
+pub fn step() -> u64 {
     step_of(now())
 }
 
 /// The code of `user` for a time step.
-pub(crate) fn code_of(workspace: &str, user: &str, step: u64) -> String {
+pub fn code_of(workspace: &str, user: &str, step: u64) -> String {
     key(workspace, user).code(step)
 }
 
 /// The code of acme's administrator for the current step.
-pub(crate) fn admin_code() -> String {
+pub fn admin_code() -> String {
     code_of(ACME, "admin", step())
 }
 
 /// How the store keeps the token called so.
-pub(crate) fn token_hash(token: &str) -> String {
+pub fn token_hash(token: &str) -> String {
     token::hash(&token.into())
 }
 
@@ -76,34 +89,33 @@ fn key(workspace: &str, user: &str) -> TotpKey {
 /// Globex has accounts of the same ids, tokens and backup codes, but other keys
 /// and addresses: `admin`, `alice` (an administrator), `bob` (with TOTP), `dora`
 /// (active). Its moderators may reset others. Only there is `gina`.
-pub(crate) struct Data {
+pub struct Data {
     folder: TempDir,
-    pub(crate) store: Arc<dyn Store>,
+    /// The store, open.
+    pub store: Arc<dyn Store>,
 }
 
 impl Data {
-    pub(crate) async fn new() -> Self {
+    /// With the usual settings of acme.
+    pub async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
     /// With these settings of acme.
-    pub(crate) async fn with(settings: Settings) -> Self {
+    pub async fn with(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.sqlite");
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open_or_create(&path).await.unwrap());
+        let store = Sqlite::open_or_create(&path).await.unwrap();
         assert!(store.create_workspace(acme(settings)).await.unwrap());
         assert!(store.create_workspace(globex()).await.unwrap());
         Self { folder, store }
     }
 
     /// The same, which nobody has open.
-    pub(crate) async fn closed() -> Self {
+    pub async fn closed() -> Self {
         let mut data = Self::new().await;
-        data.store = Arc::new(
-            Sqlite::open_or_create(&data.folder.path().join("none"))
-                .await
-                .unwrap(),
-        );
+        let none = data.folder.path().join("none");
+        data.store = Sqlite::open_or_create(&none).await.unwrap();
         data.connect()
             .pragma_update(None, "wal_checkpoint", "TRUNCATE")
             .unwrap();
@@ -111,7 +123,7 @@ impl Data {
     }
 
     /// Where acme uses no second factors: nobody needs a proof to reset their own.
-    pub(crate) async fn without_second_factors() -> Self {
+    pub async fn without_second_factors() -> Self {
         Self::with(Settings {
             two_factor_enabled: false,
             ..Settings::default()
@@ -120,32 +132,32 @@ impl Data {
     }
 
     /// A second handle on the same data, as another process has one.
-    pub(crate) async fn another_handle(&self) -> Arc<dyn Store> {
-        Arc::new(Sqlite::open(&self.path()).await.unwrap())
+    pub async fn another_handle(&self) -> Arc<dyn Store> {
+        Sqlite::open(&self.path()).await.unwrap()
     }
 
     /// Where the data is.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("store.sqlite")
     }
 
     /// A connection past the store.
-    pub(crate) fn connect(&self) -> Connection {
+    pub fn connect(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
 
     /// Changes the data past the store.
-    pub(crate) fn edit(&self, sql: &str) {
+    pub fn edit(&self, sql: &str) {
         self.connect().execute_batch(sql).unwrap();
     }
 
     /// Everything that the store holds.
-    pub(crate) fn dump(&self) -> Dump {
+    pub fn dump(&self) -> Dump {
         self.dump_without(&[])
     }
 
     /// Everything that the store holds, but for these tables.
-    pub(crate) fn dump_without(&self, left_out: &[&str]) -> Dump {
+    pub fn dump_without(&self, left_out: &[&str]) -> Dump {
         let db = self.connect();
         let mut tables = db
             .prepare(
@@ -163,7 +175,7 @@ impl Data {
 }
 
 /// The caller with this id, proved by the token that every user has.
-pub(crate) fn caller_of(id: &str) -> Caller {
+pub fn caller_of(id: &str) -> Caller {
     Caller {
         id: id.to_owned(),
         token_hash: token_hash(&format!("{id}-token")),
@@ -173,12 +185,12 @@ pub(crate) fn caller_of(id: &str) -> Caller {
 
 /// The rows of a store, each as one line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Dump(BTreeSet<String>);
+pub struct Dump(BTreeSet<String>);
 
 impl Dump {
     /// What is different in `later`: a line a row, `-` before those that are
     /// gone and `+` before those that are new, ordered by table.
-    pub(crate) fn changes(&self, later: &Self) -> String {
+    pub fn changes(&self, later: &Self) -> String {
         let gone = self.0.difference(&later.0).map(|row| (row, '-'));
         let new = later.0.difference(&self.0).map(|row| (row, '+'));
         let mut changes: Vec<_> = gone.chain(new).collect();

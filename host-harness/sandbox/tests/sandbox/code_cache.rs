@@ -1,7 +1,7 @@
 //! Compiled code on the disk: used again, and never where the host did not write
 //! it.
 
-use crate::guest::Guest;
+use chat_testing::guest::Guest;
 use plugin_sandbox::admission::{Admissions, CacheError, Candidate, CodeCache, Policy};
 use plugin_sandbox::grants::{Capability, Grants};
 use plugin_sandbox::runtime::{Capacity, Runtime};

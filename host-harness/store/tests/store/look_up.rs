@@ -1,10 +1,11 @@
 //! What every store finds, and for whom: the tests know a store as the trait and
 //! as `Data`'s words only.
 
-use crate::support::{ACME, Data, GLOBEX, after, now, token_hash};
 use chat_domain::account::Methods;
+use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::reset::Attempt;
+use chat_testing::ask::Ask as _;
+use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
 use secrecy::ExposeSecret;
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).
@@ -34,7 +35,11 @@ async fn a_token_names_its_own_active_account_until_it_ends() {
         ("initech", token_hash("alice-token"), now(), None),
     ] {
         let found = data.store.token_holder(workspace, &hash, moment).await;
-        assert_eq!(found.unwrap().as_deref(), holder, "{workspace} {hash}");
+        assert_eq!(
+            found.unwrap().map(|account| account.user.id).as_deref(),
+            holder,
+            "{workspace} {hash}"
+        );
     }
 }
 
@@ -43,11 +48,11 @@ async fn a_token_that_is_revoked_is_the_only_one() {
     let data = Data::new().await;
     for hash in ["", "alice-token", "%"] {
         let before = data.dump();
-        data.store.revoke_token(ACME, hash).await.unwrap();
+        data.store.log_out(ACME, "alice", hash).await.unwrap();
         assert_eq!(before.changes(&data.dump()), "", "{hash}");
     }
     let (before, hash) = (data.dump(), token_hash("alice-token"));
-    data.store.revoke_token(ACME, &hash).await.unwrap();
+    data.store.log_out(ACME, "alice", &hash).await.unwrap();
     assert_eq!(
         before.changes(&data.dump()),
         format!(
@@ -85,11 +90,11 @@ async fn a_log_in_is_checked_against_an_active_account_of_the_workspace() {
         ("initech", "Alice.acme", "none"),
         ("initech", "alice@example.com", "none"),
     ] {
-        let login = data.store.find_login(workspace, name).await.unwrap();
+        let login = data.store.find_login(workspace, name, now()).await.unwrap();
         let found = login.map_or("none".to_owned(), |login| {
             let hash = login.password_hash;
             let hash = hash.as_ref().map_or("-", ExposeSecret::expose_secret);
-            format!("{} {hash}", login.user)
+            format!("{} {hash}", login.account.user.id)
         });
         assert_eq!(found, expected, "{workspace} {name}");
     }

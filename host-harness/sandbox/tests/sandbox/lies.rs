@@ -2,12 +2,13 @@
 //! neither reset without a code that the request carried, nor spend one that
 //! the request did not carry, nor reach another workspace.
 
-use crate::support::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::password;
 use chat_domain::reset::Receipt;
 use chat_domain::settings::Settings;
 use chat_domain::totp::code_hash;
+use chat_testing::call::Calls;
+use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
 use plugin_sandbox::capabilities::Call;
 use plugin_sandbox::contract::chat::reset_totp::secrets::{Host, Proof, Target};
 use secrecy::ExposeSecret;
@@ -61,7 +62,7 @@ impl Lie {
 #[tokio::test]
 async fn the_truth_is_believed() {
     let data = Data::new().await;
-    let mut call = data.call("admin", Some(&admin_code()));
+    let mut call = data.call("admin", Some(&admin_code())).await;
     assert_eq!(Lie::default().tell(&mut call).await, "Receipt::Removed");
     assert_eq!(call.observed.reset, Some(Ok(Receipt::Removed)));
 }
@@ -71,7 +72,7 @@ async fn a_lie_changes_nothing_but_the_count_of_the_attempt() {
     for lie in lies() {
         let data = Data::new().await;
         let before = data.dump();
-        let mut call = data.call(lie.caller, lie.code.as_deref());
+        let mut call = data.call(lie.caller, lie.code.as_deref()).await;
         let (name, refusal) = (lie.name, lie.refusal);
         let counted = match lie.attempt {
             Attempt::Begun => format!(
@@ -196,7 +197,7 @@ async fn a_call_resets_once() {
         ("bob", "Receipt::NothingEnrolled"),
     ] {
         let data = Data::new().await;
-        let mut call = data.call("admin", Some(&admin_code()));
+        let mut call = data.call("admin", Some(&admin_code())).await;
         let to = |id: &str| Lie {
             target: Target::User(id.to_owned()),
             attempt: Attempt::Omitted,
@@ -219,7 +220,7 @@ async fn an_excused_call_resets_once_too() {
         ..Settings::default()
     })
     .await;
-    let mut call = data.call("admin", None);
+    let mut call = data.call("admin", None).await;
     let own = || Lie {
         attempt: Attempt::Omitted,
         proof: Proof::None,
@@ -235,13 +236,13 @@ async fn an_excused_call_resets_once_too() {
 #[tokio::test]
 async fn an_attempt_counts_for_its_own_call_only() {
     let data = Data::new().await;
-    let mut first = data.call("admin", Some(&admin_code()));
+    let mut first = data.call("admin", Some(&admin_code())).await;
     assert!(first.begin_totp_attempt().await.unwrap().is_ok());
     let lie = Lie {
         attempt: Attempt::Omitted,
         ..Lie::default()
     };
-    let mut second = data.call("admin", Some(&admin_code()));
+    let mut second = data.call("admin", Some(&admin_code())).await;
     assert_eq!(lie.tell(&mut second).await, "Refusal::ProofRefused");
 }
 
@@ -254,7 +255,7 @@ async fn a_replay_is_not_hidden_by_another_attempt() {
          UPDATE user SET email_two_factor = 1 WHERE id = 'admin'",
         step()
     ));
-    let mut call = data.call("admin", Some(&admin_code()));
+    let mut call = data.call("admin", Some(&admin_code())).await;
     assert!(call.begin_totp_attempt().await.unwrap().is_ok());
     let other = call.check_email_code("123456".to_owned()).await;
     assert!(!other.unwrap().unwrap());
@@ -271,7 +272,7 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
         attempt.await.unwrap();
     }
     let before = data.dump();
-    let mut call = data.call("admin", Some(&admin_code()));
+    let mut call = data.call("admin", Some(&admin_code())).await;
     let refusal = call.begin_totp_attempt().await.unwrap().unwrap_err();
     assert_eq!(format!("{refusal:?}"), "AttemptRefusal::Locked");
     let lie = Lie {
@@ -288,7 +289,7 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
 
 /// What a plugin makes of a password: whether it was right, and the reset.
 async fn by_password(data: &Data, caller: &str, carried: Option<&str>, digest: &str) -> String {
-    let mut call = data.call(caller, carried);
+    let mut call = data.call(caller, carried).await;
     let checked = match call.check_password(digest.to_owned()).await.unwrap() {
         Ok(right) => right.to_string(),
         Err(refusal) => format!("{refusal:?}"),
@@ -362,7 +363,7 @@ async fn a_password_that_was_changed_meanwhile_proves_nothing() {
     };
     set("correct horse");
     let digest = password::digest(&"correct horse".into());
-    let mut call = data.call("bob", Some(digest.expose_secret()));
+    let mut call = data.call("bob", Some(digest.expose_secret())).await;
     let checked = call.check_password(digest.expose_secret().to_owned()).await;
     assert_eq!(checked.unwrap().ok(), Some(true));
     set("battery staple");
@@ -374,7 +375,7 @@ async fn a_password_that_was_changed_meanwhile_proves_nothing() {
 
 /// What a plugin makes of a code by e-mail: whether it was right, and the reset.
 async fn by_email(data: &Data, caller: &str, carried: Option<&str>, code: &str) -> String {
-    let mut call = data.call(caller, carried);
+    let mut call = data.call(caller, carried).await;
     let checked = match call.check_email_code(code.to_owned()).await.unwrap() {
         Ok(right) => right.to_string(),
         Err(refusal) => format!("{refusal:?}"),
@@ -436,7 +437,7 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
         let outcome = by_email(&data, caller, carried, code).await;
         assert_eq!(outcome, format!("{checked}, {REFUSED}"), "{name}");
     }
-    let mut call = data.call("bob", Some("012345"));
+    let mut call = data.call("bob", Some("012345")).await;
     let unchecked = call.reset(Proof::EmailCode, Target::Caller).await.unwrap();
     assert_eq!(format!("{unchecked:?}"), format!("Err({REFUSED})"));
     let row = |sign, failures| {
@@ -467,12 +468,12 @@ async fn a_right_code_by_e_mail_counts_for_the_last_check_of_its_own_call() {
          INSERT INTO email_code VALUES ('acme', 'bob', '{}', 1234567950000, 0)",
         code_hash("012345")
     ));
-    let mut call = data.call("bob", Some("012345"));
+    let mut call = data.call("bob", Some("012345")).await;
     for (code, expected) in [("012345", true), ("543210", false)] {
         let checked = call.check_email_code(code.to_owned()).await.unwrap();
         assert_eq!(checked.ok(), Some(expected));
     }
-    let mut other = data.call("bob", Some("012345"));
+    let mut other = data.call("bob", Some("012345")).await;
     for call in [&mut call, &mut other] {
         let refused = call.reset(Proof::EmailCode, Target::Caller).await.unwrap();
         assert_eq!(format!("{refused:?}"), "Err(Refusal::ProofRefused)");
@@ -488,10 +489,10 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
          INSERT INTO failed_attempt VALUES ('acme', 'bob', 5, 1234567890001)",
     );
     let before = data.dump();
-    let mut asks = data.call("bob", None);
+    let mut asks = data.call("bob", None).await;
     let refused = asks.send_email_code().await.unwrap().unwrap_err();
     assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
-    let mut guesses = data.call("bob", Some("012345"));
+    let mut guesses = data.call("bob", Some("012345")).await;
     let checked = guesses.check_email_code("012345".to_owned()).await;
     let refused = checked.unwrap().unwrap_err();
     assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
@@ -507,7 +508,7 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
 async fn a_look_up_after_a_reset_hides_no_target() {
     use plugin_sandbox::contract::chat::reset_totp::users::{Host as _, Selector};
     let data = Data::without_second_factors().await;
-    let mut call = data.call("admin", None);
+    let mut call = data.call("admin", None).await;
     let reset = call.reset(Proof::None, Target::Caller).await;
     reset.unwrap().unwrap();
     for other in ["alice", "nobody"] {
