@@ -26,7 +26,7 @@ pub struct TotpFactor {
     pub key: TotpKey,
     /// The time step of the last code that was accepted.
     pub last_step: Option<u64>,
-    /// The unused backup codes, as [`chat_domain::totp::code_hash`] writes them.
+    /// The unused backup codes, as [`crate::totp::code_hash`] writes them.
     pub backup_code_hashes: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub struct TotpFactor {
 pub struct Caller {
     /// The account's id.
     pub id: String,
-    /// The hash of the token that proved it, as [`chat_domain::token::hash`] writes it.
+    /// The hash of the token that proved it, as [`crate::token::hash`] writes it.
     pub token_hash: String,
     /// The token was issued to bypass the second factor.
     pub bypass_token: bool,
