@@ -66,14 +66,19 @@ pub use server::Server;
 pub use setup::Setup;
 pub use user::User;
 
+// What the words above are given and give, so that a test needs no other crate.
+pub use chat_domain::settings::Settings;
+pub use chat_domain::time::Timestamp;
+pub use plugin_sandbox::admission::Candidate;
 pub use plugin_sandbox::capabilities::{Fault, FaultKind};
+pub use plugin_sandbox::grants::{Capability, Grants};
 pub use plugin_sandbox::host_call::HostCall;
+pub use plugin_sandbox::limits::Limits;
 
 use chat_domain::password::{self, HashError};
 use chat_store::StoreError;
 use chat_store::sqlite::evidence::Unreadable;
-use plugin_sandbox::admission::{Admissions, Candidate, LoadError, Policy};
-use plugin_sandbox::grants::Grants;
+use plugin_sandbox::admission::{Admissions, LoadError, Policy};
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use secrecy::SecretString;

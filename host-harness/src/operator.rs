@@ -26,6 +26,7 @@ use chat_store::sqlite::Sqlite;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What an operator can do.
 #[derive(Subcommand)]

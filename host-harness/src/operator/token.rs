@@ -117,7 +117,7 @@ async fn revoke(desk: &Desk, user: &str, change: UserChange) -> anyhow::Result<R
     }))
 }
 
-fn described(token: &TokenSummarySummary) -> Value {
+fn described(token: &TokenSummary) -> Value {
     json!({
         "kind": kind(token),
         "name": token.name,
@@ -126,7 +126,7 @@ fn described(token: &TokenSummarySummary) -> Value {
     })
 }
 
-fn kind(token: &TokenSummarySummary) -> &'static str {
+fn kind(token: &TokenSummary) -> &'static str {
     match token.expires {
         None => "personal",
         Some(_) => "session",

@@ -1,8 +1,9 @@
 //! The words of the tests: a store with workspaces, a clock, and SMTP servers.
 
+use chat_domain::account::Token;
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, TotpFactor};
 use chat_domain::mailed_code::EmailCode;
-use chat_domain::operator::{NewRole, NewUser, NewWorkspace, TokenSummary};
+use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::outbox::Mail;
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Receipt, Reset, Target};
@@ -13,6 +14,7 @@ use chat_server::clock::Clock;
 use chat_server::delivery;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
+use chat_testing::ask::Ask as _;
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! Which crate may depend on which, and which crates bring what one layer alone may know.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]

@@ -1,6 +1,7 @@
 //! The built component: what it asks of a host, how large it is, and one call.
 
 use chat_domain::reset::Receipt;
+use chat_testing::ask::Ask as _;
 use chat_testing::call::{Calls, request};
 use chat_testing::contract;
 use chat_testing::guest::{ADMISSIONS, limits, plugin_bytes};

@@ -4,6 +4,7 @@
 
 use chat_domain::attempts::Attempt;
 use chat_domain::reset::Receipt;
+use chat_testing::ask::Ask as _;
 use chat_testing::call::Calls;
 use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits, run, run_within};
 use chat_testing::{Data, now};
@@ -130,7 +131,7 @@ async fn a_guest_gets_no_more_memory_than_its_limit() {
 #[tokio::test]
 async fn two_instances_in_one_component_share_one_limit() {
     let small = with_another_memory(&Guest::default());
-    let (answer, _) = run(&small, Data::new().await.call("admin", None)).await;
+    let (answer, _) = run(&small, Data::new().await.call("admin", None).await).await;
     assert_eq!(answer.unwrap().body, ANSWER);
 
     let large = with_another_memory(&Guest {

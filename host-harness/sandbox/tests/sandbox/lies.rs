@@ -7,6 +7,7 @@ use chat_domain::password;
 use chat_domain::reset::Receipt;
 use chat_domain::settings::Settings;
 use chat_domain::totp::code_hash;
+use chat_testing::ask::Ask as _;
 use chat_testing::call::Calls;
 use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, admin_code, code_of, now, step};
 use plugin_sandbox::capabilities::Call;

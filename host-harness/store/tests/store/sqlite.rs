@@ -3,7 +3,6 @@
 use crate::store::totp;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
-use chat_store::Store;
 use chat_store::sqlite::Sqlite;
 use chat_testing::ask::Ask as _;
 use chat_testing::{Data, step};
