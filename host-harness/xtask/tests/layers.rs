@@ -31,7 +31,7 @@ const PLUGIN: &str = "reset-totp";
 /// What begins with the first is for the second alone.
 const OWNED: [(&str, &str); 5] = [
     ("rusqlite", "chat-store"),
-    ("tokio-rusqlite", "chat-store"),
+    ("rusqlite", "chat-store"),
     ("wasmparser", "plugin-sandbox"),
     ("wasmtime", "plugin-sandbox"),
     ("wit-", "plugin-sandbox"),
@@ -39,7 +39,7 @@ const OWNED: [(&str, &str); 5] = [
 
 /// But these are no part of the host.
 const EXEMPT: [(&str, &str); 5] = [
-    (TESTING, "tokio-rusqlite"), // looks into the file past the store
+    (TESTING, "rusqlite"), // looks into the file past the store
     (TESTING, "wit-component"),  // makes guests
     (TESTING, "wit-parser"),
     (PLUGIN, "wit-bindgen"),    // the other side of the contract

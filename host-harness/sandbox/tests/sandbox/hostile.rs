@@ -454,7 +454,7 @@ async fn a_reset_that_could_not_begin_is_not_committed_later() {
 #[tokio::test]
 async fn a_call_ends_where_the_store_fails() {
     let data = Data::new().await;
-    data.edit("DROP TABLE failed_attempt");
+    data.edit("DROP TABLE backup_code");
     let before = data.dump();
     let (answer, observed) = ATTEMPTING.run(data.call("admin", None).await).await;
     let failure = answer.unwrap_err();
@@ -462,7 +462,7 @@ async fn a_call_ends_where_the_store_fails() {
     assert_eq!(failure.code(), "host-store");
     let text = failure.to_string();
     assert!(
-        text.starts_with("the store failed: no such table: failed_attempt"),
+        text.starts_with("the store failed: no such table: backup_code"),
         "{text}"
     );
     assert_eq!(observed.attempt, None);
