@@ -31,7 +31,7 @@ const PLUGIN: &str = "reset-totp";
 /// What begins with the first is for the second alone.
 const OWNED: [(&str, &str); 5] = [
     ("rusqlite", "chat-store"),
-    ("rusqlite", "chat-store"),
+    ("tokio-rusqlite", "chat-store"),
     ("wasmparser", "plugin-sandbox"),
     ("wasmtime", "plugin-sandbox"),
     ("wit-", "plugin-sandbox"),
