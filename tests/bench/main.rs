@@ -9,6 +9,7 @@
 
 mod canned;
 mod report;
+mod results;
 
 use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW};
 use cpu_time::ThreadTime;
@@ -65,7 +66,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let rounds = tokio.block_on(bench.rounds())?;
     let report = Report::of(&rounds, BATCH);
     print!("{report}");
-    std::fs::write(target.join("bench.json"), format!("{:#}\n", report.json()))?;
+    results::write(target, report.json())?;
     Ok(())
 }
 
