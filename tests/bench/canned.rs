@@ -2,25 +2,22 @@
 //! a store, to the native function as its host. Both get the same answers.
 
 use async_trait::async_trait;
-use chat_domain::account::{Account, Caller, Methods, Selector, TotpFactor, User};
-use chat_domain::attempts::Attempt;
-use chat_domain::audit::AuditRecord;
-use chat_domain::mailed_code::EmailCode;
-use chat_domain::member::Login;
-use chat_domain::member::{Denial, MemberChange};
-use chat_domain::operator::{
-    Answer, Changed, Operation, Role, RoleChange, TokenSummary, UserChange, WorkspaceSummary,
-};
-use chat_domain::operator::{NewUser, NewWorkspace};
-use chat_domain::outbox::{Claim, Expired, Mail, MailCount, NextTry};
-use chat_domain::reset::{Receipt, Refusal, Reset};
-use chat_domain::settings::{Setting, Settings};
+use chat_domain::account::{Caller, Methods, Profile, Selector, Token, TotpFactor, User};
+use chat_domain::attempts::{Attempt, BeginTotpAttempt};
+use chat_domain::dossier::{Dossier, Question};
+use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::order::Order;
+use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::proof::Proof;
+use chat_domain::reset::{Reset, Target};
+use chat_domain::settings::Settings;
+use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
-use chat_store::{Result, Store, StoreError};
+use chat_store::{Decide, Result, Store, StoreError};
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::decision::{EDIT_OTHER_USER_TOTP, Host};
-use secrecy::SecretString;
+use std::time::Duration;
 
 /// The secret of RFC 6238 appendix B.
 const KEY: &[u8] = b"12345678901234567890";
@@ -42,7 +39,71 @@ fn backup_code_hashes() -> Vec<String> {
     vec!["k7Pi7VHSJwtQ/0/gnJ4vrHy1BlfbJAMPiU+tWOY0Rbg=".to_owned(); 12]
 }
 
-/// The host of the native function.
+/// The moment [`NOW`].
+fn now() -> Timestamp {
+    Timestamp::from_millis(0) + Duration::from_secs(NOW)
+}
+
+/// The caller, as the host has authenticated it.
+fn caller() -> Caller {
+    Caller {
+        id: CALLER.to_owned(),
+        token_hash: String::new(),
+        bypass_token: false,
+    }
+}
+
+/// What is known of the caller when the request is accepted.
+pub(crate) fn standing() -> Standing {
+    Standing {
+        caller: caller(),
+        username: USERNAME.to_owned(),
+        methods: Methods {
+            totp: true,
+            ..Methods::default()
+        },
+        permissions: vec![EDIT_OTHER_USER_TOTP.to_owned()],
+        settings: Settings::default(),
+    }
+}
+
+/// What the store knows: everybody is an administrator with TOTP.
+fn dossier(question: &Question) -> Dossier {
+    let profile = |account: &Selector| {
+        let Selector::Id(id) = account else {
+            return None;
+        };
+        Some(Profile {
+            user: User {
+                id: id.clone(),
+                username: USERNAME.to_owned(),
+                federated: false,
+            },
+            permissions: vec![EDIT_OTHER_USER_TOTP.to_owned()],
+            factor: Some(TotpFactor {
+                key: TotpKey::new(KEY.to_vec()),
+                last_step: Some(LAST_STEP),
+                backup_code_hashes: backup_code_hashes(),
+            }),
+            ..Profile::default()
+        })
+    };
+    let accounts = question.accounts.iter();
+    Dossier {
+        settings: Some(Settings::default()),
+        token: Some(Token {
+            hash: String::new(),
+            expires: None,
+            name: None,
+            bypass_two_factor: false,
+        }),
+        accounts: accounts.map(|subject| profile(&subject.account)).collect(),
+        ..Dossier::default()
+    }
+}
+
+/// The host of the native function: it decides what the store is ordered, as the
+/// sandbox's does.
 pub(crate) struct Lent;
 
 impl Host for Lent {
@@ -80,11 +141,20 @@ impl Host for Lent {
     fn begin_totp_attempt(
         &self,
     ) -> std::result::Result<secrets::TotpFactor, secrets::AttemptRefusal> {
-        Ok(secrets::TotpFactor {
-            key: KEY.to_vec(),
-            last_step: Some(LAST_STEP),
-            backup_code_hashes: backup_code_hashes(),
-        })
+        let order = BeginTotpAttempt {
+            workspace: "default".to_owned(),
+            user: CALLER.to_owned(),
+            now: now(),
+        };
+        match order.decide(&dossier(&order.question())).answer {
+            Attempt::Begun(factor) => Ok(secrets::TotpFactor {
+                key: factor.key.expose().to_vec(),
+                last_step: factor.last_step,
+                backup_code_hashes: factor.backup_code_hashes,
+            }),
+            Attempt::Locked => Err(secrets::AttemptRefusal::Locked),
+            Attempt::Unavailable => Err(secrets::AttemptRefusal::Unavailable),
+        }
     }
     fn send_email_code(&self) -> std::result::Result<secrets::EmailCode, secrets::AttemptRefusal> {
         Err(secrets::AttemptRefusal::Unavailable)
@@ -97,10 +167,27 @@ impl Host for Lent {
     }
     fn reset(
         &self,
-        _: &secrets::Proof,
-        _: &secrets::Target,
+        proof: &secrets::Proof,
+        target: &secrets::Target,
     ) -> std::result::Result<secrets::Receipt, secrets::Refusal> {
-        Ok(secrets::Receipt::Removed)
+        let (secrets::Proof::TotpStep(step), secrets::Target::User(id)) = (proof, target) else {
+            return Err(secrets::Refusal::NotPermitted);
+        };
+        let order = Reset {
+            workspace: "default".to_owned(),
+            caller: caller(),
+            proof: Proof::TotpStep {
+                step: *step,
+                code: CODE.into(),
+            },
+            target: Target::User(id.clone()),
+            now: now(),
+            request_id: "request".to_owned(),
+        };
+        match order.decide(&dossier(&order.question())).answer {
+            Ok(_) => Ok(secrets::Receipt::Removed),
+            Err(_) => Err(secrets::Refusal::NotPermitted),
+        }
     }
 }
 
@@ -114,156 +201,25 @@ fn absent<T>() -> Result<T> {
 
 #[async_trait]
 impl Store for Canned {
-    async fn settings(&self, _: &str) -> Result<Option<Settings>> {
-        Ok(Some(Settings::default()))
+    async fn read(&self, question: &Question) -> Result<Dossier> {
+        Ok(dossier(question))
     }
-
-    async fn find_user(&self, _: &str, selector: Selector) -> Result<Option<User>> {
-        let Selector::Id(id) = selector else {
-            return Ok(None);
-        };
-        Ok(Some(User {
-            id,
-            username: USERNAME.to_owned(),
-            federated: false,
-        }))
-    }
-
-    async fn has_permission(&self, _: &str, _: &str, permission: &str) -> Result<bool> {
-        Ok(permission == EDIT_OTHER_USER_TOTP)
-    }
-
-    async fn methods(&self, _: &str, _: &str) -> Result<Methods> {
-        Ok(Methods {
-            totp: true,
-            ..Methods::default()
-        })
-    }
-
-    async fn begin_totp_attempt(
-        &self,
-        _: &str,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<Attempt<TotpFactor>> {
-        Ok(Attempt::Begun(TotpFactor {
-            key: TotpKey::new(KEY.to_vec()),
-            last_step: Some(LAST_STEP),
-            backup_code_hashes: backup_code_hashes(),
-        }))
-    }
-
-    async fn reset(&self, _: Reset) -> Result<std::result::Result<Receipt, Refusal>> {
-        Ok(Ok(Receipt::Removed))
-    }
-
-    async fn authenticate(
-        &self,
-        _: &str,
-        _: &str,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<Option<Caller>> {
-        absent()
-    }
-    async fn token_holder(&self, _: &str, _: &str, _: Timestamp) -> Result<Option<String>> {
-        absent()
-    }
-    async fn revoke_token(&self, _: &str, _: &str) -> Result<()> {
-        absent()
-    }
-    async fn find_login(&self, _: &str, _: &str) -> Result<Option<Login>> {
-        absent()
-    }
-    async fn account(&self, _: &str, _: &str, _: Timestamp) -> Result<Option<Account>> {
-        absent()
-    }
-    async fn begin_password_attempt(
-        &self,
-        _: &str,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<Attempt<SecretString>> {
-        absent()
-    }
-    async fn begin_email_attempt(
-        &self,
-        _: &str,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<Attempt<Option<String>>> {
-        absent()
-    }
-    async fn send_email_code(
-        &self,
-        _: &str,
-        _: &str,
-        _: SecretString,
-        _: Timestamp,
-    ) -> Result<EmailCode> {
-        absent()
-    }
-    async fn change(&self, _: Change) -> Result<std::result::Result<(), Denial>> {
-        absent()
-    }
-    async fn record(&self, _: AuditRecord) -> Result<()> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Directory for Canned {
-    async fn create_workspace(&self, _: NewWorkspace) -> Result<bool> {
-        absent()
+    async fn transact(&self, question: Question, mut decide: Decide) -> Result<()> {
+        decide(&dossier(&question));
+        Ok(())
     }
     async fn workspaces(&self, _: Timestamp) -> Result<Vec<WorkspaceSummary>> {
         absent()
     }
-    async fn users(&self, _: &str, _: Timestamp) -> Result<Answer<Vec<Account>>> {
+    async fn profiles(&self, _: &str) -> Result<Vec<Profile>> {
         absent()
     }
-    async fn user(&self, _: &str, _: &str, _: Timestamp) -> Result<Answer<Account>> {
+    async fn all_roles(&self, _: &str) -> Result<Vec<Role>> {
         absent()
     }
-    async fn roles(&self, _: &str) -> Result<Answer<Vec<Role>>> {
+    async fn mails(&self, _: &str) -> Result<Vec<StoredMail>> {
         absent()
     }
-    async fn tokens(&self, _: &str, _: &str, _: Timestamp) -> Result<Answer<Vec<Token>>> {
-        absent()
-    }
-    async fn add_user(&self, _: Operation, _: NewUser) -> Result<Answer<Account>> {
-        absent()
-    }
-    async fn change_user(&self, _: Operation, _: &str, _: UserChange) -> Result<Answer<Changed>> {
-        absent()
-    }
-    async fn change_role(&self, _: Operation, _: &str, _: RoleChange) -> Result<Answer<Role>> {
-        absent()
-    }
-    async fn set_setting(
-        &self,
-        _: Operation,
-        _: &'static Setting,
-        _: SecretString,
-    ) -> Result<Answer<()>> {
-        absent()
-    }
-    async fn list_mail(&self, _: &str, _: Timestamp) -> Result<Answer<Vec<Mail>>> {
-        absent()
-    }
-    async fn find_mail(&self, _: &str, _: i64, _: Timestamp) -> Result<Answer<Mail>> {
-        absent()
-    }
-    async fn retry_mail(&self, _: Operation, _: i64) -> Result<Answer<()>> {
-        absent()
-    }
-    async fn remove_mail(&self, _: Operation, _: i64) -> Result<Answer<()>> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Outbox for Canned {
     async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
         absent()
     }

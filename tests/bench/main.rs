@@ -9,9 +9,9 @@
 
 mod canned;
 mod report;
+mod results;
 
-use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW};
-use chat_domain::account::Caller;
+use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW, standing};
 use chat_domain::time::Timestamp;
 use chat_store::Store;
 use cpu_time::ThreadTime;
@@ -68,7 +68,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let rounds = tokio.block_on(bench.rounds())?;
     let report = Report::of(&rounds, BATCH);
     print!("{report}");
-    std::fs::write(target.join("bench.json"), format!("{:#}\n", report.json()))?;
+    results::write(target, report.json())?;
     Ok(())
 }
 
@@ -153,15 +153,10 @@ impl Bench {
     }
 
     fn call(&self) -> Call {
-        let caller = Caller {
-            id: CALLER.to_owned(),
-            token_hash: String::new(),
-            bypass_token: false,
-        };
         Call::new(
             self.store.clone(),
             "default".to_owned(),
-            caller,
+            Arc::new(standing()),
             Timestamp::from_millis(0) + Duration::from_secs(NOW),
             "request".to_owned(),
             Some(CODE.into()),

@@ -1,7 +1,7 @@
 //! From rounds to numbers: medians over the rounds, and ratios within each.
 
 use plugin_sandbox::measure::Stages;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Report {
     /// `{"rounds", "calls_a_batch", "added": SPREAD, "rows": [{"name",
     /// "ratio_to_native", "cpu_micros": SPREAD}]}`, where SPREAD is `{"p10",
     /// "median", "p90"}` over the rounds, in microseconds a call.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Map<String, Value> {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "name": row.name.trim_start(),
@@ -100,12 +100,14 @@ impl Report {
                 "cpu_micros": row.micros.json(),
             })
         });
-        json!({
-            "rounds": self.rounds,
-            "calls_a_batch": self.batch,
-            "added": self.added.json(),
-            "rows": rows.collect::<Vec<_>>(),
-        })
+        let members = [
+            ("rounds", json!(self.rounds)),
+            ("calls_a_batch", json!(self.batch)),
+            ("added", self.added.json()),
+            ("rows", rows.collect()),
+        ];
+        let members = members.map(|(name, value)| (name.to_owned(), value));
+        members.into_iter().collect()
     }
 }
 

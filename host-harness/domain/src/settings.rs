@@ -212,33 +212,44 @@ impl Setting {
     ///
     /// When it is not one of the setting's values; `settings` is unchanged.
     pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), InvalidSetting> {
-        let invalid = |problem: String| InvalidSetting {
-            name: self.name,
-            problem,
-        };
+        if let Field::Text(_, check) | Field::Secret(_, check) = (self.field)(settings) {
+            let checked = check_unless_empty(check, text);
+            checked.map_err(|problem| self.invalid(problem))?;
+        }
+        self.restore(settings, text)
+    }
+
+    /// Sets this setting to a value that [`Setting::set`] took when it was stored: a
+    /// text is not checked again, which is done for every request.
+    ///
+    /// # Errors
+    ///
+    /// When a switch or a number is none, or out of range; `settings` is unchanged.
+    pub fn restore(&self, settings: &mut Settings, text: &str) -> Result<(), InvalidSetting> {
         match (self.field)(settings) {
             Field::Switch(value) => match text.parse() {
                 Ok(switch) => *value = switch,
-                Err(_) => return Err(invalid("it is true or false".to_owned())),
+                Err(_) => return Err(self.invalid("it is true or false".to_owned())),
             },
             Field::Number(value, range) => match text.parse() {
                 Ok(number) if range.contains(&number) => *value = number,
                 _ => {
-                    let problem =
-                        format!("it is a whole number, {} to {}", range.start(), range.end());
-                    return Err(invalid(problem));
+                    let (first, last) = (range.start(), range.end());
+                    let problem = format!("it is a whole number, {first} to {last}");
+                    return Err(self.invalid(problem));
                 }
             },
-            Field::Text(value, check) => {
-                check_unless_empty(check, text).map_err(invalid)?;
-                text.clone_into(value);
-            }
-            Field::Secret(value, check) => {
-                check_unless_empty(check, text).map_err(invalid)?;
-                *value = text.into();
-            }
+            Field::Text(value, _) => text.clone_into(value),
+            Field::Secret(value, _) => *value = text.into(),
         }
         Ok(())
+    }
+
+    fn invalid(&self, problem: String) -> InvalidSetting {
+        InvalidSetting {
+            name: self.name,
+            problem,
+        }
     }
 
     /// The value as [`Setting::set`] reads it.

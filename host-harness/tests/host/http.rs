@@ -402,8 +402,13 @@ impl Server {
         client
     }
 
+    /// What is answered to these bytes, until the server hangs up.
+    pub(crate) async fn ask(&self, bytes: &str) -> String {
+        rest(self.send(bytes)).await
+    }
+
     /// Until a request is whole and its decision begins: the server asks for the
-    /// time when the headers are there and when the body is.
+    /// time when the body is there and when the plugin has its turn.
     async fn decision_begun(&self) {
         self.clock_reads.acquire_many(2).await.unwrap().forget();
     }
@@ -420,7 +425,7 @@ impl Server {
     }
 }
 
-const PATH: &str = "/api/v1/users.resetTOTP";
+pub(crate) const PATH: &str = "/api/v1/users.resetTOTP";
 
 pub(crate) struct Answer {
     /// Status and body.

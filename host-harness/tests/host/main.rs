@@ -16,3 +16,4 @@ mod metrics;
 mod neighbours;
 mod process;
 mod stores;
+mod trips;

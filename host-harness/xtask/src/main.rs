@@ -7,7 +7,8 @@
 //! | `component` | how the compiled plugin becomes `target/reset_totp.wasm`, and what it asks of a host |
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
-//! | `bench` | how the cost of a sandbox is measured |
+//! | `bench` | how the cost of a sandbox and of a whole request is measured |
+//! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
@@ -21,6 +22,7 @@ mod component;
 mod debian;
 mod demo;
 mod fuzz;
+mod npm;
 mod test;
 mod toolchain;
 
@@ -29,6 +31,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bench::Pace;
 use fuzz::Fuzz;
 
 const USAGE: &str = "\
@@ -42,8 +45,10 @@ Usage: cargo xtask <task> [args…]
   test [args…]    run every test of the workspace against the built plugin and count them;
                   args go to `cargo test`: `cargo xtask test backup_code` runs the tests
                   with backup_code in their name
-  bench           measure what a fresh sandbox costs beside the plugin as a native function;
-                  numbers for machines go to target/bench.json
+  bench [--quick] measure what a fresh sandbox costs beside the plugin as a native function,
+                  and a whole request beside Fastify and Express; numbers for machines go
+                  to target/bench.json, and a picture to tests/bench/resets.svg; --quick is
+                  rougher, and draws none
   fuzz [target] [--seconds N] [--from CASE]
                    look for input that breaks admission, http, body or decision, a minute each
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
@@ -59,7 +64,7 @@ enum Task {
     Build,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
-    Bench,
+    Bench(Pace),
     Fuzz(Fuzz),
     Check,
 }
@@ -90,11 +95,11 @@ impl Task {
         match (name.as_str(), args.is_empty()) {
             ("help" | "-h" | "--help", _) => Ok(Self::Help),
             ("build", true) => Ok(Self::Build),
-            ("bench", true) => Ok(Self::Bench),
+            ("bench", true) => Ok(Self::Bench(Pace::Full)),
+            ("bench", false) if args == ["--quick"] => Ok(Self::Bench(Pace::Quick)),
+            ("bench", false) => Err("`cargo xtask bench` takes --quick alone".to_owned()),
             ("check", true) => Ok(Self::Check),
-            ("build" | "bench" | "check", false) => {
-                Err(format!("`cargo xtask {name}` takes no arguments"))
-            }
+            ("build" | "check", false) => Err(format!("`cargo xtask {name}` takes no arguments")),
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
@@ -110,7 +115,7 @@ impl Task {
             Self::Build => Ok(write!(io::stdout(), "{}", component::build()?)?),
             Self::Demo(args) => demo::start(&args),
             Self::Test(args) => test::run(&args),
-            Self::Bench => bench::run(),
+            Self::Bench(pace) => bench::run(pace),
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Check => checks::run(),
         }
@@ -141,9 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn build_bench_and_check_take_no_arguments() {
+    fn build_and_check_take_no_arguments_and_bench_may_be_quick() {
         assert_eq!(parse("build"), Ok(Task::Build));
-        assert_eq!(parse("bench"), Ok(Task::Bench));
+        assert_eq!(parse("bench"), Ok(Task::Bench(Pace::Full)));
+        assert_eq!(parse("bench --quick"), Ok(Task::Bench(Pace::Quick)));
+        assert_eq!(
+            parse("bench --quick twice"),
+            Err("`cargo xtask bench` takes --quick alone".to_owned())
+        );
         assert_eq!(parse("check"), Ok(Task::Check));
         assert_eq!(
             parse("check src"),

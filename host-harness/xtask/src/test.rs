@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, step};
 use crate::component;
+use crate::npm;
 
 /// The sum over all test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ struct Tally {
 /// The plugin or a test does not compile, npm is missing, a test fails, or no test ran.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!("{}", component::build()?);
-    install_clients()?;
+    npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
     step("tests: compiling and running …");
     let mut tests = cargo::cargo("test");
     tests.args(["--workspace", "--no-fail-fast"]).args(args);
@@ -35,24 +35,6 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     step("tests: finished");
     writeln!(io::stdout(), "{tally}")?;
     tally.verdict(status)
-}
-
-/// Installs what `tests/clients` runs, where its lock file is newer than what is there.
-fn install_clients() -> Result<()> {
-    let folder = cargo::workspace().join("tests/clients");
-    let written = |file: &str| fs::metadata(folder.join(file))?.modified();
-    let lock = written("package-lock.json")?;
-    if written("node_modules/.package-lock.json").is_ok_and(|installed| installed >= lock) {
-        return Ok(());
-    }
-    step("tests: installing the JavaScript clients …");
-    let mut npm = cargo::command("npm");
-    npm.current_dir(&folder).arg("ci");
-    cargo::run(
-        &mut npm,
-        "the clients cannot be installed; npm's reason is above",
-    )
-    .context("the tests run Rocket.Chat's client by Node.js 20.19 or newer, with npm")
 }
 
 fn run_and_count(tests: &mut Command) -> Result<(ExitStatus, Tally)> {

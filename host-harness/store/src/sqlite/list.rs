@@ -1,7 +1,7 @@
 //! Lists for operators.
 
 use super::SqlResult;
-use super::read::{profile, set};
+use super::read::{profile, restore};
 use chat_domain::account::Profile;
 use chat_domain::dossier::Subject;
 use chat_domain::operator::{Role, WorkspaceSummary};
@@ -20,7 +20,7 @@ pub(super) fn all_settings(db: &Connection) -> SqlResult<BTreeMap<String, Settin
         let settings = all.entry(row.get(0)?).or_default();
         if let Some(name) = row.get::<_, Option<String>>(1)? {
             let value: String = row.get(2)?;
-            set(settings, &name, &value)?;
+            restore(settings, &name, &value)?;
         }
     }
     Ok(all)

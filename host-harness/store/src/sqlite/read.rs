@@ -69,19 +69,19 @@ fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
         let settings = settings.get_or_insert_with(Settings::default);
         if let Some(name) = row.get::<_, Option<String>>(0)? {
             let value: String = row.get(1)?;
-            set(settings, &name, &value)?;
+            restore(settings, &name, &value)?;
         }
     }
     Ok(settings)
 }
 
 /// What this program does not know, or would not take, is no setting to work by.
-pub(super) fn set(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
+pub(super) fn restore(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
     let invalid =
         |problem: String| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into());
     Setting::named(name)
         .ok_or_else(|| invalid(format!("there is no setting {name}")))?
-        .set(settings, value)
+        .restore(settings, value)
         .map_err(|error| invalid(error.to_string()))
 }
 

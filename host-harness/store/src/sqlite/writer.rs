@@ -172,3 +172,107 @@ impl Drop for Transaction<'_> {
 fn run(db: &Connection, sql: &str) -> SqlResult<()> {
     db.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    type Ended = oneshot::Receiver<Result<()>>;
+
+    fn notes() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Connection::open(folder.path().join("notes")).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE note (text TEXT UNIQUE)")
+            .unwrap();
+        (folder, db)
+    }
+
+    fn piece(work: impl FnMut(&Connection) -> SqlResult<()> + Send + 'static) -> (Piece, Ended) {
+        let (done, ended) = oneshot::channel();
+        let work = Box::new(work);
+        (Piece { work, done }, ended)
+    }
+
+    fn insert(text: &'static str) -> Piece {
+        piece(move |db| run(db, &format!("INSERT INTO note VALUES ('{text}')"))).0
+    }
+
+    fn kept(db: &Connection) -> Vec<String> {
+        let mut query = db.prepare("SELECT text FROM note ORDER BY text").unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.map(std::result::Result::unwrap).collect()
+    }
+
+    fn commit_all(db: &Connection, mut batch: Vec<Piece>) -> Vec<bool> {
+        let results = commit(db, &mut batch);
+        assert!(db.is_autocommit(), "no transaction is left open");
+        results.iter().map(Result::is_ok).collect()
+    }
+
+    #[test]
+    fn a_piece_that_fails_takes_nothing_with_it_and_leaves_nothing() {
+        let (_folder, db) = notes();
+        let half = piece(|db| {
+            run(db, "INSERT INTO note VALUES ('half')")?;
+            run(db, "INSERT INTO note VALUES ('one')")
+        });
+        let batch = vec![insert("one"), half.0, insert("two")];
+        assert_eq!(commit_all(&db, batch), [true, false, true]);
+        assert_eq!(kept(&db), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_piece_that_panics_takes_nothing_with_it_and_leaves_nothing() {
+        for others in [true, false] {
+            let (_folder, db) = notes();
+            let panics = piece(|db| {
+                run(db, "INSERT INTO note VALUES ('half')")?;
+                panic!("a rule has a bug")
+            });
+            let (batch, kept_notes) = match others {
+                true => (
+                    vec![insert("one"), panics.0, insert("two")],
+                    vec!["one", "two"],
+                ),
+                false => (vec![panics.0], vec![]),
+            };
+            let results = commit_all(&db, batch);
+            assert_eq!(results.iter().filter(|is_ok| !**is_ok).count(), 1);
+            assert_eq!(kept(&db), kept_notes);
+        }
+    }
+
+    /// As SQLite does where the disk is full, for example.
+    #[test]
+    fn where_the_whole_transaction_is_lost_each_piece_is_done_by_itself() {
+        let (_folder, db) = notes();
+        let tries = Arc::new(AtomicUsize::new(0));
+        let tried = tries.clone();
+        let loses = piece(move |db| {
+            tried.fetch_add(1, Ordering::Relaxed);
+            run(db, "INSERT INTO note VALUES ('half')")?;
+            run(db, "ROLLBACK")?;
+            run(db, "not SQL")
+        });
+        let batch = vec![insert("one"), loses.0, insert("two")];
+        assert_eq!(commit_all(&db, batch), [true, false, true]);
+        assert_eq!(kept(&db), ["one", "two"]);
+        assert_eq!(tries.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn where_another_program_writes_all_pieces_are_told_after_one_wait() {
+        let (folder, db) = notes();
+        db.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let other = Connection::open(folder.path().join("notes")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut batch = vec![insert("one"), insert("two")];
+        for result in commit(&db, &mut batch) {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("busy for too long"), "{error}");
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(commit_all(&db, batch), [true, true]);
+    }
+}

@@ -214,3 +214,40 @@ fn files(data: &Data) -> Vec<PathBuf> {
     let folder = std::fs::read_dir(folder.parent().unwrap()).unwrap();
     folder.map(|entry| entry.unwrap().path()).collect()
 }
+
+/// Writes that wait for another are one wait for the disk: the write-ahead log marks
+/// the last page of each commit.
+#[tokio::test]
+async fn what_waits_is_committed_together() {
+    const WRITES: usize = 32;
+    let data = Data::new().await;
+    let log = data.path().with_extension("sqlite-wal");
+    let before = commits(&log);
+    let lock = data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut writes = JoinSet::new();
+    for _ in 0..WRITES {
+        let store = data.store.clone();
+        writes.spawn(async move { store.reset(totp(step())).await.unwrap() });
+    }
+    // None can be done before the lock is given back.
+    tokio::task::yield_now().await;
+    lock.execute_batch("ROLLBACK").unwrap();
+    let outcomes = writes.join_all().await;
+    let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(done, 1, "each was decided after the one before it");
+    let together = commits(&log) - before;
+    assert!(together <= 2, "{together} commits");
+}
+
+/// How many commits the write-ahead log holds: pages whose frame says how large the
+/// file is after it (SQLite's file format, section 4.1).
+fn commits(log: &std::path::Path) -> usize {
+    const HEADER: usize = 32;
+    const FRAME_HEADER: usize = 24;
+    let log = std::fs::read(log).unwrap();
+    let word = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let frame = FRAME_HEADER + usize::try_from(word(8)).unwrap();
+    let frames = (HEADER..log.len()).step_by(frame);
+    frames.filter(|at| word(at + 4) != 0).count()
+}

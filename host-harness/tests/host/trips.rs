@@ -1,0 +1,228 @@
+//! How often a request goes to the store: each trip is what a request costs beside its
+//! sandbox.
+
+use crate::http::{PATH, Server, built};
+use async_trait::async_trait;
+use chat_domain::account::Profile;
+use chat_domain::dossier::{Dossier, Question};
+use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::time::Timestamp;
+use chat_store::{Decide, Result, Store};
+use chat_testing::{Data, admin_code};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A store that counts what it is asked.
+struct Counting {
+    store: Arc<dyn Store>,
+    trips: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    fn trip(&self) -> &dyn Store {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        &*self.store
+    }
+}
+
+#[async_trait]
+impl Store for Counting {
+    async fn read(&self, question: &Question) -> Result<Dossier> {
+        self.trip().read(question).await
+    }
+    async fn transact(&self, question: Question, decide: Decide) -> Result<()> {
+        self.trip().transact(question, decide).await
+    }
+    async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
+        self.trip().workspaces(now).await
+    }
+    async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
+        self.trip().profiles(workspace).await
+    }
+    async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
+        self.trip().all_roles(workspace).await
+    }
+    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
+        self.trip().mails(workspace).await
+    }
+    async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
+        self.trip().next_mail_due().await
+    }
+    async fn mail_count(&self) -> Result<MailCount> {
+        self.trip().mail_count().await
+    }
+    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>> {
+        self.trip().claim_mail(now, but).await
+    }
+    async fn mail_sent(&self, claim: &Claim) -> Result<()> {
+        self.trip().mail_sent(claim).await
+    }
+    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()> {
+        self.trip().mail_failed(claim, problem, next).await
+    }
+    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>> {
+        self.trip().expire_mail(now).await
+    }
+}
+
+/// A request, and how many trips its answer takes.
+struct Row {
+    name: &'static str,
+    query: &'static str,
+    /// Whole lines, each with its end.
+    headers: String,
+    body: String,
+    answer: &'static str,
+    trips: usize,
+}
+
+/// The administrator's request to reset alice, with a right code.
+fn success() -> Row {
+    Row {
+        name: "success",
+        query: "",
+        headers: format!("{TOKEN}x-2fa-code: {}\r\n", admin_code()),
+        body: r#"{"userId":"alice"}"#.to_owned(),
+        answer: r#"{"success":true}"#,
+        trips: 4,
+    }
+}
+
+const TOKEN: &str = "x-user-id: admin\r\nx-auth-token: admin-token\r\n";
+
+fn rows() -> [Row; 15] {
+    let code = format!("x-2fa-code: {}\r\n", admin_code());
+    let origin = "origin: https://chat.example\r\n";
+    [
+        Row {
+            name: "nobody is logged in",
+            headers: code.clone(),
+            answer: "You must be logged in",
+            trips: 0,
+            ..success()
+        },
+        Row {
+            name: "the token is wrong",
+            headers: format!("x-user-id: admin\r\nx-auth-token: alice-token\r\n{code}"),
+            answer: "You must be logged in",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "the token is wrong, in a web page",
+            headers: format!("{origin}x-user-id: admin\r\nx-auth-token: alice-token\r\n"),
+            answer: "You must be logged in",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "a query",
+            query: "?userId=alice",
+            answer: "the query is not empty",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "a query, and the token is wrong",
+            query: "?userId=alice",
+            headers: "x-user-id: admin\r\nx-auth-token: alice-token\r\n".to_owned(),
+            answer: "You must be logged in",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "a header twice",
+            headers: format!("{TOKEN}{code}{code}"),
+            answer: "the header x-2fa-code is repeated",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "a body that is too long, in a web page",
+            headers: format!("{origin}{TOKEN}{code}"),
+            body: " ".repeat(64 * 1024 + 1),
+            answer: "the body is longer than",
+            trips: 1,
+            ..success()
+        },
+        Row {
+            name: "a body that the plugin does not understand",
+            body: "{".to_owned(),
+            answer: "invalid-params",
+            trips: 2,
+            ..success()
+        },
+        Row {
+            name: "no code",
+            headers: TOKEN.to_owned(),
+            answer: "totp-required",
+            trips: 2,
+            ..success()
+        },
+        Row {
+            name: "no code, in a web page",
+            headers: format!("{origin}{TOKEN}"),
+            answer: "totp-required",
+            trips: 2,
+            ..success()
+        },
+        Row {
+            name: "a wrong code",
+            headers: format!("{TOKEN}x-2fa-code: 000000\r\n"),
+            answer: "totp-invalid",
+            trips: 3,
+            ..success()
+        },
+        Row {
+            name: "the caller may not: nobody is looked up",
+            headers: format!(
+                "x-user-id: moderator\r\nx-auth-token: moderator-token\r\nx-2fa-code: {}\r\n",
+                chat_testing::code_of(chat_testing::ACME, "moderator", chat_testing::step())
+            ),
+            answer: "error-not-allowed",
+            trips: 3,
+            ..success()
+        },
+        Row {
+            name: "no such member",
+            body: r#"{"userId":"nobody"}"#.to_owned(),
+            answer: "error-invalid-user",
+            trips: 4,
+            ..success()
+        },
+        success(),
+        Row {
+            name: "the code again",
+            answer: "totp-invalid",
+            trips: 3,
+            ..success()
+        },
+    ]
+}
+
+#[tokio::test]
+async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
+    let trips = Arc::new(AtomicUsize::new(0));
+    let mut data = Data::new().await;
+    data.store = Arc::new(Counting {
+        store: data.store.clone(),
+        trips: trips.clone(),
+    });
+    let server = Server::start(data, built()).await;
+    for row in rows() {
+        trips.store(0, Ordering::Relaxed);
+        let request = format!(
+            "POST {PATH}{} HTTP/1.1\r\nhost: acme\r\n{}connection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{}",
+            row.query,
+            row.headers,
+            row.body.len(),
+            row.body
+        );
+        let answer = server.ask(&request).await;
+        assert!(answer.contains(row.answer), "{}: {answer}", row.name);
+        let taken = trips.load(Ordering::Relaxed);
+        assert_eq!(taken, row.trips, "{}", row.name);
+    }
+}
