@@ -73,14 +73,16 @@ impl Host for Lent {
     fn methods(&self) -> Vec<secrets::Method> {
         vec![secrets::Method::Totp]
     }
-    fn begin_totp_attempt(
+    fn begin_totp_code_attempt(
         &self,
-    ) -> std::result::Result<secrets::TotpFactor, secrets::AttemptRefusal> {
-        Ok(secrets::TotpFactor {
+    ) -> std::result::Result<secrets::TotpKey, secrets::AttemptRefusal> {
+        Ok(secrets::TotpKey {
             key: KEY.to_vec(),
             last_step: Some(LAST_STEP),
-            backup_code_hashes: backup_code_hashes(),
         })
+    }
+    fn begin_backup_code_attempt(&self) -> std::result::Result<Vec<u8>, secrets::AttemptRefusal> {
+        Err(secrets::AttemptRefusal::Unavailable)
     }
     fn send_email_code(&self) -> std::result::Result<secrets::EmailCode, secrets::AttemptRefusal> {
         Err(secrets::AttemptRefusal::Unavailable)

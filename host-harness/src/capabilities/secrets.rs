@@ -8,11 +8,12 @@
 use super::gate::caught;
 use super::{Attempt, Call, HostCall};
 use crate::contract::chat::reset_totp::secrets::{
-    AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+    AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor, TotpKey,
 };
 use crate::password::SECOND_FACTORS;
-use crate::store;
+use crate::store::{self, StoreError};
 use crate::totp::{code_hash, email_code, step_of};
+use data_encoding::HEXLOWER;
 use secrecy::ExposeSecret;
 
 impl Host for Call {
@@ -24,8 +25,20 @@ impl Host for Call {
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
         let gate = self.enter(HostCall::BeginTotpAttempt, &())?;
-        let factor = gate.run(self.hand_out_totp()).await;
+        let factor = gate.run(self.hand_out(factor)).await;
         self.leave(factor)
+    }
+
+    async fn begin_totp_code_attempt(&mut self) -> wasmtime::Result<Attempted<TotpKey>> {
+        let gate = self.enter(HostCall::BeginTotpCodeAttempt, &())?;
+        let key = gate.run(self.hand_out(key)).await;
+        self.leave(key)
+    }
+
+    async fn begin_backup_code_attempt(&mut self) -> wasmtime::Result<Attempted<Vec<u8>>> {
+        let gate = self.enter(HostCall::BeginBackupCodeAttempt, &())?;
+        let hashes = gate.run(self.hand_out(backup_code_hashes)).await;
+        self.leave(hashes)
     }
 
     async fn send_email_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
@@ -72,7 +85,11 @@ impl Call {
         Ok(methods.preferred().map(method).collect())
     }
 
-    async fn hand_out_totp(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
+    /// Counts an attempt, and hands out a part of what codes are checked against.
+    async fn hand_out<T>(
+        &mut self,
+        part: fn(store::TotpFactor) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<Attempted<T>> {
         let attempt = self
             .store
             .begin_totp_attempt(&self.workspace, &self.caller.id, self.now)
@@ -85,11 +102,7 @@ impl Call {
         if spent_code {
             self.observed.attempt = Some(Attempt::Begun { spent_code });
         }
-        Ok(Ok(TotpFactor {
-            key: factor.key.expose().to_vec(),
-            last_step: factor.last_step,
-            backup_code_hashes: factor.backup_code_hashes,
-        }))
+        Ok(Ok(part(factor)?))
     }
 
     async fn mail_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
@@ -267,4 +280,28 @@ impl Call {
             Proof::Other(_) => None,
         }
     }
+}
+
+fn factor(factor: store::TotpFactor) -> wasmtime::Result<TotpFactor> {
+    Ok(TotpFactor {
+        key: factor.key.expose().to_vec(),
+        last_step: factor.last_step,
+        backup_code_hashes: factor.backup_code_hashes,
+    })
+}
+
+fn key(factor: store::TotpFactor) -> wasmtime::Result<TotpKey> {
+    Ok(TotpKey {
+        key: factor.key.expose().to_vec(),
+        last_step: factor.last_step,
+    })
+}
+
+fn backup_code_hashes(factor: store::TotpFactor) -> wasmtime::Result<Vec<u8>> {
+    let hashes = factor.backup_code_hashes.iter().map(|hash| {
+        let bytes = HEXLOWER.decode(hash.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.ok_or_else(|| StoreError("the hash of a backup code is no SHA-256".into()))
+    });
+    Ok(hashes.collect::<Result<Vec<_>, _>>()?.concat())
 }
