@@ -10,7 +10,7 @@ use crate::body::{self, InvalidParams, Subject};
 use crate::contract::{
     chat::reset_totp::{
         secrets::{
-            self as secrets, AttemptRefusal, EmailCode, Method, Proof, Receipt, Target, TotpFactor,
+            self as secrets, AttemptRefusal, EmailCode, Method, Proof, Receipt, Target, TotpKey,
         },
         users::{Selector, User},
     },
@@ -39,8 +39,10 @@ pub trait Host {
     fn bypass_token_allowed(&self) -> bool;
     /// `secrets.methods`
     fn methods(&self) -> Vec<Method>;
-    /// `secrets.begin-totp-attempt`
-    fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal>;
+    /// `secrets.begin-totp-code-attempt`
+    fn begin_totp_code_attempt(&self) -> Result<TotpKey, AttemptRefusal>;
+    /// `secrets.begin-backup-code-attempt`
+    fn begin_backup_code_attempt(&self) -> Result<Vec<u8>, AttemptRefusal>;
     /// `secrets.send-email-code`
     fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal>;
     /// `secrets.check-email-code`
@@ -162,18 +164,22 @@ fn ask(host: &impl Host, method: Method, available: Vec<Method>) -> Refusal {
     }
 }
 
-/// The host counts the attempt before the code is looked at, its form included.
+/// The host counts the attempt before it lends what the code is compared with, and
+/// of that no more than a code of this form needs. What has no code's form is
+/// counted, too.
 fn totp_proof(host: &impl Host, code: &str) -> Result<Option<Proof>, AttemptRefusal> {
-    let factor = host.begin_totp_attempt()?;
-    Ok(match Code::parse(code) {
+    let code = Code::parse(code);
+    if let Some(Code::Backup(code)) = code {
+        let hashes = host.begin_backup_code_attempt()?;
+        return Ok(matching_backup_code(&hashes, code).map(Proof::BackupCode));
+    }
+    let TotpKey { key, last_step } = host.begin_totp_code_attempt()?;
+    Ok(match code {
         Some(Code::Totp(code)) => {
             let (now, window) = (host.now(), host.totp_window());
-            matching_step(&factor.key, code, now, window, factor.last_step).map(Proof::TotpStep)
+            matching_step(&key, code, now, window, last_step).map(Proof::TotpStep)
         }
-        Some(Code::Backup(code)) => {
-            matching_backup_code(&factor.backup_code_hashes, code).map(Proof::BackupCode)
-        }
-        None => None,
+        Some(Code::Backup(_)) | None => None,
     })
 }
 
@@ -284,13 +290,15 @@ mod tests {
             self.note("methods");
             self.methods.clone()
         }
-        fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal> {
-            let factor = TotpFactor {
+        fn begin_totp_code_attempt(&self) -> Result<TotpKey, AttemptRefusal> {
+            let key = TotpKey {
                 key: KEY.to_vec(),
                 last_step: self.last_step,
-                backup_code_hashes: Vec::new(),
             };
-            self.attempt("begin-totp-attempt", factor)
+            self.attempt("begin-totp-code-attempt", key)
+        }
+        fn begin_backup_code_attempt(&self) -> Result<Vec<u8>, AttemptRefusal> {
+            self.attempt("begin-backup-code-attempt", Vec::new())
         }
         fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal> {
             let code = EmailCode {
@@ -355,7 +363,7 @@ mod tests {
             [
                 "two-factor-enabled",
                 "methods",
-                "begin-totp-attempt",
+                "begin-totp-code-attempt",
                 "edit-other-user-totp",
                 "find u1",
                 r#"reset Proof::TotpStep(41152263) Target::User("u1")"#,
@@ -402,35 +410,35 @@ mod tests {
             Some("005925"),
             OTHER,
             "totp-invalid",
-            "begin-totp-attempt",
+            "begin-totp-code-attempt",
         );
         refuse(
             host(),
             Some("5924"),
             OTHER,
             "totp-invalid",
-            "begin-totp-attempt",
+            "begin-totp-code-attempt",
         );
         refuse(
             host(),
             Some("ABCD2345"),
             OTHER,
             "totp-invalid",
-            "begin-totp-attempt",
+            "begin-backup-code-attempt",
         );
         refuse(
             locked,
             Some(CODE),
             OTHER,
             "totp-max-attempts",
-            "begin-totp-attempt",
+            "begin-totp-code-attempt",
         );
         refuse(
             spent,
             Some(CODE),
             OTHER,
             "totp-invalid",
-            "begin-totp-attempt",
+            "begin-totp-code-attempt",
         );
         refuse(
             not_permitted,

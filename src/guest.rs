@@ -5,7 +5,7 @@ use crate::contract::{
     chat::reset_totp::{
         permissions,
         secrets::{
-            self, AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+            self, AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpKey,
         },
         settings,
         users::{self, Selector, User},
@@ -52,8 +52,11 @@ impl Host for Imports {
     fn methods(&self) -> Vec<Method> {
         secrets::methods()
     }
-    fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal> {
-        secrets::begin_totp_attempt()
+    fn begin_totp_code_attempt(&self) -> Result<TotpKey, AttemptRefusal> {
+        secrets::begin_totp_code_attempt()
+    }
+    fn begin_backup_code_attempt(&self) -> Result<Vec<u8>, AttemptRefusal> {
+        secrets::begin_backup_code_attempt()
     }
     fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal> {
         secrets::send_email_code()

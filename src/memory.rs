@@ -8,28 +8,30 @@ use std::arch::wasm32::{memory_grow, memory_size};
 use std::cell::Cell;
 
 #[global_allocator]
-static ALLOCATOR: Bump = Bump { next: Cell::new(0) };
+static ALLOCATOR: Bump = Bump;
+
+/// The first free address. The component's own `realloc`, by which the host hands over texts and
+/// lists, takes from the same: it is in another module, which finds this word by its name.
+#[unsafe(no_mangle)]
+static FIRST_FREE: Word = Word(Cell::new(&raw const __heap_base));
+
+unsafe extern "C" {
+    static __heap_base: u8;
+}
 
 /// Bytes in a page of linear memory.
 const PAGE: usize = 64 * 1024;
 
-struct Bump {
-    /// The first free address; 0 before the first allocation.
-    next: Cell<usize>,
-}
+struct Word(Cell<*const u8>);
 
 // SAFETY: a component without the threads proposal has one thread.
-unsafe impl Sync for Bump {}
+unsafe impl Sync for Word {}
+
+struct Bump;
 
 impl Bump {
     fn next(&self) -> usize {
-        unsafe extern "C" {
-            static __heap_base: u8;
-        }
-        match self.next.get() {
-            0 => (&raw const __heap_base).addr(),
-            next => next,
-        }
+        FIRST_FREE.0.get().addr()
     }
 
     /// Takes everything up to `end`; false where the host gives no more memory.
@@ -37,7 +39,7 @@ impl Bump {
         let missing = end.saturating_sub(memory_size(0) * PAGE);
         let granted = missing == 0 || memory_grow(0, missing.div_ceil(PAGE)) != usize::MAX;
         if granted {
-            self.next.set(end);
+            FIRST_FREE.0.set(end as *const u8);
         }
         granted
     }
@@ -50,7 +52,9 @@ unsafe impl GlobalAlloc for Bump {
     /// Not inlined: it would be the component's largest part.
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let start = self.next().checked_next_multiple_of(layout.align());
+        // An alignment is a power of two, which the compiler does not know.
+        let mask = layout.align() - 1;
+        let start = self.next().checked_add(mask).map(|start| start & !mask);
         match start.and_then(|start| Some((start, start.checked_add(layout.size())?))) {
             Some((start, end)) if self.take(end) => start as *mut u8,
             _ => std::ptr::null_mut(),
@@ -59,7 +63,7 @@ unsafe impl GlobalAlloc for Bump {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if block.addr() + layout.size() == self.next() {
-            self.next.set(block.addr());
+            FIRST_FREE.0.set(block);
         }
     }
 

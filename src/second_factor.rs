@@ -1,8 +1,9 @@
 //! TOTP codes (RFC 6238) and backup codes.
 
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use totp_lite::{Sha1, totp_custom};
+use totp_lite::Sha1;
 
 /// Seconds in a time step, the default of RFC 6238 section 4.1.
 pub const STEP_SECONDS: u64 = 30;
@@ -53,27 +54,48 @@ pub fn matching_step(
     let current = now / STEP_SECONDS;
     let window = u64::from(window);
     let unspent = last.map_or(0, |last| last.saturating_add(1));
+    let entered = code_number(code)?;
+    let keyed = Hmac::<Sha1>::new_from_slice(key).ok()?;
     let mut found = Choice::from(0);
     let mut matched = 0;
     let first = unspent.max(current.saturating_sub(window));
     for step in first..=current.saturating_add(window) {
-        let expected = totp_custom::<Sha1>(1, CODE_DIGITS, key, step);
-        let equal = expected.as_bytes().ct_eq(code.as_bytes());
+        let equal = code_of(&keyed, step).ct_eq(&entered);
         matched.conditional_assign(&step, equal);
         found |= equal;
     }
     bool::from(found).then_some(matched)
 }
 
-/// The hash under which the backup code `code` is stored, if it is one of
-/// `hashes`. Takes the same time whichever matches, or none.
-pub fn matching_backup_code(hashes: &[String], code: &str) -> Option<String> {
-    let hash = hex(&Sha256::digest(code));
-    let mut found = Choice::from(0);
-    for stored in hashes {
-        found |= stored.as_bytes().ct_eq(hash.as_bytes());
+/// The number that `code` shows, if it is six digits.
+fn code_number(code: &str) -> Option<u32> {
+    match Code::parse(code)? {
+        Code::Totp(digits) => digits.parse().ok(),
+        Code::Backup(_) => None,
     }
-    bool::from(found).then_some(hash)
+}
+
+/// The code of the time step `step` (RFC 4226 section 5.3) for the key that
+/// `keyed` has absorbed: once for all steps, as it is half of the work.
+fn code_of(keyed: &Hmac<Sha1>, step: u64) -> u32 {
+    let mac = keyed.clone().chain_update(step.to_be_bytes()).finalize();
+    let mac: [u8; 20] = mac.into_bytes().into();
+    let offset = usize::from(mac.last().copied().unwrap_or_default() & 0xf);
+    let truncated = mac.iter().skip(offset).take(4);
+    let truncated = truncated.fold(0, |number, byte| number << 8 | u32::from(*byte));
+    (truncated & 0x7fff_ffff) % 10_u32.pow(CODE_DIGITS)
+}
+
+/// The hash under which the backup code `code` is stored, in lower-case
+/// hexadecimal, if it is one of `hashes`: 32 bytes each, one after the other.
+/// Takes the same time whichever matches, or none.
+pub fn matching_backup_code(hashes: &[u8], code: &str) -> Option<String> {
+    let hash = Sha256::digest(code);
+    let mut found = Choice::from(0);
+    for stored in hashes.chunks_exact(hash.len()) {
+        found |= stored.ct_eq(&hash);
+    }
+    bool::from(found).then(|| hex(&hash))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -87,6 +109,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use totp_lite::totp_custom;
 
     /// The seed of RFC 6238 appendix B, for SHA-1.
     const KEY: &[u8] = b"12345678901234567890";
@@ -107,6 +130,18 @@ mod tests {
                 Some(time / 30),
                 "{time}"
             );
+        }
+    }
+
+    #[test]
+    fn the_codes_are_those_of_totp_lite_whatever_the_key_and_the_step() {
+        for length in [0, 1, 20, 63, 64, 65, 128] {
+            let key: Vec<_> = (0..length).collect();
+            for step in (0..200).chain([u32::MAX.into(), u64::MAX / STEP_SECONDS]) {
+                let code = totp_custom::<Sha1>(1, CODE_DIGITS, &key, step);
+                let now = step * STEP_SECONDS;
+                assert_eq!(matching_step(&key, &code, now, 0, None), Some(step));
+            }
         }
     }
 
@@ -196,17 +231,11 @@ mod tests {
 
     #[test]
     fn a_backup_code_is_found_by_its_sha_256() {
-        let hashes = ["ABCD2345", "abcd2345"]
-            .map(|code| hex(&Sha256::digest(code)))
-            .to_vec();
-        assert_eq!(
-            matching_backup_code(&hashes, "ABCD2345"),
-            Some(hashes[0].clone())
-        );
-        assert_eq!(
-            matching_backup_code(&hashes, "abcd2345"),
-            Some(hashes[1].clone())
-        );
+        let hashes = ["ABCD2345", "abcd2345"].map(Sha256::digest).concat();
+        for code in ["ABCD2345", "abcd2345"] {
+            let hash = hex(&Sha256::digest(code));
+            assert_eq!(matching_backup_code(&hashes, code), Some(hash));
+        }
         assert_eq!(matching_backup_code(&hashes, "AbCD2345"), None);
         assert_eq!(matching_backup_code(&[], "ABCD2345"), None);
     }

@@ -87,7 +87,7 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
         functions.collect::<Vec<_>>(),
         [
             "permissions.caller-has",
-            "secrets.begin-totp-attempt",
+            "secrets.begin-totp-code-attempt",
             "secrets.methods",
             "secrets.reset",
             "settings.totp-window",

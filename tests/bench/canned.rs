@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use chat_domain::account::{Caller, Methods, Profile, Selector, Token, TotpFactor, User};
-use chat_domain::attempts::{Attempt, BeginTotpAttempt};
-use chat_domain::dossier::{Dossier, Question};
+use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
+use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Order;
 use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
@@ -69,8 +69,8 @@ pub(crate) fn standing() -> Standing {
 
 /// What the store knows: everybody is an administrator with TOTP.
 fn dossier(question: &Question) -> Dossier {
-    let profile = |account: &Selector| {
-        let Selector::Id(id) = account else {
+    let profile = |subject: &Subject| {
+        let Selector::Id(id) = &subject.account else {
             return None;
         };
         Some(Profile {
@@ -83,7 +83,10 @@ fn dossier(question: &Question) -> Dossier {
             factor: Some(TotpFactor {
                 key: TotpKey::new(KEY.to_vec()),
                 last_step: Some(LAST_STEP),
-                backup_code_hashes: backup_code_hashes(),
+                backup_code_hashes: match subject.backup_codes {
+                    true => backup_code_hashes(),
+                    false => Vec::new(),
+                },
             }),
             ..Profile::default()
         })
@@ -97,7 +100,7 @@ fn dossier(question: &Question) -> Dossier {
             name: None,
             bypass_two_factor: false,
         }),
-        accounts: accounts.map(|subject| profile(&subject.account)).collect(),
+        accounts: accounts.map(profile).collect(),
         ..Dossier::default()
     }
 }
@@ -138,23 +141,26 @@ impl Host for Lent {
     fn methods(&self) -> Vec<secrets::Method> {
         vec![secrets::Method::Totp]
     }
-    fn begin_totp_attempt(
+    fn begin_totp_code_attempt(
         &self,
-    ) -> std::result::Result<secrets::TotpFactor, secrets::AttemptRefusal> {
+    ) -> std::result::Result<secrets::TotpKey, secrets::AttemptRefusal> {
         let order = BeginTotpAttempt {
             workspace: "default".to_owned(),
             user: CALLER.to_owned(),
+            needed: Needed::Key,
             now: now(),
         };
         match order.decide(&dossier(&order.question())).answer {
-            Attempt::Begun(factor) => Ok(secrets::TotpFactor {
+            Attempt::Begun(factor) => Ok(secrets::TotpKey {
                 key: factor.key.expose().to_vec(),
                 last_step: factor.last_step,
-                backup_code_hashes: factor.backup_code_hashes,
             }),
             Attempt::Locked => Err(secrets::AttemptRefusal::Locked),
             Attempt::Unavailable => Err(secrets::AttemptRefusal::Unavailable),
         }
+    }
+    fn begin_backup_code_attempt(&self) -> std::result::Result<Vec<u8>, secrets::AttemptRefusal> {
+        Err(secrets::AttemptRefusal::Unavailable)
     }
     fn send_email_code(&self) -> std::result::Result<secrets::EmailCode, secrets::AttemptRefusal> {
         Err(secrets::AttemptRefusal::Unavailable)

@@ -7,7 +7,7 @@ use bolero::TypeGenerator;
 use bolero::generator::produce;
 use reset_totp::body::{Subject, parse};
 use reset_totp::contract::chat::reset_totp::secrets::{
-    AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+    AttemptRefusal, EmailCode, Method, Proof, Receipt, Refusal, Target, TotpKey,
 };
 use reset_totp::contract::chat::reset_totp::users::{Selector, User};
 use reset_totp::contract::exports::chat::reset_totp::handler::{Caller, Request};
@@ -329,12 +329,14 @@ impl Host for Noting<'_> {
     fn methods(&self) -> Vec<Method> {
         self.lent.methods.iter().map(Header::method).collect()
     }
-    fn begin_totp_attempt(&self) -> Result<TotpFactor, AttemptRefusal> {
-        self.attempt(TotpFactor {
+    fn begin_totp_code_attempt(&self) -> Result<TotpKey, AttemptRefusal> {
+        self.attempt(TotpKey {
             key: KEY.to_vec(),
             last_step: self.lent.last_step.map(Distance::step),
-            backup_code_hashes: vec![hash_of("wxyz6789"), hash_of(BACKUP_CODE)],
         })
+    }
+    fn begin_backup_code_attempt(&self) -> Result<Vec<u8>, AttemptRefusal> {
+        self.attempt(["wxyz6789", BACKUP_CODE].map(Sha256::digest).concat())
     }
     fn send_email_code(&self) -> Result<EmailCode, AttemptRefusal> {
         self.attempt(EmailCode {

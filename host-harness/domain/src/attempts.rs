@@ -87,8 +87,19 @@ pub struct BeginTotpAttempt {
     pub workspace: String,
     /// The account's id.
     pub user: String,
+    /// What of the factor is given out.
+    pub needed: Needed,
     /// When the request was accepted.
     pub now: Timestamp,
+}
+
+/// What of a TOTP factor an attempt is checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// The key; the backup codes are left out.
+    Key,
+    /// The key and the backup codes.
+    Everything,
 }
 
 /// Counts a failed attempt of an account, as [`BeginTotpAttempt`] does, and then gives
@@ -119,9 +130,9 @@ impl Order for BeginTotpAttempt {
     type Answer = Attempt<TotpFactor>;
 
     fn question(&self) -> Question {
-        Question::of(&self.workspace)
-            .with_settings()
-            .about(Subject::id(&self.user).with_backup_codes())
+        let mut account = Subject::id(&self.user);
+        account.backup_codes = self.needed == Needed::Everything;
+        Question::of(&self.workspace).with_settings().about(account)
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {

@@ -25,6 +25,10 @@ pub enum HostCall {
     Methods,
     /// `secrets.begin-totp-attempt`
     BeginTotpAttempt,
+    /// `secrets.begin-totp-code-attempt`
+    BeginTotpCodeAttempt,
+    /// `secrets.begin-backup-code-attempt`
+    BeginBackupCodeAttempt,
     /// `secrets.send-email-code`
     SendEmailCode,
     /// `secrets.check-email-code`
@@ -37,7 +41,7 @@ pub enum HostCall {
 
 impl HostCall {
     /// All that there are, in the order of the contract.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Now,
         Self::Resolution,
         Self::Find,
@@ -48,6 +52,8 @@ impl HostCall {
         Self::BypassTokenAllowed,
         Self::Methods,
         Self::BeginTotpAttempt,
+        Self::BeginTotpCodeAttempt,
+        Self::BeginBackupCodeAttempt,
         Self::SendEmailCode,
         Self::CheckEmailCode,
         Self::CheckPassword,
@@ -67,6 +73,8 @@ impl HostCall {
             Self::BypassTokenAllowed => "settings.bypass-token-allowed",
             Self::Methods => "secrets.methods",
             Self::BeginTotpAttempt => "secrets.begin-totp-attempt",
+            Self::BeginTotpCodeAttempt => "secrets.begin-totp-code-attempt",
+            Self::BeginBackupCodeAttempt => "secrets.begin-backup-code-attempt",
             Self::SendEmailCode => "secrets.send-email-code",
             Self::CheckEmailCode => "secrets.check-email-code",
             Self::CheckPassword => "secrets.check-password",

@@ -1,7 +1,9 @@
 //! The words in which the tests ask a store, each an order or a question of the domain.
 
 use chat_domain::account::{Account, Caller, Methods, TotpFactor};
-use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt};
+use chat_domain::attempts::{
+    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
+};
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Question, Subject};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
@@ -116,6 +118,7 @@ impl Ask for dyn Store {
         self.decide(BeginTotpAttempt {
             workspace,
             user,
+            needed: Needed::Everything,
             now,
         })
         .await

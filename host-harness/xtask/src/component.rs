@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
 use crate::cargo::{self, step};
+use crate::memory;
 use crate::toolchain::{TARGET, Toolchain};
 
 const FILE: &str = "reset_totp.wasm";
@@ -53,11 +54,13 @@ fn compiled_module() -> PathBuf {
 /// Makes a core module, with the contract that wit-bindgen left in it, a component.
 fn encode(module: &Path) -> Result<Vec<u8>> {
     let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    ComponentEncoder::default()
+    let (module, memory) = memory::take(&module)?;
+    let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
         .and_then(|encoder| encoder.encode())
-        .context("the compiled plugin does not fit its contract in wit/")
+        .context("the compiled plugin does not fit its contract in wit/")?;
+    memory.put_first(&component)
 }
 
 /// Writes beside the file first: a reader meets the old component or the new one, never half.

@@ -38,12 +38,13 @@ const OWNED: [(&str, &str); 5] = [
 ];
 
 /// But these are no part of the host.
-const EXEMPT: [(&str, &str); 5] = [
+const EXEMPT: [(&str, &str); 6] = [
     (TESTING, "rusqlite"),      // looks into the file past the store
     (TESTING, "wit-component"), // makes guests
     (TESTING, "wit-parser"),
     (PLUGIN, "wit-bindgen"),    // the other side of the contract
     ("xtask", "wit-component"), // makes the component
+    ("xtask", "wasmparser"),
 ];
 
 /// What waits, or speaks HTTP or SQL, and all that begins so and has a hyphen after it: not in the

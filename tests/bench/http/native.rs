@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chat_domain::account::{Caller, Selector, TotpFactor};
-use chat_domain::attempts::{Attempt, BeginTotpAttempt};
+use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
 use chat_domain::audit::{Action, AuditRecord, Decision, new_request_id};
 use chat_domain::order::Record;
 use chat_domain::proof::Proof;
@@ -202,6 +202,7 @@ impl Call<'_> {
         let order = BeginTotpAttempt {
             workspace: WORKSPACE.to_owned(),
             user: self.standing.caller.id.clone(),
+            needed: Needed::Key,
             now: self.now,
         };
         self.store.decide(order).await
@@ -313,16 +314,18 @@ impl Host for Lent<'_> {
         let totp = self.standing.methods.totp.then_some(secrets::Method::Totp);
         totp.into_iter().collect()
     }
-    fn begin_totp_attempt(&self) -> Result<secrets::TotpFactor, secrets::AttemptRefusal> {
+    fn begin_totp_code_attempt(&self) -> Result<secrets::TotpKey, secrets::AttemptRefusal> {
         match &self.attempt {
-            Attempt::Begun(factor) => Ok(secrets::TotpFactor {
+            Attempt::Begun(factor) => Ok(secrets::TotpKey {
                 key: factor.key.expose().to_vec(),
                 last_step: factor.last_step,
-                backup_code_hashes: factor.backup_code_hashes.clone(),
             }),
             Attempt::Locked => Err(secrets::AttemptRefusal::Locked),
             Attempt::Unavailable => Err(secrets::AttemptRefusal::Unavailable),
         }
+    }
+    fn begin_backup_code_attempt(&self) -> Result<Vec<u8>, secrets::AttemptRefusal> {
+        Err(secrets::AttemptRefusal::Unavailable)
     }
     fn send_email_code(&self) -> Result<secrets::EmailCode, secrets::AttemptRefusal> {
         Err(secrets::AttemptRefusal::Unavailable)

@@ -2,7 +2,7 @@
 //! fixed size counts nothing, as the number of host calls bounds it.
 
 use crate::contract::chat::reset_totp::secrets::{
-    EmailCode, Method, Proof, Receipt, Target, TotpFactor,
+    EmailCode, Method, Proof, Receipt, Target, TotpFactor, TotpKey,
 };
 use crate::contract::chat::reset_totp::users::{Selector, User};
 use crate::contract::wasi::clocks::wall_clock::Datetime;
@@ -68,6 +68,18 @@ impl Bytes for TotpFactor {
     fn bytes(&self) -> usize {
         let hashes = self.backup_code_hashes.iter().map(String::len);
         self.key.len() + hashes.sum::<usize>()
+    }
+}
+
+impl Bytes for TotpKey {
+    fn bytes(&self) -> usize {
+        self.key.len()
+    }
+}
+
+impl Bytes for Vec<u8> {
+    fn bytes(&self) -> usize {
+        self.len()
     }
 }
 

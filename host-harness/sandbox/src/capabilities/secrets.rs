@@ -9,13 +9,17 @@ use super::gate::caught;
 use super::{Call, ObservedAttempt};
 use crate::comparisons::SECOND_FACTORS;
 use crate::contract::chat::reset_totp::secrets::{
-    AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor,
+    AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor, TotpKey,
 };
 use crate::host_call::HostCall;
-use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt};
+use chat_domain::attempts::{
+    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
+};
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::totp::{code_hash, email_code};
 use chat_domain::{account, proof, reset};
+use chat_store::StoreError;
+use data_encoding::HEXLOWER;
 use secrecy::ExposeSecret;
 
 impl Host for Call {
@@ -27,8 +31,22 @@ impl Host for Call {
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
         let gate = self.enter(HostCall::BeginTotpAttempt, &())?;
-        let factor = gate.run(self.hand_out_totp()).await;
+        let factor = gate.run(self.hand_out(Needed::Everything, factor)).await;
         self.leave(factor)
+    }
+
+    async fn begin_totp_code_attempt(&mut self) -> wasmtime::Result<Attempted<TotpKey>> {
+        let gate = self.enter(HostCall::BeginTotpCodeAttempt, &())?;
+        let key = gate.run(self.hand_out(Needed::Key, key)).await;
+        self.leave(key)
+    }
+
+    async fn begin_backup_code_attempt(&mut self) -> wasmtime::Result<Attempted<Vec<u8>>> {
+        let gate = self.enter(HostCall::BeginBackupCodeAttempt, &())?;
+        let hashes = gate
+            .run(self.hand_out(Needed::Everything, backup_code_hashes))
+            .await;
+        self.leave(hashes)
     }
 
     async fn send_email_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
@@ -74,10 +92,16 @@ impl Call {
         Ok(self.standing.methods.preferred().map(method).collect())
     }
 
-    async fn hand_out_totp(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
+    /// Counts an attempt, and hands out a part of what codes are checked against.
+    async fn hand_out<T>(
+        &mut self,
+        needed: Needed,
+        part: fn(account::TotpFactor) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<Attempted<T>> {
         let attempt = self.store.decide(BeginTotpAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
+            needed,
             now: self.now,
         });
         let attempt = attempt.await?;
@@ -89,11 +113,7 @@ impl Call {
         if spent_code {
             self.observed.attempt = Some(ObservedAttempt::Begun { spent_code });
         }
-        Ok(Ok(TotpFactor {
-            key: factor.key.expose().to_vec(),
-            last_step: factor.last_step,
-            backup_code_hashes: factor.backup_code_hashes,
-        }))
+        Ok(Ok(part(factor)?))
     }
 
     async fn mail_code(&mut self) -> wasmtime::Result<Attempted<EmailCode>> {
@@ -271,4 +291,28 @@ impl Call {
             Proof::Other(_) => None,
         }
     }
+}
+
+fn factor(factor: account::TotpFactor) -> wasmtime::Result<TotpFactor> {
+    Ok(TotpFactor {
+        key: factor.key.expose().to_vec(),
+        last_step: factor.last_step,
+        backup_code_hashes: factor.backup_code_hashes,
+    })
+}
+
+fn key(factor: account::TotpFactor) -> wasmtime::Result<TotpKey> {
+    Ok(TotpKey {
+        key: factor.key.expose().to_vec(),
+        last_step: factor.last_step,
+    })
+}
+
+fn backup_code_hashes(factor: account::TotpFactor) -> wasmtime::Result<Vec<u8>> {
+    let hashes = factor.backup_code_hashes.iter().map(|hash| {
+        let bytes = HEXLOWER.decode(hash.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.ok_or_else(|| StoreError("the hash of a backup code is no SHA-256".into()))
+    });
+    Ok(hashes.collect::<Result<Vec<_>, _>>()?.concat())
 }
