@@ -1,10 +1,14 @@
 //! What a fresh sandbox, idle workspaces and a whole request cost, measured.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
 use crate::cargo::{self, step};
 use crate::component;
 use crate::npm;
+
+const BENCHES: [&str; 3] = ["sandbox", "workspaces", "http"];
 
 /// How long is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,31 +31,28 @@ pub(crate) fn run(pace: Pace) -> Result<()> {
     npm::install("tests/bench/peers").context("the benchmark compares with other servers")?;
     step("benchmark: compiling the host, optimised; minutes the first time …");
     let mut host = cargo::cargo("build");
-    host.args(["--release", "--package", "host-harness"]);
-    cargo::run(&mut host, "the host does not compile; the reason is above")?;
-    step("benchmark: compiling and running …");
-    bench(&["sandbox", "workspaces"], &[])?;
-    bench(
-        &["http"],
-        if pace == Pace::Quick {
-            &["--quick"]
-        } else {
-            &[]
-        },
-    )?;
+    host.args(["--release", "--bin", "host-harness"]);
+    run_both(&mut host, &BENCHES, &[])?;
+    step("benchmark: running …");
+    let [sandbox, workspaces, http] = BENCHES;
+    run_both(&mut cargo::cargo("bench"), &[sandbox, workspaces], &[])?;
+    let options: &[_] = match pace {
+        Pace::Full => &[],
+        Pace::Quick => &["--", "--quick"],
+    };
+    run_both(&mut cargo::cargo("bench"), &[http], options)?;
     step("benchmark: finished; target/bench.json has the same numbers");
     Ok(())
 }
 
-fn bench(names: &[&str], args: &[&str]) -> Result<()> {
-    let mut bench = cargo::cargo("bench");
-    bench.args(["--package", "reset-totp"]);
-    for name in names {
-        bench.args(["--bench", name]);
+/// Runs cargo for the host and the benchmarks, which so share what they depend on.
+fn run_both(command: &mut Command, benches: &[&str], options: &[&str]) -> Result<()> {
+    command.args(["--package", "host-harness", "--package", "reset-totp"]);
+    for bench in benches {
+        command.args(["--bench", bench]);
     }
-    bench.arg("--").args(args);
     cargo::run_for_its_output(
-        &mut bench,
-        "the benchmark does not compile or failed; the reason is above",
+        command.args(options),
+        "the host or a benchmark does not compile or failed; the reason is above",
     )
 }
