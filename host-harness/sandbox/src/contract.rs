@@ -8,6 +8,13 @@
 wasmtime::component::bindgen!({
     path: "../../wit",
     world: "reset-totp-plugin",
-    imports: { default: async | trappable },
+    // What is answered from memory needs no stack of its own to wait on.
+    imports: {
+        "chat:reset-totp/permissions": trappable,
+        "chat:reset-totp/secrets.methods": trappable,
+        "chat:reset-totp/settings": trappable,
+        "wasi:clocks/wall-clock": trappable,
+        default: async | trappable,
+    },
     exports: { default: async },
 });

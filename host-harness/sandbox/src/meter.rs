@@ -64,6 +64,12 @@ impl Meter {
     /// Counts a host call that begins, and the bytes that it is given.
     pub(crate) fn begin(&mut self, function: HostCall, bytes: usize) -> Result<(), Stopped> {
         self.since = Some(Instant::now());
+        self.count(function, bytes)
+    }
+
+    /// Counts a host call that is answered at once, and the bytes that it is given: its
+    /// time is the plugin's.
+    pub(crate) fn count(&mut self, function: HostCall, bytes: usize) -> Result<(), Stopped> {
         if self.calls() >= self.limits.host_calls {
             return Err(Stopped::Calls);
         }
@@ -77,6 +83,11 @@ impl Meter {
     pub(crate) fn end(&mut self, bytes: usize) -> Result<(), Stopped> {
         self.host = self.host_time();
         self.since = None;
+        self.receive(bytes)
+    }
+
+    /// Counts the bytes that a host call answers.
+    pub(crate) fn receive(&mut self, bytes: usize) -> Result<(), Stopped> {
         hand_over(&mut self.bytes_in, bytes, self.limits.bytes_in)
     }
 }

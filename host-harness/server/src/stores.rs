@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// How long a store stays open that nobody uses: opening takes a few
-/// milliseconds, and an open one holds three threads and about ten files.
+/// milliseconds, and an open one holds a thread and about ten files.
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// Stores that are all kept open, so that mail which another process queues in one

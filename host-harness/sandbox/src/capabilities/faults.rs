@@ -1,7 +1,7 @@
 //! Faults that a test plants in the host: what a plugin must not take for a yes.
 
 use crate::host_call::HostCall;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stopped};
 use chat_store::StoreError;
 use std::sync::Arc;
 
@@ -54,8 +54,16 @@ impl FaultKind {
     /// Fails so.
     pub(super) async fn fail(self) -> wasmtime::Result<()> {
         match self {
-            Self::Error => Err(StoreError("a fault was planted".into()).into()),
             Self::Silence => std::future::pending().await,
+            Self::Error | Self::Panic => self.fail_at_once(),
+        }
+    }
+
+    /// Fails so where nothing can wait: what would never end has used up its time.
+    pub(super) fn fail_at_once(self) -> wasmtime::Result<()> {
+        match self {
+            Self::Error => Err(StoreError("a fault was planted".into()).into()),
+            Self::Silence => Err(Stopped::Time.into()),
             #[expect(clippy::panic, reason = "it stands for a bug of the host")]
             Self::Panic => panic!("a fault was planted"),
         }

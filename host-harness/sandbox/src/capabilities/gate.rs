@@ -51,6 +51,32 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Answers a host call from memory.
+    ///
+    /// # Errors
+    ///
+    /// The answer's own, and [`Stopped`], when that is one call or some bytes too
+    /// many.
+    pub(super) fn answer<T: Bytes>(
+        &mut self,
+        function: HostCall,
+        arguments: &impl Bytes,
+        answer: impl FnOnce(&Self) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        self.meter.count(function, arguments.bytes())?;
+        let _span = tracing::debug_span!("host_call", function = function.name()).entered();
+        let fault = self.faults.strike(function, &self.meter);
+        let answer = AssertUnwindSafe(|| {
+            fault.map_or(Ok(()), FaultKind::fail_at_once)?;
+            answer(self)
+        });
+        let answer = catch_unwind(answer).unwrap_or_else(|_panic| Err(Stopped::Panic.into()))?;
+        self.meter.receive(answer.bytes())?;
+        Ok(answer)
+    }
+}
+
 impl Gate {
     /// Does the work of the host call, in its time.
     pub(super) async fn run<T>(

@@ -23,10 +23,8 @@ use data_encoding::HEXLOWER;
 use secrecy::ExposeSecret;
 
 impl Host for Call {
-    async fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
-        let gate = self.enter(HostCall::Methods, &())?;
-        let methods = gate.run(self.callers_methods()).await;
-        self.leave(methods)
+    fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
+        self.answer(HostCall::Methods, &(), |call| Ok(call.callers_methods()))
     }
 
     async fn begin_totp_attempt(&mut self) -> wasmtime::Result<Attempted<TotpFactor>> {
@@ -83,13 +81,13 @@ impl Host for Call {
 type Attempted<T> = Result<T, AttemptRefusal>;
 
 impl Call {
-    async fn callers_methods(&mut self) -> wasmtime::Result<Vec<Method>> {
+    fn callers_methods(&self) -> Vec<Method> {
         let method = |method| match method {
             account::Method::Totp => Method::Totp,
             account::Method::Email => Method::Email,
             account::Method::Password => Method::Password,
         };
-        Ok(self.standing.methods.preferred().map(method).collect())
+        self.standing.methods.preferred().map(method).collect()
     }
 
     /// Counts an attempt, and hands out a part of what codes are checked against.

@@ -7,36 +7,33 @@ use crate::host_call::HostCall;
 use chat_domain::settings::Settings;
 
 impl Host for Call {
-    async fn two_factor_enabled(&mut self) -> wasmtime::Result<bool> {
+    fn two_factor_enabled(&mut self) -> wasmtime::Result<bool> {
         let setting = |settings: &Settings| Ok(settings.two_factor_enabled);
-        self.setting(HostCall::TwoFactorEnabled, setting).await
+        self.setting(HostCall::TwoFactorEnabled, setting)
     }
 
-    async fn totp_window(&mut self) -> wasmtime::Result<u8> {
+    fn totp_window(&mut self) -> wasmtime::Result<u8> {
         let setting = |settings: &Settings| Ok(u8::try_from(settings.totp_window)?);
-        self.setting(HostCall::TotpWindow, setting).await
+        self.setting(HostCall::TotpWindow, setting)
     }
 
-    async fn missing_factor_allowed(&mut self) -> wasmtime::Result<bool> {
+    fn missing_factor_allowed(&mut self) -> wasmtime::Result<bool> {
         let setting = |settings: &Settings| Ok(settings.missing_factor_allowed);
-        self.setting(HostCall::MissingFactorAllowed, setting).await
+        self.setting(HostCall::MissingFactorAllowed, setting)
     }
 
-    async fn bypass_token_allowed(&mut self) -> wasmtime::Result<bool> {
+    fn bypass_token_allowed(&mut self) -> wasmtime::Result<bool> {
         let setting = |settings: &Settings| Ok(settings.bypass_token_allowed);
-        self.setting(HostCall::BypassTokenAllowed, setting).await
+        self.setting(HostCall::BypassTokenAllowed, setting)
     }
 }
 
 impl Call {
-    async fn setting<T: Bytes>(
+    fn setting<T: Bytes>(
         &mut self,
         function: HostCall,
         setting: fn(&Settings) -> wasmtime::Result<T>,
     ) -> wasmtime::Result<T> {
-        let gate = self.enter(function, &())?;
-        let settings = async { setting(&self.standing.settings) };
-        let setting = gate.run(settings).await;
-        self.leave(setting)
+        self.answer(function, &(), |call| setting(&call.standing.settings))
     }
 }

@@ -5,17 +5,12 @@ use crate::contract::wasi::clocks::wall_clock::{Datetime, Host};
 use crate::host_call::HostCall;
 
 impl Host for Call {
-    async fn now(&mut self) -> wasmtime::Result<Datetime> {
-        let gate = self.enter(HostCall::Now, &())?;
-        let seconds = self.now.seconds();
-        let now = gate.run(async move { Ok(whole(seconds)) }).await;
-        self.leave(now)
+    fn now(&mut self) -> wasmtime::Result<Datetime> {
+        self.answer(HostCall::Now, &(), |call| Ok(whole(call.now.seconds())))
     }
 
-    async fn resolution(&mut self) -> wasmtime::Result<Datetime> {
-        let gate = self.enter(HostCall::Resolution, &())?;
-        let resolution = gate.run(async { Ok(whole(1)) }).await;
-        self.leave(resolution)
+    fn resolution(&mut self) -> wasmtime::Result<Datetime> {
+        self.answer(HostCall::Resolution, &(), |_| Ok(whole(1)))
     }
 }
 
