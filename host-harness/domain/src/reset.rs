@@ -105,12 +105,12 @@ impl Order for Reset {
 
 impl Reset {
     fn grant(&self, dossier: &Dossier) -> Result<(Receipt, Vec<Change>), Refusal> {
-        authenticate(dossier, self.now).ok_or(Refusal::NotPermitted)?;
+        let known = authenticate(dossier, self.now).ok_or(Refusal::NotPermitted)?;
         let caller = dossier.caller().ok_or(Refusal::NotPermitted)?;
         let settings = dossier.settings.as_ref().ok_or(Refusal::NotPermitted)?;
         let target = self.permit(settings, caller, dossier.target())?;
         let mut changes = match &self.proof {
-            Proof::None => self.excuse(settings, caller)?,
+            Proof::None => excuse(settings, caller, &known)?,
             proof => spend(settings, caller, proof, self.now)?,
         };
         let receipt = match is_enrolled(target) {
@@ -151,15 +151,6 @@ impl Reset {
         }
     }
 
-    /// Nothing to spend, where the caller needs no proof.
-    fn excuse(&self, settings: &Settings, caller: &Profile) -> Result<Vec<Change>, Refusal> {
-        let has_factor = Methods::of(caller, settings).any();
-        let excused = !settings.two_factor_enabled
-            || (self.caller.bypass_token && settings.bypass_token_allowed)
-            || (settings.missing_factor_allowed && !has_factor);
-        excused.then(Vec::new).ok_or(Refusal::WrongProof)
-    }
-
     fn notices(&self, settings: &Settings, caller: &Profile, target: &Profile) -> Vec<Change> {
         let letter = mail::reset_notice(&caller.user.username, self.now);
         let expires = self.now + settings.mail_lifetime();
@@ -181,6 +172,15 @@ impl Reset {
             reason: None,
         }
     }
+}
+
+/// Nothing to spend, where the caller needs no proof: by the token as it is kept.
+fn excuse(settings: &Settings, caller: &Profile, known: &Caller) -> Result<Vec<Change>, Refusal> {
+    let has_factor = Methods::of(caller, settings).any();
+    let excused = !settings.two_factor_enabled
+        || (known.bypass_token && settings.bypass_token_allowed)
+        || (settings.missing_factor_allowed && !has_factor);
+    excused.then(Vec::new).ok_or(Refusal::WrongProof)
 }
 
 fn is_enrolled(profile: &Profile) -> bool {
