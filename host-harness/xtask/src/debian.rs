@@ -57,16 +57,17 @@ pub(crate) fn install_compiler(more: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Debian's `cargo clippy`, which goes with Debian's compiler; installed when it is not here.
+/// Debian's `cargo clippy` into a folder, which goes with Debian's compiler; installed when it is not
+/// here.
 ///
 /// # Errors
 ///
 /// As [`install`].
-pub(crate) fn clippy() -> Result<Command> {
+pub(crate) fn clippy(into: &Path) -> Result<Command> {
     if !Path::new(CARGO_CLIPPY).exists() {
         install(&["rust-web-clippy"])?;
     }
-    let mut clippy = cargo::subcommand_of(CARGO_CLIPPY, "clippy");
+    let mut clippy = cargo::building(CARGO_CLIPPY, "clippy", into);
     clippy.env("CARGO", cargo::program());
     Ok(clippy)
 }

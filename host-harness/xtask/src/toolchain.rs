@@ -18,7 +18,7 @@ use crate::cargo::{self, output_of, step};
 use crate::debian;
 
 /// The target that imports nothing by itself: the component imports what the plugin names.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Long enough for 20 MB on a slow line, short enough for a line that leads nowhere.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +40,16 @@ const HOST_ONLY: [&str; 10] = [
     "RUSTC_WRAPPER",
     "RUSTFLAGS",
 ];
+
+/// The plugin's own target directory: two cargos that share one wait for each other.
+fn target_dir() -> PathBuf {
+    cargo::target_dir().join("plugin")
+}
+
+/// The folder in which [`Toolchain::build`] leaves the plugin.
+pub(crate) fn modules() -> PathBuf {
+    target_dir().join(TARGET).join("plugin")
+}
 
 /// A compiler for [`TARGET`].
 #[derive(Clone, Copy)]
@@ -74,10 +84,11 @@ impl Toolchain {
         Ok(Self::Debian)
     }
 
-    /// Compiles the plugin for [`TARGET`], in the plugin's own profile. As a library for other
-    /// crates, too, it could not be optimised as a whole.
+    /// Compiles the plugin for [`TARGET`] into [`modules`], in the plugin's own profile. As a library
+    /// for other crates, too, it could not be optimised as a whole.
     pub(crate) fn build(self) -> Command {
-        let mut build = self.aimed_at_the_plugin(cargo::cargo("rustc"));
+        let rustc = cargo::building(cargo::program(), "rustc", &target_dir());
+        let mut build = self.aimed_at_the_plugin(rustc);
         build.args(["--crate-type", "cdylib"]);
         build
     }
@@ -89,10 +100,9 @@ impl Toolchain {
     /// Debian's clippy is needed and cannot be installed from here.
     pub(crate) fn clippy(self) -> Result<Command> {
         let clippy = match self {
-            Self::Rustup => cargo::cargo("clippy"),
-            Self::Debian => {
-                debian::clippy().context("the plugin's lints need the clippy of its compiler")?
-            }
+            Self::Rustup => cargo::building(cargo::program(), "clippy", &target_dir()),
+            Self::Debian => debian::clippy(&target_dir())
+                .context("the plugin's lints need the clippy of its compiler")?,
         };
         Ok(self.aimed_at_the_plugin(clippy))
     }
