@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub(crate) fn workspace() -> &'static Path {
     xtask.ancestors().nth(2).unwrap_or(xtask)
 }
 
-/// The one target directory; every nested cargo is told to use it.
+/// The target directory: every nested cargo is told to use it, or a folder in it.
 pub(crate) fn target_dir() -> PathBuf {
     workspace().join("target")
 }
@@ -48,16 +48,16 @@ pub(crate) fn program() -> OsString {
 
 /// `cargo <subcommand>`, for a subcommand that builds, into [`target_dir`].
 pub(crate) fn cargo(subcommand: &str) -> Command {
-    subcommand_of(program(), subcommand)
+    building(program(), subcommand, &target_dir())
 }
 
-/// Like [`cargo`], by another program with cargo's command line.
-pub(crate) fn subcommand_of(program: impl Into<OsString>, subcommand: &str) -> Command {
+/// Like [`cargo`], by a program with cargo's command line, and into a folder of its choice.
+pub(crate) fn building(program: impl Into<OsString>, subcommand: &str, into: &Path) -> Command {
     let mut command = command(program);
     command
         .arg(subcommand)
         .arg("--target-dir")
-        .arg(target_dir())
+        .arg(into)
         .env_remove("CARGO_BUILD_TARGET");
     command
 }
@@ -92,6 +92,44 @@ pub(crate) fn run_for_its_output(command: &mut Command, complaint: &str) -> Resu
     Ok(())
 }
 
+/// A command that runs beside this program, with its output on stderr. It is ended when this is
+/// dropped.
+pub(crate) struct Running {
+    child: Child,
+    complaint: &'static str,
+}
+
+impl Running {
+    /// # Errors
+    ///
+    /// The command cannot be started.
+    pub(crate) fn start(mut command: Command, complaint: &'static str) -> Result<Self> {
+        let child = command.stdout(io::stderr()).spawn();
+        let child = child.with_context(|| cannot_start(&command))?;
+        Ok(Self { child, complaint })
+    }
+
+    /// Waits for the command's end.
+    ///
+    /// # Errors
+    ///
+    /// It ends with another status than success: the complaint.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        if !self.child.wait()?.success() {
+            bail!("{}", self.complaint);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // These fail only when the child has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The message for a program that is not there.
 pub(crate) fn cannot_start(command: &Command) -> String {
     format!("cannot start {}", command.get_program().display())
@@ -102,6 +140,20 @@ pub(crate) fn output_of(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+/// What a command prints to stdout.
+///
+/// # Errors
+///
+/// As those of [`run`], or it prints no UTF-8.
+pub(crate) fn output_or(command: &mut Command, complaint: &str) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| cannot_start(command))?;
+    if !output.status.success() {
+        bail!("{complaint}");
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Says on stderr which step begins, and how long the task has been running.

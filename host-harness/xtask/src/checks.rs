@@ -5,6 +5,9 @@ use anyhow::Result;
 use crate::cargo::{self, step};
 use crate::toolchain::Toolchain;
 
+/// The programs that are documented; the host's own is where its library is.
+const PROGRAMS: [&str; 2] = ["plugin-component", "xtask"];
+
 /// Checks formatting, lints and documentation; stops at the first that is not clean.
 ///
 /// # Errors
@@ -44,10 +47,14 @@ fn plugin_lints() -> Result<()> {
     )
 }
 
+/// With an example, for which cargo gives the dependencies the features that all targets together
+/// have: then the lints have read them already.
 fn documentation() -> Result<()> {
     step("checks: documentation …");
     let mut doc = cargo::cargo("doc");
     doc.args(["--workspace", "--no-deps", "--document-private-items"])
+        .args(["--lib", "--examples"])
+        .args(PROGRAMS.iter().flat_map(|program| ["--bin", program]))
         .env("RUSTDOCFLAGS", "-Dwarnings");
     cargo::run(
         &mut doc,

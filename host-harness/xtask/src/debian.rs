@@ -1,4 +1,5 @@
-//! Debian's Rust: `rustc-web`, its library sources, its clippy, and how apt-get installs them.
+//! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy, and how apt-get installs
+//! them. Whether they are wanted is not known here.
 
 use std::env;
 use std::io::Read as _;
@@ -8,7 +9,6 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, output_of, step};
-use crate::toolchain::{TARGET, host_sysroot};
 
 /// The compiler of the package `rustc-web`.
 pub(crate) const RUSTC: &str = "/usr/bin/rustc";
@@ -20,13 +20,16 @@ const APT_GET: &str = "/usr/bin/apt-get";
 const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const LINKER: &str = "/usr/bin/wasm-ld-19";
 
+/// What brings [`linker`].
+pub(crate) const LINKER_PACKAGE: &str = "lld-19";
+
 /// The oldest Rust that compiles this workspace.
 const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// Are the compiler, the sources and a linker here, and new enough?
+/// Are the compiler and the sources here, and new enough?
 pub(crate) fn can_compile() -> bool {
     let version = output_of(cargo::command(RUSTC).arg("--version")).unwrap_or_default();
-    is_new_enough(&version) && Path::new(SOURCES).join("library/std").is_dir() && linker().is_some()
+    is_new_enough(&version) && Path::new(SOURCES).join("library/std").is_dir()
 }
 
 /// Reads `rustc 1.96.0 (…)`.
@@ -35,47 +38,36 @@ fn is_new_enough(version: &str) -> bool {
     version.starts_with("rustc 1.") && minor(version) >= minor(OLDEST_RUST)
 }
 
-/// The linker that came with rustup's compiler, or the one of the package `lld-19`.
+/// The linker of the package [`LINKER_PACKAGE`], where that is installed.
 pub(crate) fn linker() -> Option<PathBuf> {
-    let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let rustup =
-        host_sysroot().map(|root| root.join("lib/rustlib").join(host).join("bin/rust-lld"));
-    rustup
-        .into_iter()
-        .chain([PathBuf::from(LINKER)])
-        .find(|path| path.exists())
+    let linker = PathBuf::from(LINKER);
+    linker.exists().then_some(linker)
 }
 
-/// Installs what [`can_compile`] looks for.
+/// Installs what [`can_compile`] looks for, and `more` packages.
 ///
 /// # Errors
 ///
 /// As [`install`], or Debian's compiler is too old.
-pub(crate) fn install_compiler() -> Result<()> {
-    let mut packages = vec!["rustc-web", "rust-web-src"];
-    if linker().is_none() {
-        packages.push("lld-19");
-    }
-    install(&packages)?;
+pub(crate) fn install_compiler(more: &[&str]) -> Result<()> {
+    install(&[&["rustc-web", "rust-web-src"], more].concat())?;
     if !can_compile() {
-        bail!(
-            "Debian's rustc-web is older than Rust {OLDEST_RUST} here; \
-             run `rustup target add {TARGET}` where rustup's servers can be reached"
-        );
+        bail!("Debian's rustc-web is older than Rust {OLDEST_RUST} here");
     }
     Ok(())
 }
 
-/// Debian's `cargo clippy`, which goes with Debian's compiler; installed when it is not here.
+/// Debian's `cargo clippy` into a folder, which goes with Debian's compiler; installed when it is not
+/// here.
 ///
 /// # Errors
 ///
 /// As [`install`].
-pub(crate) fn clippy() -> Result<Command> {
+pub(crate) fn clippy(into: &Path) -> Result<Command> {
     if !Path::new(CARGO_CLIPPY).exists() {
         install(&["rust-web-clippy"])?;
     }
-    let mut clippy = cargo::subcommand_of(CARGO_CLIPPY, "clippy");
+    let mut clippy = cargo::building(CARGO_CLIPPY, "clippy", into);
     clippy.env("CARGO", cargo::program());
     Ok(clippy)
 }
@@ -88,14 +80,11 @@ pub(crate) fn clippy() -> Result<Command> {
 fn install(packages: &[&str]) -> Result<()> {
     let packages = packages.join(" ");
     if !Path::new(APT_GET).exists() {
-        bail!("the Rust target {TARGET} is missing; run `rustup target add {TARGET}`");
+        bail!("there is no apt-get here to install {packages}");
     }
     let by_hand = format!("apt-get update && apt-get install --yes {packages}");
     if output_of(cargo::command("id").arg("-u")).as_deref() != Some("0") {
-        bail!(
-            "the Rust target {TARGET} is missing, and only root may install Debian's packages \
-             in its place; run `sudo sh -c '{by_hand}'`"
-        );
+        bail!("only root may install {packages}; run `sudo sh -c '{by_hand}'`");
     }
     step(&format!(
         "compiler: installing {packages} from Debian, about a minute …"

@@ -7,7 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, step};
-use crate::component;
+use crate::{component, host};
+
+const HOST: &str = "host-harness";
 
 /// Builds the plugin and the host, then becomes `host-harness demo`: signals reach the host
 /// itself, and its exit code is the task's. Nothing is printed to stdout before.
@@ -16,13 +18,9 @@ use crate::component;
 ///
 /// A build fails, or the host cannot be started. On success there is no return.
 pub(crate) fn start(args: &[OsString]) -> Result<()> {
-    eprint!("{}", component::build()?);
-    step("host: compiling …");
-    let mut build = cargo::cargo("build");
-    build.args(["--release", "--package", "host-harness"]);
-    cargo::run(&mut build, "the host does not compile; the reason is above")?;
+    eprint!("{}", component::build_with(&[HOST])?);
     step("host: starting");
-    let mut host = Command::new(cargo::target_dir().join("release/host-harness"));
+    let mut host = Command::new(host::program(HOST));
     host.arg("demo")
         .arg("--plugin")
         .arg(component::path())

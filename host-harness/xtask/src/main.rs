@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `toolchain` | which compiler makes WebAssembly on this machine, and how it is called |
 //! | `debian` | what Debian packages of Rust, and how they are installed |
-//! | `component` | how the compiled plugin becomes `target/reset_totp.wasm`, and what it asks of a host |
-//! | `memory` | how the plugin's memory comes first in it, which makes a call cheaper |
+//! | `component` | how the plugin becomes `target/reset_totp.wasm`, beside the host's build |
+//! | `host` | how programs of the host are compiled so that tests share what they are made of |
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
 //! | `bench` | how the cost of a sandbox and of a whole request is measured |
@@ -23,7 +23,7 @@ mod component;
 mod debian;
 mod demo;
 mod fuzz;
-mod memory;
+mod host;
 mod npm;
 mod test;
 mod toolchain;

@@ -12,13 +12,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, output_of, step};
 use crate::debian;
 
 /// The target that imports nothing by itself: the component imports what the plugin names.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Long enough for 20 MB on a slow line, short enough for a line that leads nowhere.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(60);
@@ -41,6 +41,16 @@ const HOST_ONLY: [&str; 10] = [
     "RUSTFLAGS",
 ];
 
+/// The plugin's own target directory: two cargos that share one wait for each other.
+fn target_dir() -> PathBuf {
+    cargo::target_dir().join("plugin")
+}
+
+/// The folder in which [`Toolchain::build`] leaves the plugin.
+pub(crate) fn modules() -> PathBuf {
+    target_dir().join(TARGET).join("plugin")
+}
+
 /// A compiler for [`TARGET`].
 #[derive(Clone, Copy)]
 pub(crate) enum Toolchain {
@@ -61,7 +71,7 @@ impl Toolchain {
             step("compiler: rustup's, with its target wasm32-unknown-unknown");
             return Ok(Self::Rustup);
         }
-        if debian::can_compile() {
+        if debian::can_compile() && linker().is_some() {
             step("compiler: Debian's rustc-web, with the standard library from rust-web-src");
             return Ok(Self::Debian);
         }
@@ -69,15 +79,16 @@ impl Toolchain {
             step("compiler: rustup's, with its target wasm32-unknown-unknown, added just now");
             return Ok(Self::Rustup);
         }
-        debian::install_compiler()?;
+        install_debians_compiler()?;
         step("compiler: Debian's rustc-web, installed just now");
         Ok(Self::Debian)
     }
 
-    /// Compiles the plugin for [`TARGET`], in the plugin's own profile. As a library for other
-    /// crates, too, it could not be optimised as a whole.
+    /// Compiles the plugin for [`TARGET`] into [`modules`], in the plugin's own profile. As a library
+    /// for other crates, too, it could not be optimised as a whole.
     pub(crate) fn build(self) -> Command {
-        let mut build = self.aimed_at_the_plugin(cargo::cargo("rustc"));
+        let rustc = cargo::building(cargo::program(), "rustc", &target_dir());
+        let mut build = self.aimed_at_the_plugin(rustc);
         build.args(["--crate-type", "cdylib"]);
         build
     }
@@ -89,8 +100,9 @@ impl Toolchain {
     /// Debian's clippy is needed and cannot be installed from here.
     pub(crate) fn clippy(self) -> Result<Command> {
         let clippy = match self {
-            Self::Rustup => cargo::cargo("clippy"),
-            Self::Debian => debian::clippy()?,
+            Self::Rustup => cargo::building(cargo::program(), "clippy", &target_dir()),
+            Self::Debian => debian::clippy(&target_dir())
+                .context("the plugin's lints need the clippy of its compiler")?,
         };
         Ok(self.aimed_at_the_plugin(clippy))
     }
@@ -108,7 +120,7 @@ impl Toolchain {
                 .arg("-Zbuild-std=std,panic_abort")
                 .env("RUSTC", debian::RUSTC)
                 .env("RUSTC_BOOTSTRAP", "1"); // a stable cargo takes -Z only with this
-            if let Some(linker) = debian::linker() {
+            if let Some(linker) = linker() {
                 command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
             }
         }
@@ -148,9 +160,36 @@ fn cargo_home() -> Option<PathBuf> {
 }
 
 /// The folder of the compiler that builds the host.
-pub(crate) fn host_sysroot() -> Option<PathBuf> {
+fn host_sysroot() -> Option<PathBuf> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     output_of(cargo::command(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
+}
+
+/// What links WebAssembly for [`Toolchain::Debian`].
+fn linker() -> Option<PathBuf> {
+    rustups_linker().or_else(debian::linker)
+}
+
+/// The linker that comes with rustup's compiler.
+fn rustups_linker() -> Option<PathBuf> {
+    let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let library = host_sysroot()?.join("lib/rustlib").join(host);
+    let linker = library.join("bin/rust-lld");
+    linker.exists().then_some(linker)
+}
+
+/// Debian's compiler with a linker, in the place of rustup's target.
+fn install_debians_compiler() -> Result<()> {
+    let missing: &[&str] = match linker() {
+        Some(_) => &[],
+        None => &[debian::LINKER_PACKAGE],
+    };
+    debian::install_compiler(missing).with_context(|| {
+        format!(
+            "the Rust target {TARGET} is missing; where rustup's servers can be reached, run \
+             `rustup target add {TARGET}`; Debian's compiler cannot take its place"
+        )
+    })
 }
 
 fn rustup_target_is_installed() -> bool {
