@@ -77,29 +77,26 @@ impl Chart {
             };
             CLIENTS.map(value)
         });
-        let all = || lines.iter().flatten().copied();
-        let lowest = all().fold(f64::INFINITY, f64::min).log10().floor();
-        let highest = all().fold(0.0, f64::max).log10().ceil();
-        let y = |value: f64| {
-            TOP + CHART_HEIGHT * (highest - value.log10()) / (highest - lowest).max(1.0)
-        };
+        let ticks = ticks(lines.iter().flatten().copied());
+        let (lowest, highest) = (ticks.first().copied(), ticks.last().copied());
+        let (lowest, highest) = (lowest.unwrap_or(1.0), highest.unwrap_or(1.0));
+        let y = |value: f64| TOP + CHART_HEIGHT * (highest / value).ln() / (highest / lowest).ln();
         let mut svg = format!(
             "<text class=\"title\" x=\"{}\" y=\"{}\">{}</text>\n",
             self.left,
             TOP - 20.0,
             self.title
         );
-        let mut tick = lowest;
-        while tick <= highest {
-            svg += &self.grid_line(10_f64.powf(tick), y(10_f64.powf(tick)));
-            tick += 1.0;
+        for tick in &ticks {
+            svg += &self.grid_line(*tick, y(*tick));
         }
         for (place, clients) in CLIENTS.into_iter().enumerate() {
             let _ = writeln!(
                 svg,
-                "<text text-anchor=\"middle\" x=\"{}\" y=\"{}\">{clients}</text>",
+                "<text text-anchor=\"middle\" x=\"{}\" y=\"{}\">{clients}{}</text>",
                 self.x(place),
-                TOP + CHART_HEIGHT + 18.0
+                TOP + CHART_HEIGHT + 18.0,
+                if clients == 1 { " client" } else { "" }
             );
         }
         for (number, line) in lines.into_iter().enumerate() {
@@ -141,4 +138,15 @@ impl Chart {
         }
         svg
     }
+}
+
+/// 1, 2, 5, 10 and so on, from below all values to above.
+fn ticks(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let lowest = values.clone().fold(f64::INFINITY, f64::min);
+    let highest = values.fold(0.0, f64::max);
+    let ticks = (-3..9).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
+    let above = ticks.clone().find(|tick| *tick >= highest);
+    let from_below = ticks.clone().filter(|tick| *tick <= lowest).last();
+    let (from, to) = (from_below.unwrap_or(lowest), above.unwrap_or(highest));
+    ticks.filter(|tick| (from..=to).contains(tick)).collect()
 }
