@@ -146,7 +146,7 @@ fn ticks(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
     let highest = values.fold(0.0, f64::max);
     let ticks = (-3..9).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
     let above = ticks.clone().find(|tick| *tick >= highest);
-    let from_below = ticks.clone().filter(|tick| *tick <= lowest).last();
+    let from_below = ticks.clone().rfind(|tick| *tick <= lowest);
     let (from, to) = (from_below.unwrap_or(lowest), above.unwrap_or(highest));
     ticks.filter(|tick| (from..=to).contains(tick)).collect()
 }
