@@ -26,6 +26,9 @@ pub struct Question {
     pub role: Option<String>,
     /// A mail in the outbox.
     pub mail: Option<i64>,
+    /// Most who ask this have nothing changed: a store looks first, and begins no
+    /// transaction where that is so.
+    pub look_first: bool,
 }
 
 /// An account, and which lists of its [`Profile`] are asked for.
@@ -91,6 +94,13 @@ impl Question {
     #[must_use]
     pub fn with_role(mut self, name: &str) -> Self {
         self.role = Some(name.to_owned());
+        self
+    }
+
+    /// Asked by many who have nothing changed.
+    #[must_use]
+    pub fn looking_first(mut self) -> Self {
+        self.look_first = true;
         self
     }
 

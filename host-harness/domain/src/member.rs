@@ -1,6 +1,6 @@
 //! What an account does to itself: logs in, enrols TOTP, gives it up.
 
-use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor};
+use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor, User};
 use crate::attempts::{Attempt, Failures, begin_email, begin_totp};
 use crate::audit::{Action, AuditRecord, Decision};
 use crate::dossier::{Dossier, Question, Subject};
@@ -282,7 +282,7 @@ impl MemberChange {
         profile: &Profile,
         key: &TotpKey,
     ) -> Verdict<Denial> {
-        may_enrol(settings, profile)?;
+        may_enrol(settings, &profile.user, profile.factor.is_some())?;
         let excused = settings.missing_factor_allowed && !Methods::of(profile, settings).any();
         let mut changes = match excused {
             true => Vec::new(),
@@ -308,7 +308,7 @@ impl MemberChange {
         else {
             return Err(Denial::CodeRequired.into());
         };
-        may_enrol(settings, profile)?;
+        may_enrol(settings, &profile.user, profile.factor.is_some())?;
         let pending = profile.pending_key.as_ref();
         let pending = pending.filter(|pending| pending.expires > self.now);
         let key = &pending.ok_or(Denial::NotEnrolled)?.key;
@@ -415,12 +415,12 @@ impl MemberChange {
 /// # Errors
 ///
 /// [`Denial::NotEnabled`], [`Denial::Federated`] or [`Denial::AlreadyEnrolled`].
-pub fn may_enrol(settings: &Settings, profile: &Profile) -> Result<(), Denial> {
+pub fn may_enrol(settings: &Settings, user: &User, is_enrolled: bool) -> Result<(), Denial> {
     if !settings.uses_totp() {
         Err(Denial::NotEnabled)
-    } else if profile.user.federated {
+    } else if user.federated {
         Err(Denial::Federated)
-    } else if profile.factor.is_some() {
+    } else if is_enrolled {
         Err(Denial::AlreadyEnrolled)
     } else {
         Ok(())

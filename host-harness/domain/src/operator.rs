@@ -690,7 +690,7 @@ impl UserChange {
 fn may_be_enrolled(profile: &Profile, settings: Option<&Settings>) -> Answer<()> {
     let username = || profile.user.username.clone();
     let settings = settings.ok_or(Problem::NotEnabled)?;
-    match may_enrol(settings, profile) {
+    match may_enrol(settings, &profile.user, profile.factor.is_some()) {
         Ok(()) => Ok(()),
         Err(Denial::NotEnabled) => Err(Problem::NotEnabled),
         Err(Denial::Federated) => Err(Problem::Federated(username())),

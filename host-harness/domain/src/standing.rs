@@ -78,7 +78,7 @@ impl Standing {
     }
 
     /// Whether the caller may call once more after `recent_calls` in one window.
-    pub fn may_call(&self, recent_calls: u32) -> bool {
+    fn may_call(&self, recent_calls: u32) -> bool {
         self.is_unlimited() || recent_calls < self.settings.rate_limit_calls
     }
 
@@ -144,21 +144,36 @@ pub struct RefuseMalformed {
     pub recent_calls: u32,
 }
 
+/// Who sent a request that cannot be understood.
+#[derive(Debug)]
+pub struct Malformed {
+    /// Who it is; none where nobody is logged in.
+    pub standing: Option<Standing>,
+    /// The settings that were read on the way.
+    pub settings: Option<Settings>,
+    /// The refusal was recorded.
+    pub recorded: bool,
+}
+
 impl Order for RefuseMalformed {
-    /// Who is logged in, and what became of the settings that were read on the way.
-    type Answer = (Option<Standing>, Option<Settings>);
+    type Answer = Malformed;
 
     fn question(&self) -> Question {
-        Standing::question(&self.workspace, &self.user, &self.token_hash)
+        Standing::question(&self.workspace, &self.user, &self.token_hash).looking_first()
     }
 
-    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+    fn decide(&self, dossier: &Dossier) -> Decided<Malformed> {
         let standing = Standing::of(dossier, self.now);
         let record = standing
             .as_ref()
             .filter(|standing| standing.may_call(self.recent_calls))
             .map(|standing| Change::Record(self.record(standing)));
-        Decided::unchanged((standing, dossier.settings.clone())).and(record)
+        Decided::unchanged(Malformed {
+            standing,
+            settings: dossier.settings.clone(),
+            recorded: record.is_some(),
+        })
+        .and(record)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Memories, tables and core instances of one call: the component of our plugin
-/// has one memory, two tables and three instances. Each memory reserves 4 GiB of
+/// has one memory, one table and two instances. Each memory reserves 4 GiB of
 /// addresses.
 pub(crate) const MAX_MEMORIES: usize = 4;
 pub(crate) const MAX_TABLES: usize = 8;
@@ -19,7 +19,7 @@ pub struct Limits {
     /// work included, but for the end of a reset that the store has begun: that
     /// is waited for.
     pub wall_time: Duration,
-    /// In the plugin alone. Where the machine is busy, no 10 ms in which the
+    /// In the plugin, and in host calls that are answered from memory. Where the machine is busy, no 10 ms in which the
     /// plugin ran count for more.
     pub cpu_time: Duration,
     /// In one host call, but for the end of a reset that was begun.

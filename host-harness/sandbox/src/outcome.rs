@@ -57,9 +57,9 @@ pub struct Usage {
     pub queued: Duration,
     /// Until there was an instance.
     pub instantiating: Duration,
-    /// In host calls.
+    /// In host calls that may wait.
     pub host: Duration,
-    /// In the plugin.
+    /// In the plugin, and in host calls that are answered from memory.
     pub guest: Duration,
     /// The plugin's linear memories in the end, in bytes.
     pub memory: usize,

@@ -178,17 +178,15 @@ fn use_write_ahead_log(connection: &Connection) -> SqlResult<()> {
 #[async_trait]
 impl Store for Sqlite {
     async fn read(&self, question: &Question) -> Result<Dossier> {
-        match self.readers.glance(|db| read::snapshot(db, question)) {
-            Err(error) if is_busy(&error) => {
-                let question = question.clone();
-                let patiently = move |db: &Connection| read::snapshot(db, &question);
-                self.readers.wait_and_read(patiently).await
-            }
-            dossier => Ok(dossier?),
-        }
+        let question = question.clone();
+        let read = move |db: &Connection| read::dossier(db, &question);
+        self.readers.read(read).await
     }
 
     async fn transact(&self, question: Question, mut decide: Decide) -> Result<()> {
+        if question.look_first && decide(&self.read(&question).await?).is_empty() {
+            return Ok(());
+        }
         let work = move |db: &Connection| {
             let dossier = read::dossier(db, &question)?;
             apply::all(db, &question.workspace, &decide(&dossier))

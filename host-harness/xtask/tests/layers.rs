@@ -29,9 +29,8 @@ const KNOWN_TO_TESTING: [&str; 3] = ["chat-domain", "chat-store", "plugin-sandbo
 const PLUGIN: &str = "reset-totp";
 
 /// What begins with the first is for the second alone.
-const OWNED: [(&str, &str); 5] = [
+const OWNED: [(&str, &str); 4] = [
     ("rusqlite", "chat-store"),
-    ("tokio-rusqlite", "chat-store"),
     ("wasmparser", "plugin-sandbox"),
     ("wasmtime", "plugin-sandbox"),
     ("wit-", "plugin-sandbox"),

@@ -130,7 +130,7 @@ async fn malformed(
         request_id: id.to_owned(),
         recent_calls: 0,
     };
-    if store.decide(order).await?.0.is_none() {
+    if store.decide(order).await?.standing.is_none() {
         return Ok(not_logged_in());
     }
     let problem = "the query is not empty: the body names the member";

@@ -18,7 +18,6 @@ use chat_domain::attempts::{
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::totp::{code_hash, email_code};
 use chat_domain::{account, proof, reset};
-use chat_store::StoreError;
 use data_encoding::HEXLOWER;
 use secrecy::ExposeSecret;
 
@@ -306,11 +305,13 @@ fn key(factor: account::TotpFactor) -> wasmtime::Result<TotpKey> {
     })
 }
 
+/// A hash that is no SHA-256 is no code's.
 fn backup_code_hashes(factor: account::TotpFactor) -> wasmtime::Result<Vec<u8>> {
-    let hashes = factor.backup_code_hashes.iter().map(|hash| {
-        let bytes = HEXLOWER.decode(hash.as_bytes()).ok();
-        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        bytes.ok_or_else(|| StoreError("the hash of a backup code is no SHA-256".into()))
-    });
-    Ok(hashes.collect::<Result<Vec<_>, _>>()?.concat())
+    let hashes = factor.backup_code_hashes.iter();
+    let hashes = hashes.filter_map(|hash| HEXLOWER.decode(hash.as_bytes()).ok());
+    let hashes: Vec<_> = hashes.filter(|hash| hash.len() == SHA_256_BYTES).collect();
+    Ok(hashes.concat())
 }
+
+/// Bytes of a SHA-256.
+const SHA_256_BYTES: usize = 32;

@@ -160,14 +160,20 @@ impl Visit {
             request_id: self.id.clone(),
             recent_calls: self.limiter.recent_calls(&self.client(), now),
         };
-        let recorded = site.store.decide(order).await;
-        site.metrics.audited(&recorded);
-        let (standing, settings) = recorded?;
-        site.note(settings)?;
-        match standing {
-            None => Ok(Answer::not_logged_in().into_response()),
-            Some(standing) => self.limited(&standing, now, async || Ok(problem)).await,
-        }
+        let refused = site.store.decide(order.clone()).await?;
+        site.note(refused.settings)?;
+        let Some(standing) = refused.standing else {
+            return Ok(Answer::not_logged_in().into_response());
+        };
+        self.limited(&standing, now, async || {
+            match refused.recorded {
+                true => site.metrics.audited(&Ok::<_, StoreError>(())),
+                // A window that the clock has left behind was full.
+                false => site.record(order.record(&standing)).await?,
+            }
+            Ok(problem)
+        })
+        .await
     }
 
     /// What `answer` says, unless the client calls too often.

@@ -8,14 +8,14 @@ use super::{RequestId, Site};
 use axum::Extension;
 use axum::extract::Request;
 use chat_domain::account::{Account, Caller, Method};
-use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
+use chat_domain::member::{Act, Authority, Code, Denial, MemberChange, may_enrol};
 use chat_domain::standing::Standing;
 use chat_domain::totp::{self, TotpKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// A code of the authenticator site, or a backup code.
+/// A code of the authenticator app, or a backup code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EnteredCode {
@@ -31,7 +31,7 @@ pub(super) struct Enrolment {
     url: String,
 }
 
-/// What lets the holder in without the authenticator site, each once.
+/// What lets the holder in without the authenticator app, each once.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BackupCodes {
     codes: Vec<String>,
@@ -81,15 +81,8 @@ pub(super) async fn enable(
     let Nothing {} = body::parse(request).await?;
     let now = site.clock.now();
     // Before a password is counted as an attempt; it is checked again at the commit.
-    if !standing.settings.uses_totp() {
-        return Err(refused(Denial::NotEnabled));
-    }
-    if account.user.federated {
-        return Err(refused(Denial::Federated));
-    }
-    if account.backup_codes.is_some() {
-        return Err(refused(Denial::AlreadyEnrolled));
-    }
+    let is_enrolled = account.backup_codes.is_some();
+    may_enrol(&standing.settings, &account.user, is_enrolled).map_err(refused)?;
     let (user, caller) = (&account.user, &standing.caller);
     let factor = SecondFactor::choose(&user.id, &user.username, standing.methods, header);
     let factor = factor.or_password();

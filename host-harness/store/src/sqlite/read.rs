@@ -13,17 +13,6 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 use secrecy::SecretString;
 
-/// The answer to `question` as of one moment, on a connection that is in no
-/// transaction.
-pub(super) fn snapshot(db: &Connection, question: &Question) -> SqlResult<Dossier> {
-    let begin = db.prepare_cached("BEGIN")?.execute([]);
-    let found = begin.and_then(|_| dossier(db, question));
-    if !db.is_autocommit() {
-        db.prepare_cached("COMMIT")?.execute([])?;
-    }
-    found
-}
-
 /// The answer to `question`, in the transaction that the connection is in.
 pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier> {
     let workspace = question.workspace.as_str();
@@ -75,7 +64,8 @@ fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
     Ok(settings)
 }
 
-/// What this program does not know, or would not take, is no setting to work by.
+/// What this program does not know is no setting to work by, nor a number out of range;
+/// texts were checked when they were set.
 pub(super) fn restore(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
     let invalid =
         |problem: String| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into());

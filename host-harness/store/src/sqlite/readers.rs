@@ -2,56 +2,93 @@
 //!
 //! A glance is taken on the caller's own thread: what it costs is a few microseconds of
 //! look-ups in pages that are in memory, less than to wake another thread. It never
-//! waits for a lock; what would have to is read again on a thread that may wait.
+//! waits for a lock; what would have to is read again on a thread that may wait. Half of
+//! the threads that serve can be in a glance at one store, so that a disk that hangs
+//! leaves the others to other stores.
 
 use super::{BUSY_TIMEOUT, SqlResult, blocking, connect, is_busy};
 use crate::{Result, StoreError};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-
-/// Connections that are kept for glances: as many as are taken at the same time on a
-/// machine of a few cores. One more is opened where all are in use.
-const KEPT: usize = 4;
+use tokio::task::yield_now;
 
 /// Connections that read and wait at the same time.
 const PATIENT: usize = 2;
 
+/// How often a reader lets others go first while all glances are taken, before it goes
+/// to a thread that may wait: a glance takes microseconds, unless the disk hangs.
+const YIELDS: usize = 100;
+
 pub(super) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    glances: Mutex<Glances>,
     patient: Arc<Semaphore>,
+}
+
+struct Glances {
+    idle: Vec<Connection>,
+    /// Connections that may be opened yet.
+    unopened: usize,
 }
 
 impl Readers {
     /// Opens the first.
     pub(super) fn of(path: PathBuf) -> SqlResult<Self> {
         let first = connect(&path, Duration::ZERO)?;
+        let threads = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             path,
-            idle: Mutex::new(vec![first]),
+            glances: Mutex::new(Glances {
+                idle: vec![first],
+                unopened: (threads / 2).saturating_sub(1),
+            }),
             patient: Arc::new(Semaphore::new(PATIENT)),
         })
     }
 
-    /// What `query` finds now, or that another program keeps the store busy.
-    pub(super) fn glance<T>(
+    /// What `query` finds: by a glance where that does.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Connection) -> SqlResult<T>,
-    ) -> SqlResult<T> {
-        let idle = self.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => connect(&self.path, Duration::ZERO)?,
-        };
-        let found = query(&connection);
-        let mut idle = self.idle();
-        if idle.len() < KEPT {
-            idle.push(connection);
+        query: impl Fn(&Connection) -> SqlResult<T> + Send + 'static,
+    ) -> Result<T> {
+        for _ in 0..YIELDS {
+            match self.glance(&query) {
+                None => yield_now().await,
+                Some(Err(error)) if is_busy(&error) => break,
+                Some(found) => return Ok(found?),
+            }
         }
-        found
+        self.wait_and_read(query).await
+    }
+
+    /// What `query` finds now, or that another program keeps the store busy; none where
+    /// as many are looking as may.
+    fn glance<T>(&self, query: impl Fn(&Connection) -> SqlResult<T>) -> Option<SqlResult<T>> {
+        let connection = match self.take()? {
+            Ok(connection) => connection,
+            Err(error) => return Some(Err(error)),
+        };
+        let found = snapshot(&connection, query);
+        self.glances().idle.push(connection);
+        Some(found)
+    }
+
+    fn take(&self) -> Option<SqlResult<Connection>> {
+        let mut glances = self.glances();
+        if let Some(connection) = glances.idle.pop() {
+            return Some(Ok(connection));
+        }
+        glances.unopened = glances.unopened.checked_sub(1)?;
+        drop(glances);
+        let opened = connect(&self.path, Duration::ZERO);
+        if opened.is_err() {
+            self.glances().unopened += 1;
+        }
+        Some(opened)
     }
 
     /// What `query` finds, on a thread that may wait for the disk and other programs.
@@ -65,24 +102,68 @@ impl Readers {
         blocking(move || {
             let _turn = turn;
             let connection = connect(&path, BUSY_TIMEOUT)?;
-            let snapshot = connection.unchecked_transaction()?;
-            Ok(query(&snapshot)?)
+            Ok(snapshot(&connection, query)?)
         })
         .await
     }
 
-    /// What `query` finds: by a glance where that does.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        query: fn(&Connection) -> SqlResult<T>,
-    ) -> Result<T> {
-        match self.glance(query) {
-            Err(error) if is_busy(&error) => self.wait_and_read(query).await,
-            found => Ok(found?),
-        }
+    fn glances(&self) -> std::sync::MutexGuard<'_, Glances> {
+        self.glances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `query` finds as of one moment.
+fn snapshot<T>(db: &Connection, query: impl FnOnce(&Connection) -> SqlResult<T>) -> SqlResult<T> {
+    let begun = db.prepare_cached("BEGIN")?.execute([]);
+    let found = begun.and_then(|_| query(db));
+    if !db.is_autocommit() {
+        db.prepare_cached("COMMIT")?.execute([])?;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(db: &Connection) -> SqlResult<u32> {
+        db.query_row("SELECT count(*) FROM note", [], |row| row.get(0))
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Without a write-ahead log, which readers would not wait for.
+    fn notes() -> (tempfile::TempDir, Connection, Readers) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch("CREATE TABLE note (text TEXT)")
+            .unwrap();
+        let readers = Readers::of(path).unwrap();
+        (folder, other, readers)
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_for_another_program_that_keeps_it_out() {
+        let (_folder, other, readers) = notes();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            other
+                .execute_batch("INSERT INTO note VALUES ('one'); COMMIT")
+                .unwrap();
+        };
+        let (found, ()) = tokio::join!(readers.read(count), release);
+        assert_eq!(found.unwrap(), 1);
+        assert_eq!(readers.read(count).await.unwrap(), 1, "a glance does again");
+    }
+
+    #[tokio::test]
+    async fn where_all_glances_are_taken_a_reader_goes_where_it_may_wait() {
+        let (_folder, _other, readers) = notes();
+        let mut taken = Vec::new();
+        while let Some(connection) = readers.take() {
+            taken.push(connection.unwrap());
+        }
+        assert_eq!(readers.read(count).await.unwrap(), 0);
     }
 }

@@ -93,8 +93,25 @@ fn commit(db: &Connection, batch: &mut [Piece]) -> Vec<Result<()>> {
     };
     match together(transaction, batch) {
         Some(results) => results,
-        None => batch.iter_mut().map(|piece| alone(db, piece)).collect(),
+        None => one_by_one(db, batch),
     }
+}
+
+/// Each in a transaction of its own; where another program writes meanwhile, all that
+/// are left are told after one wait.
+fn one_by_one(db: &Connection, batch: &mut [Piece]) -> Vec<Result<()>> {
+    let pieces = batch.len();
+    let mut results = Vec::with_capacity(pieces);
+    for piece in batch {
+        match Transaction::begin(db) {
+            Ok(transaction) => results.push(in_transaction(transaction, piece)),
+            Err(busy) => {
+                results.extend(all_failed(&busy.into(), pieces - results.len()));
+                break;
+            }
+        }
+    }
+    results
 }
 
 fn all_failed(error: &StoreError, pieces: usize) -> Vec<Result<()>> {
@@ -104,8 +121,11 @@ fn all_failed(error: &StoreError, pieces: usize) -> Vec<Result<()>> {
 }
 
 fn alone(db: &Connection, piece: &mut Piece) -> Result<()> {
-    let transaction = Transaction::begin(db)?;
-    piece.work(db)?;
+    in_transaction(Transaction::begin(db)?, piece)
+}
+
+fn in_transaction(transaction: Transaction<'_>, piece: &mut Piece) -> Result<()> {
+    piece.work(transaction.0)?;
     Ok(transaction.commit()?)
 }
 
