@@ -1,0 +1,27 @@
+//! The rules, held to tables (what is known → what is answered and changed) and to
+//! laws that no sequence of requests may break; without a database.
+//!
+//! | to find | look into |
+//! |---|---|
+//! | who is there | `acme` |
+//! | a store in memory | `model` |
+//! | changes and accounts as text | `text` |
+//! | the tables | `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `reset`, `standing` |
+//! | random requests, and what must hold whatever they are | `requests`, `laws` |
+#![expect(
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail"
+)]
+
+mod acme;
+mod attempts;
+mod mailed_code;
+mod member;
+mod model;
+mod operator;
+mod outbox;
+mod reset;
+mod standing;
+mod text;
