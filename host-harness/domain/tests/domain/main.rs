@@ -7,8 +7,9 @@
 //! | a store in memory | `model` |
 //! | changes and accounts as text | `text` |
 //! | the tables | `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `reset`, `standing` |
-//! | random requests, and what must hold whatever they are | `requests`, `laws` |
+//! | random requests, and what must hold whatever they are | `requests`, `laws`; what makes them is in `tests/fuzz` |
 #![expect(
+    clippy::expect_used,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
@@ -17,11 +18,15 @@
 
 mod acme;
 mod attempts;
+#[path = "../../../../tests/fuzz/engine.rs"]
+mod engine;
+mod laws;
 mod mailed_code;
 mod member;
 mod model;
 mod operator;
 mod outbox;
+mod requests;
 mod reset;
 mod standing;
 mod text;

@@ -5,6 +5,7 @@ use crate::acme::{
     pending, session,
 };
 use crate::model::{Model, Workspace};
+use chat_domain::account::Profile;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::totp::{TotpKey, code_hash};
 use expect_test::expect;
@@ -318,21 +319,20 @@ fn an_authority_that_does_not_hold_is_refused_and_recorded() {
         }
     }
     for edit in [
-        (|acme| {
-            acme.accounts
-                .values_mut()
-                .for_each(|p| p.deactivated = true)
-        }) as fn(&mut Workspace),
-        |acme| {
-            for profile in acme.accounts.values_mut() {
-                profile.password_hash = None;
-                profile
-                    .tokens
-                    .iter_mut()
-                    .for_each(|t| t.expires = Some(now()));
-            }
+        (|account| account.deactivated = true) as fn(&mut Profile),
+        |account| {
+            account.password_hash = None;
+            account
+                .tokens
+                .iter_mut()
+                .for_each(|token| token.expires = Some(now()));
         },
     ] {
+        let edit = |acme: &mut Workspace| {
+            for id in ["alice", "bob", "cora"] {
+                edit(acme.edit(id));
+            }
+        };
         for change in acts() {
             check_denied(edit, &change, Denial::NotAuthenticated, "");
         }

@@ -13,6 +13,7 @@ use chat_domain::settings::{Setting, Settings};
 use secrecy::ExposeSecret as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::rc::Rc;
 
 /// Workspaces by their ids.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +25,8 @@ pub(crate) struct Workspace {
     pub(crate) settings: Settings,
     /// What each role grants.
     pub(crate) roles: BTreeMap<String, BTreeSet<String>>,
-    /// By id. Of the fields, `receives_codes` and `permissions` are not kept.
-    pub(crate) accounts: BTreeMap<String, Profile>,
+    /// By id; one that is not changed is the same. Of the fields, `receives_codes` and `permissions` are not kept.
+    pub(crate) accounts: BTreeMap<String, Rc<Profile>>,
     pub(crate) outbox: Vec<StoredMail>,
     /// In the order in which they were written.
     pub(crate) audit: Vec<AuditRecord>,
@@ -126,7 +127,7 @@ impl Workspace {
     ///
     /// Where there is no such account.
     pub(crate) fn edit(&mut self, id: &str) -> &mut Profile {
-        self.accounts.get_mut(id).unwrap()
+        Rc::make_mut(self.accounts.get_mut(id).unwrap())
     }
 
     /// # Panics
@@ -143,7 +144,7 @@ impl Workspace {
             let twice = profile.roles.iter().take(place).any(|other| other == role);
             assert!(!twice, "the role {role} twice");
         }
-        assert!(self.accounts.insert(id, profile).is_none());
+        assert!(self.accounts.insert(id, Rc::new(profile)).is_none());
     }
 
     fn token(&self, hash: &str, first: Option<&Selector>) -> Option<(&str, &Token)> {
@@ -160,7 +161,7 @@ impl Workspace {
     }
 
     fn profile(&self, subject: &Subject, holder: Option<&str>) -> Option<Profile> {
-        let is_named = |profile: &&Profile| match &subject.account {
+        let is_named = |profile: &&Rc<Profile>| match &subject.account {
             Selector::Id(id) => profile.user.id == *id,
             Selector::Username(name) => profile.user.username.to_lowercase() == name.to_lowercase(),
             Selector::Address(address) => {
@@ -169,7 +170,7 @@ impl Workspace {
             }
             Selector::TokenHolder => Some(profile.user.id.as_str()) == holder,
         };
-        let mut profile = self.accounts.values().find(is_named)?.clone();
+        let mut profile = Profile::clone(self.accounts.values().find(is_named)?);
         let verified = profile.emails.iter().any(|email| email.verified);
         profile.receives_codes = profile.email_two_factor && verified;
         let granted = profile.roles.iter().filter_map(|role| self.roles.get(role));
@@ -192,7 +193,7 @@ impl Workspace {
 
     fn role(&self, name: &str) -> Option<Role> {
         let permissions = self.roles.get(name)?.iter().cloned().collect();
-        let has_it = |profile: &&Profile| profile.roles.iter().any(|role| role == name);
+        let has_it = |profile: &&Rc<Profile>| profile.roles.iter().any(|role| role == name);
         let members = self.accounts.values().filter(has_it);
         let mut members: Vec<_> = members.map(|p| p.user.username.clone()).collect();
         members.sort();

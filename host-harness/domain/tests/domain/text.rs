@@ -12,6 +12,7 @@ use chat_domain::totp::{TotpKey, code_hash};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::LazyLock;
 
 /// A line for each.
 pub(crate) fn lines(changes: &[Change]) -> String {
@@ -221,8 +222,9 @@ fn codes(hashes: &[String]) -> String {
 
 /// The code, where it is one that the tests know.
 fn code(hash: &str) -> String {
-    let known = CODES.iter().find(|code| code_hash(code) == *hash);
-    known.copied().unwrap_or(hash).to_owned()
+    static KNOWN: LazyLock<BTreeMap<String, &str>> =
+        LazyLock::new(|| CODES.map(|code| (code_hash(code), code)).into());
+    KNOWN.get(hash).copied().unwrap_or(hash).to_owned()
 }
 
 fn shown(secret: &SecretString) -> String {
