@@ -45,7 +45,8 @@ Usage: cargo xtask <task> [args…]
   bench           measure what a fresh sandbox costs beside the plugin as a native function;
                   numbers for machines go to target/bench.json
   fuzz [target] [--seconds N] [--from CASE]
-                   look for input that breaks admission, http, body or decision, a minute each
+                  look for input that breaks admission, http, body, decision or the rules for
+                  any sequence of requests, a minute each
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's

@@ -3,7 +3,7 @@
 //! nothing of the rules.
 
 use crate::acme::BACKUP_CODES;
-use crate::engine::fuzz;
+use crate::engine::{SECONDS, fuzz};
 use crate::model::Workspace;
 use crate::requests::Case;
 use crate::text;
@@ -20,22 +20,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Mutex;
 
-/// How many cases are enough to see everything that is judged, each of some thirty
-/// requests.
-const CASES: u32 = 500;
-
+/// Cases of some thirty requests, and everything that is judged among them.
 #[test]
 fn no_sequence_of_requests_breaks_a_law() {
     let seen = Seen::default();
-    fuzz(CASES.into(), |case: &Case| {
-        case.run(&seen);
-        seen.note(A_CASE);
-    });
-    seen.enough();
+    fuzz(500, |case: &Case| case.run(&seen));
+    if std::env::var_os(SECONDS).is_none() {
+        seen.enough();
+    }
 }
-
-/// What is noted of each case.
-const A_CASE: &str = "a case";
 
 /// What an order did, with all that is needed to judge it.
 pub(crate) enum Deed {
@@ -77,13 +70,9 @@ impl Seen {
 
     /// # Panics
     ///
-    /// When something did not happen often enough for a law to mean anything, though
-    /// there was time for all cases.
+    /// When something did not happen often enough for a law to mean anything.
     fn enough(&self) {
         let seen = self.0.lock().unwrap();
-        if seen.get(A_CASE).is_none_or(|cases| *cases < CASES) {
-            return;
-        }
         for what in [
             "a reset of another's factor",
             "a reset of one's own factor",
