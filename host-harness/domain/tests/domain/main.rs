@@ -6,7 +6,7 @@
 //! | who is there | `acme` |
 //! | a store in memory | `model` |
 //! | changes and accounts as text | `text` |
-//! | the tables | `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `reset`, `standing` |
+//! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `reset`, `standing` |
 //! | random requests, and what must hold whatever they are | `requests`, `laws`; what makes them is in `tests/fuzz` |
 #![expect(
     clippy::expect_used,
@@ -16,6 +16,7 @@
     reason = "a test that cannot go on must fail"
 )]
 
+mod account;
 mod acme;
 mod attempts;
 #[path = "../../../../tests/fuzz/engine.rs"]
