@@ -9,6 +9,7 @@
 //! | `test` | how the workspace's tests are run and counted |
 //! | `bench` | how the cost of a sandbox is measured |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
+//! | `mutants` | how bugs are planted that the tests must notice |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
@@ -21,6 +22,7 @@ mod component;
 mod debian;
 mod demo;
 mod fuzz;
+mod mutants;
 mod test;
 mod toolchain;
 
@@ -30,6 +32,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use fuzz::Fuzz;
+use mutants::Mutants;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -47,6 +50,9 @@ Usage: cargo xtask <task> [args…]
   fuzz [target] [--seconds N] [--from CASE]
                   look for input that breaks admission, http, body, decision or the rules for
                   any sequence of requests, a minute each
+  mutants [rules|plugin] [--shard K/N]
+                  plant small bugs in the rules and in the plugin, one after the other, and list
+                  those that no test notices; an hour or more
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
@@ -62,6 +68,7 @@ enum Task {
     Test(Vec<OsString>),
     Bench,
     Fuzz(Fuzz),
+    Mutants(Mutants),
     Check,
 }
 
@@ -99,6 +106,7 @@ impl Task {
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
+            ("mutants", _) => Mutants::parse(&args).map(Self::Mutants),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
@@ -113,6 +121,7 @@ impl Task {
             Self::Test(args) => test::run(&args),
             Self::Bench => bench::run(),
             Self::Fuzz(fuzz) => fuzz.run(),
+            Self::Mutants(mutants) => mutants.run(),
             Self::Check => checks::run(),
         }
     }

@@ -39,8 +39,8 @@ const OWNED: [(&str, &str); 5] = [
 
 /// But these are no part of the host.
 const EXEMPT: [(&str, &str); 5] = [
-    (TESTING, "rusqlite"), // looks into the file past the store
-    (TESTING, "wit-component"),  // makes guests
+    (TESTING, "rusqlite"),      // looks into the file past the store
+    (TESTING, "wit-component"), // makes guests
     (TESTING, "wit-parser"),
     (PLUGIN, "wit-bindgen"),    // the other side of the contract
     ("xtask", "wit-component"), // makes the component
