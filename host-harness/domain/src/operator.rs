@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeSet;
 
 /// The caller of an operator's changes in the audit trail: no account has it as
 /// its id.
@@ -467,12 +468,13 @@ impl AddUser {
         for role in &user.roles {
             require_role(dossier, role)?;
         }
+        let user = user.clone().with_each_role_once();
         let roles = (!user.roles.is_empty()).then(|| user.roles.join(", "));
         let record = self
             .operation
             .record(Action::AddUser, Some(user.id.clone()), roles);
         let account = Account::of(user.clone().into(), self.operation.now);
-        let added = Change::AddUser(Box::new(user.clone()));
+        let added = Change::AddUser(Box::new(user));
         Ok((account, vec![added, Change::Record(record)]))
     }
 }
@@ -496,6 +498,14 @@ fn require_role(dossier: &Dossier, name: &str) -> Answer<()> {
     }
     let (name, known) = (name.to_owned(), known.clone());
     Err(Problem::UnknownRole { name, known })
+}
+
+impl NewUser {
+    fn with_each_role_once(mut self) -> Self {
+        let mut given = BTreeSet::new();
+        self.roles.retain(|role| given.insert(role.clone()));
+        self
+    }
 }
 
 impl From<NewUser> for Profile {

@@ -471,6 +471,18 @@ fn an_account_is_added_with_everything_in_it() {
 }
 
 #[test]
+fn a_role_that_is_named_twice_is_given_once() {
+    let twice = NewUser {
+        roles: ["user", "bot", "user"].map(str::to_owned).into(),
+        ..new_user()
+    };
+    let (answer, changes) = decided(|_| (), &add(twice));
+    assert_eq!(answer.unwrap().roles, ["bot", "user"]);
+    let record = "record operator add-user eve done user, bot now\n";
+    assert!(changes.ends_with(record), "{changes}");
+}
+
+#[test]
 fn a_username_an_address_and_a_role_must_be_free_and_there() {
     let with_emails = |addresses: &[&str]| {
         let emails = addresses.iter().map(|address| Email {
