@@ -261,7 +261,13 @@ impl<'a> Ledger<'a> {
                 self.confirmed(before, change);
                 return false;
             }
-            Act::DisableTotp | Act::ReplaceBackupCodes { .. } => true,
+            Act::DisableTotp | Act::ReplaceBackupCodes { .. } => {
+                assert!(
+                    matches!(change.code, Some(Code::Totp(_))),
+                    "not its own code"
+                );
+                true
+            }
         };
         if needed {
             let code = change.code.as_ref().expect("a code is needed");

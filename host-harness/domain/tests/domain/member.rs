@@ -557,3 +557,51 @@ fn to_confirm_needs_a_session() {
     };
     check_denied(busy, &by_password, Denial::CodeRequired, "");
 }
+
+/// Where another factor can be used, too, or instead.
+#[test]
+fn totp_is_disabled_and_its_backup_codes_replaced_by_its_own_codes_alone() {
+    let by_mail = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("alice").email_two_factor = true;
+        acme.edit("alice").mailed_code = Some(mailed(0, after(1)));
+    };
+    let by_password = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.totp_enabled = false;
+    };
+    for make in [disable, replace] {
+        let change = make("alice", email(MAILED));
+        check_denied(by_mail, &change, Denial::CodeRequired, "");
+        let change = make("alice", password(Ok("alice-password")));
+        check_denied(by_password, &change, Denial::CodeRequired, "");
+        let change = make("alice", code("alice", 0));
+        assert_eq!(decided(by_mail, &change).0, Ok(()));
+        check_denied(by_password, &change, Denial::CodeRequired, "");
+    }
+}
+
+#[test]
+fn each_denial_has_an_id_and_a_decision() {
+    for (denial, id, decision) in [
+        (Denial::NotAuthenticated, "not-authorized", "refused"),
+        (Denial::CodeRequired, "totp-required", "refused"),
+        (Denial::WrongCode, "totp-invalid", "refused"),
+        (Denial::Replayed, "totp-invalid", "replayed"),
+        (Denial::Locked, "totp-max-attempts", "locked"),
+        (Denial::NotEnrolled, "error-2fa-not-enabled", "refused"),
+        (
+            Denial::AlreadyEnrolled,
+            "error-2fa-already-enabled",
+            "refused",
+        ),
+        (
+            Denial::NotEnabled,
+            "error-two-factor-not-enabled",
+            "refused",
+        ),
+        (Denial::Federated, "error-not-allowed", "refused"),
+    ] {
+        assert_eq!((denial.id(), denial.decision().name()), (id, decision));
+    }
+}
