@@ -851,3 +851,56 @@ impl SetSetting {
         Ok(((), vec![set, Change::Record(record)]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_needs_no_quotes() {
+        let longest = "é".repeat(64);
+        for name in ["a", "ada.lovelace", "A-Z_0.9", "Ärger", "7", &longest] {
+            assert!(is_name(name), "{name}");
+        }
+        for text in [
+            "",
+            "a b",
+            "a@b",
+            "a/b",
+            "$a",
+            "a\n",
+            "\u{1b}[2J",
+            &format!("{longest}é"),
+        ] {
+            assert!(!is_name(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_an_id_of_its_own() {
+        let [first, second] = [(); 2].map(|()| new_user_id(&mut rand::rng()));
+        assert_eq!(first.len(), 16);
+        assert!(
+            first
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn of_the_first_roles_one_may_reset_others() {
+        let roles = default_roles();
+        let roles = roles
+            .iter()
+            .map(|role| (role.name.as_str(), role.permissions.join(" ")));
+        let expected = [
+            ("admin", "api-bypass-rate-limit edit-other-user-totp"),
+            ("app", "api-bypass-rate-limit"),
+            ("bot", "api-bypass-rate-limit"),
+            ("user", ""),
+        ];
+        let expected = expected.map(|(name, permissions)| (name, permissions.to_owned()));
+        assert!(roles.eq(expected));
+    }
+}

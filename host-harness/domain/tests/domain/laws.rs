@@ -24,7 +24,7 @@ use std::sync::Mutex;
 #[test]
 fn no_sequence_of_requests_breaks_a_law() {
     let seen = Seen::default();
-    fuzz(500, |case: &Case| case.run(&seen));
+    fuzz(400, |case: &Case| case.run(&seen));
     if std::env::var_os(SECONDS).is_none() {
         seen.enough();
     }

@@ -6,7 +6,7 @@
 //! | who is there | `acme` |
 //! | a store in memory | `model` |
 //! | changes and accounts as text | `text` |
-//! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `reset`, `standing` |
+//! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `proof`, `reset`, `standing` |
 //! | random requests, and what must hold whatever they are | `requests`, `laws`; what makes them is in `tests/fuzz` |
 #![expect(
     clippy::expect_used,
@@ -27,6 +27,7 @@ mod member;
 mod model;
 mod operator;
 mod outbox;
+mod proof;
 mod requests;
 mod reset;
 mod standing;
