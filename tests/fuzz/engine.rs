@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What `cargo xtask fuzz` sets: how long to look, in seconds, and at which case to
 /// begin.
-const SECONDS: &str = "FUZZ_SECONDS";
+pub(crate) const SECONDS: &str = "FUZZ_SECONDS";
 const FIRST_CASE: &str = "FUZZ_FIRST_CASE";
 
 /// How often it says how far it is.

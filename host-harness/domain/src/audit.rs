@@ -146,3 +146,20 @@ pub struct AuditRecord {
     /// did: the role, permission, token or setting that it is about.
     pub reason: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_an_id_of_its_own() {
+        let [first, second] = [(); 2].map(|()| new_request_id(&mut rand::rng()));
+        assert_eq!(first.len(), 32);
+        assert!(
+            first
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+        assert_ne!(first, second);
+    }
+}

@@ -355,11 +355,16 @@ impl MemberChange {
         })
     }
 
+    /// As [`MemberChange::prove`], by the TOTP factor and no other: whoever reads the
+    /// account's mail has not got its key.
     fn prove_totp(&self, settings: &Settings, profile: &Profile) -> Verdict<Denial> {
         if profile.factor.is_none() {
             return Err(Denial::NotEnrolled.into());
         }
-        self.prove(settings, profile)
+        match self.code {
+            Some(Code::Totp(_)) => self.prove(settings, profile),
+            _ => Err(Denial::CodeRequired.into()),
+        }
     }
 
     /// Checks the code and spends it; success clears the count of failures, and what

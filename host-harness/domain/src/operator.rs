@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeSet;
 
 /// The caller of an operator's changes in the audit trail: no account has it as
 /// its id.
@@ -467,12 +468,13 @@ impl AddUser {
         for role in &user.roles {
             require_role(dossier, role)?;
         }
+        let user = user.clone().with_each_role_once();
         let roles = (!user.roles.is_empty()).then(|| user.roles.join(", "));
         let record = self
             .operation
             .record(Action::AddUser, Some(user.id.clone()), roles);
         let account = Account::of(user.clone().into(), self.operation.now);
-        let added = Change::AddUser(Box::new(user.clone()));
+        let added = Change::AddUser(Box::new(user));
         Ok((account, vec![added, Change::Record(record)]))
     }
 }
@@ -496,6 +498,14 @@ fn require_role(dossier: &Dossier, name: &str) -> Answer<()> {
     }
     let (name, known) = (name.to_owned(), known.clone());
     Err(Problem::UnknownRole { name, known })
+}
+
+impl NewUser {
+    fn with_each_role_once(mut self) -> Self {
+        let mut given = BTreeSet::new();
+        self.roles.retain(|role| given.insert(role.clone()));
+        self
+    }
 }
 
 impl From<NewUser> for Profile {
@@ -839,5 +849,58 @@ impl SetSetting {
         let name = setting.name;
         let set = Change::SetSetting { name, value };
         Ok(((), vec![set, Change::Record(record)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_needs_no_quotes() {
+        let longest = "é".repeat(64);
+        for name in ["a", "ada.lovelace", "A-Z_0.9", "Ärger", "7", &longest] {
+            assert!(is_name(name), "{name}");
+        }
+        for text in [
+            "",
+            "a b",
+            "a@b",
+            "a/b",
+            "$a",
+            "a\n",
+            "\u{1b}[2J",
+            &format!("{longest}é"),
+        ] {
+            assert!(!is_name(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_an_id_of_its_own() {
+        let [first, second] = [(); 2].map(|()| new_user_id(&mut rand::rng()));
+        assert_eq!(first.len(), 16);
+        assert!(
+            first
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn of_the_first_roles_one_may_reset_others() {
+        let roles = default_roles();
+        let roles = roles
+            .iter()
+            .map(|role| (role.name.as_str(), role.permissions.join(" ")));
+        let expected = [
+            ("admin", "api-bypass-rate-limit edit-other-user-totp"),
+            ("app", "api-bypass-rate-limit"),
+            ("bot", "api-bypass-rate-limit"),
+            ("user", ""),
+        ];
+        let expected = expected.map(|(name, permissions)| (name, permissions.to_owned()));
+        assert!(roles.eq(expected));
     }
 }

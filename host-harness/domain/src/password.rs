@@ -62,6 +62,25 @@ mod tests {
         assert!(!matches(&"correct horse".into(), &stored));
     }
 
+    /// FIPS 180-2 appendix B.1.
+    #[test]
+    fn a_digest_is_64_lower_case_hexadecimal_digits() {
+        let digest = digest(&"abc".into());
+        let digest = digest.expose_secret();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest, expected);
+        assert!(is_digest(digest));
+        for text in [
+            "",
+            &digest[1..],
+            &format!("{digest}0"),
+            &digest.to_uppercase(),
+        ] {
+            assert!(!is_digest(text), "{text}");
+        }
+        assert!(!is_digest(&digest.replace('b', "g")));
+    }
+
     #[test]
     fn the_same_password_is_never_stored_alike() {
         let digest = digest(&"correct horse".into());

@@ -339,6 +339,43 @@ mod tests {
     }
 
     #[test]
+    fn times_are_as_long_as_their_units_say() {
+        let settings = Settings {
+            email_code_seconds: 61,
+            login_days: 2,
+            mail_hours: 3,
+            ..Settings::default()
+        };
+        assert_eq!(settings.email_code_lifetime(), Duration::from_secs(61));
+        assert_eq!(settings.login_lifetime(), Duration::from_secs(172_800));
+        assert_eq!(settings.mail_lifetime(), Duration::from_secs(10_800));
+    }
+
+    #[test]
+    fn the_ends_of_a_range_belong_to_it() {
+        for (name, ends) in [
+            ("totp-window", ["0", "10"]),
+            ("email-code-seconds", ["60", "86400"]),
+            ("email-code-failures", ["1", "20"]),
+            ("login-days", ["1", "3650"]),
+            ("rate-limit-calls", ["0", "100000"]),
+            ("rate-limit-seconds", ["1", "86400"]),
+            ("mail-hours", ["1", "720"]),
+        ] {
+            let mut settings = Settings::default();
+            for end in ends {
+                named(name).set(&mut settings, end).unwrap();
+                assert_eq!(named(name).value(&settings).expose_secret(), end);
+            }
+            let [first, last] = ends.map(|end| end.parse::<i64>().unwrap());
+            for beyond in [first - 1, last + 1] {
+                let beyond = beyond.to_string();
+                assert!(named(name).set(&mut settings, &beyond).is_err(), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_value_outside_the_range_is_refused_and_changes_nothing() {
         for (name, text, problem) in [
             ("totp-enabled", "yes", "totp-enabled: it is true or false"),

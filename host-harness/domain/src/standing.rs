@@ -78,7 +78,7 @@ impl Standing {
     }
 
     /// Whether the caller may call once more after `recent_calls` in one window.
-    fn may_call(&self, recent_calls: u32) -> bool {
+    pub fn may_call(&self, recent_calls: u32) -> bool {
         self.is_unlimited() || recent_calls < self.settings.rate_limit_calls
     }
 

@@ -82,6 +82,15 @@ mod tests {
     }
 
     #[test]
+    fn between_two_moments_is_the_time_from_the_first_to_the_second() {
+        let [first, second] = [1_000, 1_001].map(Timestamp::from_millis);
+        assert_eq!(second - first, Duration::from_millis(1));
+        assert_eq!(first - second, Duration::ZERO);
+        assert_eq!(first + Duration::from_millis(1), second);
+        assert_eq!(Timestamp::END.millis(), i64::MAX);
+    }
+
+    #[test]
     fn the_ends_of_time_do_not_overflow() {
         assert_eq!(Timestamp::from_millis(-1).millis(), 0);
         let end = Timestamp::from_millis(i64::MAX) + Duration::MAX;

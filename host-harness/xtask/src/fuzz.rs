@@ -16,7 +16,7 @@ struct Target {
     module: &'static str,
 }
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     Target {
         name: "admission",
         program: "sandbox",
@@ -36,6 +36,11 @@ const TARGETS: [Target; 4] = [
         name: "decision",
         program: "fuzz",
         module: "decision",
+    },
+    Target {
+        name: "requests",
+        program: "domain",
+        module: "laws",
     },
 ];
 
@@ -147,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_no_target_or_no_number_is_refused() {
-        let targets = "the targets are admission, http, body, decision";
+        let targets = "the targets are admission, http, body, decision, requests";
         for line in ["bodies", "body http"] {
             let last = line.rsplit(' ').next().unwrap_or_default();
             assert_eq!(

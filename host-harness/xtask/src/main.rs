@@ -11,6 +11,7 @@
 //! | `bench` | how the cost of a sandbox and of a whole request is measured |
 //! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
+//! | `mutants` | how bugs are planted that the tests must notice |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
@@ -24,6 +25,7 @@ mod debian;
 mod demo;
 mod fuzz;
 mod host;
+mod mutants;
 mod npm;
 mod test;
 mod toolchain;
@@ -35,6 +37,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bench::Pace;
 use fuzz::Fuzz;
+use mutants::Mutants;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -52,7 +55,11 @@ Usage: cargo xtask <task> [args…]
                   to target/bench.json, and a picture to tests/bench/resets.svg; --quick is
                   rougher, and draws none
   fuzz [target] [--seconds N] [--from CASE]
-                   look for input that breaks admission, http, body or decision, a minute each
+                  look for input that breaks admission, http, body, decision or the rules for
+                  any sequence of requests, a minute each
+  mutants [rules|plugin] [--shard K/N]
+                  plant small bugs in the rules and in the plugin, one after the other, and list
+                  those that no test notices; an hour or more
   check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
@@ -68,6 +75,7 @@ enum Task {
     Test(Vec<OsString>),
     Bench(Pace),
     Fuzz(Fuzz),
+    Mutants(Mutants),
     Check,
 }
 
@@ -105,6 +113,7 @@ impl Task {
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
+            ("mutants", _) => Mutants::parse(&args).map(Self::Mutants),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
             )),
@@ -119,6 +128,7 @@ impl Task {
             Self::Test(args) => test::run(&args),
             Self::Bench(pace) => bench::run(pace),
             Self::Fuzz(fuzz) => fuzz.run(),
+            Self::Mutants(mutants) => mutants.run(),
             Self::Check => checks::run(),
         }
     }

@@ -1,0 +1,237 @@
+//! The workspace of the tests: who is there, and what they have.
+//!
+//! | id | roles | has |
+//! |---|---|---|
+//! | admin | admin | TOTP, a password, four tokens |
+//! | alice | user | TOTP, a password, three addresses, three tokens |
+//! | bob | user | a password |
+//! | cora | user | codes by e-mail, a password |
+//! | dora | user | TOTP; is deactivated |
+//! | fred | | TOTP; belongs to another server |
+//! | nell | user | nothing but a token |
+
+use crate::model::{Model, Workspace};
+use chat_domain::account::{Caller, Email, MailedCode, PendingKey, Token, TotpFactor};
+use chat_domain::attempts::Failures;
+use chat_domain::operator::{NewUser, NewWorkspace, default_roles};
+use chat_domain::order::Order;
+use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
+use chat_domain::totp::{TotpKey, code_hash, step_of};
+use expect_test::Expect;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The first moment of the time step [`STEP`].
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_millis(1_234_567_890_000)
+}
+
+/// The time step of [`now`].
+pub(crate) const STEP: u64 = 41_152_263;
+
+/// The backup codes of everybody who has TOTP.
+pub(crate) const BACKUP_CODES: [&str; 2] = ["a1b2c3d4", "e5f6g7h8"];
+
+/// A code by e-mail.
+pub(crate) const MAILED: &str = "012345";
+
+/// Codes that are shown by themselves, not by their hashes.
+pub(crate) const CODES: [&str; 6] = [
+    BACKUP_CODES[0],
+    BACKUP_CODES[1],
+    MAILED,
+    "new-1",
+    "new-2",
+    "543210",
+];
+
+pub(crate) fn acme() -> Workspace {
+    let mut roles = default_roles();
+    roles.push(chat_domain::operator::NewRole {
+        name: "helpdesk".to_owned(),
+        permissions: Vec::new(),
+    });
+    NewWorkspace {
+        id: "acme".to_owned(),
+        settings: Settings::default(),
+        roles,
+        users: vec![
+            NewUser {
+                roles: vec!["admin".to_owned()],
+                tokens: vec![
+                    session("admin-session", after(60_000)),
+                    session("admin-ended", after(0)),
+                    access("admin-access", "script", false),
+                    access("admin-bypass", "bypass", true),
+                ],
+                totp: Some(factor("admin")),
+                ..with_password("admin")
+            },
+            NewUser {
+                tokens: vec![
+                    session("alice-session", after(60_000)),
+                    session("alice-phone", after(1)),
+                    access("alice-access", "laptop", false),
+                ],
+                emails: vec![
+                    verified("alice@example.com"),
+                    verified("alice@example.org"),
+                    Email {
+                        address: "alice@example.net".to_owned(),
+                        verified: false,
+                    },
+                ],
+                totp: Some(factor("alice")),
+                ..with_password("alice")
+            },
+            with_password("bob"),
+            NewUser {
+                email_two_factor: true,
+                ..with_password("cora")
+            },
+            NewUser {
+                deactivated: true,
+                totp: Some(factor("dora")),
+                ..with_password("dora")
+            },
+            NewUser {
+                federated: true,
+                roles: Vec::new(),
+                emails: Vec::new(),
+                totp: Some(factor("fred")),
+                password_hash: None,
+                ..with_password("fred")
+            },
+            NewUser {
+                emails: Vec::new(),
+                password_hash: None,
+                ..with_password("nell")
+            },
+        ],
+    }
+    .into()
+}
+
+/// An account with a password, a verified address and a session.
+fn with_password(id: &str) -> NewUser {
+    let mut username = id.to_owned();
+    username.replace_range(..1, &id[..1].to_uppercase());
+    NewUser {
+        id: id.to_owned(),
+        username,
+        password_hash: Some(format!("{id}-password").into()),
+        roles: vec!["user".to_owned()],
+        emails: vec![verified(&format!("{id}@example.com"))],
+        tokens: vec![session(&format!("{id}-session"), after(60_000))],
+        ..NewUser::default()
+    }
+}
+
+fn verified(address: &str) -> Email {
+    Email {
+        address: address.to_owned(),
+        verified: true,
+    }
+}
+
+pub(crate) fn session(hash: &str, expires: Timestamp) -> Token {
+    Token {
+        hash: hash.to_owned(),
+        expires: Some(expires),
+        name: None,
+        bypass_two_factor: false,
+    }
+}
+
+pub(crate) fn access(hash: &str, name: &str, bypass_two_factor: bool) -> Token {
+    Token {
+        hash: hash.to_owned(),
+        expires: None,
+        name: Some(name.to_owned()),
+        bypass_two_factor,
+    }
+}
+
+/// The TOTP factor of the account with this id.
+pub(crate) fn factor(id: &str) -> TotpFactor {
+    TotpFactor {
+        key: key(id),
+        last_step: None,
+        backup_code_hashes: BACKUP_CODES.map(code_hash).into(),
+    }
+}
+
+/// The key of the account with this id.
+pub(crate) fn key(id: &str) -> TotpKey {
+    TotpKey::new(format!("key-of-{id}").into_bytes())
+}
+
+/// A key that was shown to the account with this id, until `expires`.
+pub(crate) fn pending(id: &str, expires: Timestamp) -> PendingKey {
+    PendingKey {
+        key: TotpKey::new(format!("shown-to-{id}").into_bytes()),
+        expires,
+    }
+}
+
+/// [`MAILED`], tried in vain `failures` times, until `expires`.
+pub(crate) fn mailed(failures: u32, expires: Timestamp) -> MailedCode {
+    MailedCode {
+        hash: code_hash(MAILED),
+        expires,
+        failures,
+    }
+}
+
+/// So many failures in a row, with a lock until `locked_until`.
+pub(crate) fn failures(count: u32, locked_until: Option<Timestamp>) -> Failures {
+    Failures {
+        count,
+        locked_until,
+    }
+}
+
+/// The caller who holds this token, which is an ordinary one.
+pub(crate) fn caller(id: &str, token_hash: &str) -> Caller {
+    Caller {
+        id: id.to_owned(),
+        token_hash: token_hash.to_owned(),
+        bypass_token: false,
+    }
+}
+
+/// So many milliseconds after [`now`].
+pub(crate) fn after(millis: u64) -> Timestamp {
+    now() + Duration::from_millis(millis)
+}
+
+/// What `order` decides in a workspace that was changed by `edit`.
+pub(crate) fn decided<O>(edit: impl FnOnce(&mut Workspace), order: &O) -> (O::Answer, String)
+where
+    O: Order,
+    O::Answer: Debug,
+{
+    let mut workspace = acme();
+    edit(&mut workspace);
+    Model::new("acme", workspace).ask(order)
+}
+
+/// Holds the answer, and all changes that an order makes, to a text.
+pub(crate) fn check<O>(edit: impl FnOnce(&mut Workspace), order: &O, expected: &Expect)
+where
+    O: Order,
+    O::Answer: Debug,
+{
+    let (answer, changes) = decided(edit, order);
+    expected.assert_eq(&format!("{answer:?}\n{changes}"));
+}
+
+#[test]
+fn now_is_the_first_moment_of_its_step() {
+    assert_eq!(step_of(now()), STEP);
+    assert_eq!(
+        step_of(Timestamp::from_millis(now().millis() - 1)),
+        STEP - 1
+    );
+}

@@ -1,0 +1,607 @@
+//! What members do to themselves.
+
+use crate::acme::{
+    BACKUP_CODES, MAILED, STEP, acme, after, check, decided, factor, failures, key, mailed, now,
+    pending, session,
+};
+use crate::model::{Model, Workspace};
+use chat_domain::account::Profile;
+use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
+use chat_domain::totp::{TotpKey, code_hash};
+use expect_test::expect;
+
+fn change(user: &str, act: Act, code: Option<Code>) -> MemberChange {
+    MemberChange {
+        workspace: "acme".to_owned(),
+        user: user.to_owned(),
+        authority: Authority::Token(format!("{user}-session")),
+        act,
+        code,
+        now: now(),
+        request_id: "request".to_owned(),
+    }
+}
+
+fn log_in(user: &str, code: Option<Code>) -> MemberChange {
+    let token = session("new-session", after(60_000));
+    MemberChange {
+        authority: Authority::Password(format!("{user}-password").into()),
+        ..change(user, Act::LogIn(token), code)
+    }
+}
+
+fn begin(user: &str, code: Option<Code>) -> MemberChange {
+    let key = TotpKey::new(b"new-key".to_vec());
+    change(user, Act::BeginEnrolment(key), code)
+}
+
+fn new_codes() -> Vec<String> {
+    ["new-1", "new-2"].map(code_hash).into()
+}
+
+fn confirm(user: &str, code: Option<Code>) -> MemberChange {
+    let backup_code_hashes = new_codes();
+    change(user, Act::ConfirmTotp { backup_code_hashes }, code)
+}
+
+fn disable(user: &str, code: Option<Code>) -> MemberChange {
+    change(user, Act::DisableTotp, code)
+}
+
+fn replace(user: &str, code: Option<Code>) -> MemberChange {
+    let backup_code_hashes = new_codes();
+    change(user, Act::ReplaceBackupCodes { backup_code_hashes }, code)
+}
+
+fn totp(code: &str) -> Option<Code> {
+    Some(Code::Totp(code.into()))
+}
+
+/// The code of the account's key, so many steps from now.
+fn code(user: &str, distance: i64) -> Option<Code> {
+    totp(&key(user).code(STEP.strict_add_signed(distance)))
+}
+
+/// The code of the key that the account was shown.
+fn shown(user: &str, distance: i64) -> Option<Code> {
+    let step = STEP.strict_add_signed(distance);
+    totp(&pending(user, now()).key.code(step))
+}
+
+fn email(code: &str) -> Option<Code> {
+    Some(Code::Email(code.into()))
+}
+
+fn password(compared: Result<&str, Denial>) -> Option<Code> {
+    Some(Code::Password(compared.map(Into::into)))
+}
+
+/// Bob was shown a key, cora was sent a code, and everybody has failed once.
+fn busy(acme: &mut Workspace) {
+    acme.edit("bob").pending_key = Some(pending("bob", after(1)));
+    acme.edit("cora").mailed_code = Some(mailed(1, after(1)));
+    for id in ["admin", "alice", "bob", "cora", "nell"] {
+        acme.edit(id).failures = failures(1, None);
+    }
+}
+
+/// Every act, with a right code.
+fn acts() -> [MemberChange; 6] {
+    [
+        log_in("alice", code("alice", 0)),
+        log_in("cora", email(MAILED)),
+        begin("bob", password(Ok("bob-password"))),
+        confirm("bob", shown("bob", 0)),
+        disable("alice", code("alice", 0)),
+        replace("alice", code("alice", 0)),
+    ]
+}
+
+#[test]
+fn a_log_in_spends_the_code_and_clears_away_what_has_ended() {
+    check(
+        busy,
+        &log_in("alice", code("alice", 0)),
+        &expect![[r#"
+        Ok(())
+        spend-step alice 41152263
+        set-failures alice 0/-
+        end-tokens alice ended by now
+        add-token alice new-session/+60s/-
+        record alice log-in alice done - now
+    "#]],
+    );
+    check(
+        busy,
+        &log_in("alice", totp(BACKUP_CODES[0])),
+        &expect![[r#"
+        Ok(())
+        spend-backup-code alice a1b2c3d4
+        set-failures alice 0/-
+        end-tokens alice ended by now
+        add-token alice new-session/+60s/-
+        record alice log-in alice done - now
+    "#]],
+    );
+    check(
+        busy,
+        &log_in("cora", email(MAILED)),
+        &expect![[r#"
+        Ok(())
+        remove-mailed-code cora
+        set-failures cora 0/-
+        end-tokens cora ended by now
+        add-token cora new-session/+60s/-
+        record cora log-in cora done - now
+    "#]],
+    );
+}
+
+/// The password was proved; where there is no other factor it is not asked for twice.
+#[test]
+fn who_has_no_second_factor_logs_in_without_a_code() {
+    check(
+        busy,
+        &log_in("bob", None),
+        &expect![[r#"
+        Ok(())
+        end-tokens bob ended by now
+        add-token bob new-session/+60s/-
+        record bob log-in bob done - now
+    "#]],
+    );
+    let off = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.two_factor_enabled = false;
+    };
+    check(
+        off,
+        &log_in("alice", None),
+        &expect![[r#"
+        Ok(())
+        end-tokens alice ended by now
+        add-token alice new-session/+60s/-
+        record alice log-in alice done - now
+    "#]],
+    );
+    for edit in [
+        (|acme| acme.settings.totp_enabled = false) as fn(&mut Workspace),
+        |acme| acme.edit("alice").factor = None,
+    ] {
+        assert_eq!(decided(edit, &log_in("alice", None)).0, Ok(()));
+    }
+    let no_mail = |acme: &mut Workspace| acme.settings.email_enabled = false;
+    assert_eq!(decided(no_mail, &log_in("cora", None)).0, Ok(()));
+    for id in ["alice", "cora"] {
+        check_denied(|_| (), &log_in(id, None), Denial::CodeRequired, "");
+    }
+}
+
+#[test]
+fn to_begin_enrolment_makes_a_key_pending_for_a_quarter_of_an_hour() {
+    check(
+        busy,
+        &begin("bob", password(Ok("bob-password"))),
+        &expect![[r#"
+        Ok(())
+        set-failures bob 0/-
+        set-pending-key bob new-key/+900s
+        record bob begin-enrolment bob done - now
+    "#]],
+    );
+    check(
+        busy,
+        &begin("cora", email(MAILED)),
+        &expect![[r#"
+        Ok(())
+        remove-mailed-code cora
+        set-failures cora 0/-
+        set-pending-key cora new-key/+900s
+        record cora begin-enrolment cora done - now
+    "#]],
+    );
+    let excused = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.missing_factor_allowed = true;
+    };
+    check(
+        excused,
+        &begin("nell", None),
+        &expect![[r#"
+        Ok(())
+        set-pending-key nell new-key/+900s
+        record nell begin-enrolment nell done - now
+    "#]],
+    );
+    check_denied(|_| (), &begin("nell", None), Denial::CodeRequired, "");
+    check_denied(excused, &begin("bob", None), Denial::CodeRequired, "");
+    check_denied(excused, &begin("cora", None), Denial::CodeRequired, "");
+}
+
+#[test]
+fn to_confirm_enrols_the_pending_key_and_ends_the_other_sessions() {
+    check(
+        |acme| {
+            busy(acme);
+            acme.edit("bob").tokens.push(session("bob-phone", after(1)));
+        },
+        &confirm("bob", shown("bob", -1)),
+        &expect![[r#"
+            Ok(())
+            remove-pending-key bob
+            enrol bob shown-to-bob/41152262/[new-1 new-2]
+            end-tokens bob sessions but bob-session
+            record bob confirm-totp bob done - now
+        "#]],
+    );
+}
+
+#[test]
+fn to_disable_removes_the_factor_and_what_is_pending() {
+    let both = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("alice").pending_key = Some(pending("alice", after(1)));
+    };
+    check(
+        both,
+        &disable("alice", code("alice", 1)),
+        &expect![[r#"
+        Ok(())
+        spend-step alice 41152264
+        set-failures alice 0/-
+        remove-factor alice
+        remove-pending-key alice
+        record alice disable-totp alice done - now
+    "#]],
+    );
+}
+
+#[test]
+fn to_replace_the_backup_codes_needs_a_code_and_spends_it() {
+    check(
+        busy,
+        &replace("alice", code("alice", -1)),
+        &expect![[r#"
+        Ok(())
+        spend-step alice 41152262
+        set-failures alice 0/-
+        replace-backup-codes alice new-1 new-2
+        record alice replace-backup-codes alice done - now
+    "#]],
+    );
+    check(
+        busy,
+        &replace("alice", totp(BACKUP_CODES[1])),
+        &expect![[r#"
+        Ok(())
+        spend-backup-code alice e5f6g7h8
+        set-failures alice 0/-
+        replace-backup-codes alice new-1 new-2
+        record alice replace-backup-codes alice done - now
+    "#]],
+    );
+}
+
+/// The refusal and its changes: whatever is counted, and the record.
+fn check_denied(
+    edit: impl FnOnce(&mut Workspace),
+    change: &MemberChange,
+    expected: Denial,
+    counted: &str,
+) {
+    let (answer, changes) = decided(edit, change);
+    assert_eq!(answer, Err(expected), "{change:?}");
+    let (user, action) = (&change.user, change.act.action().name());
+    let (decision, reason) = (expected.decision().name(), expected.id());
+    let record = format!("record {user} {action} {user} {decision} {reason} now\n");
+    assert_eq!(changes, format!("{counted}{record}"), "{change:?}");
+}
+
+#[test]
+fn an_authority_that_does_not_hold_is_refused_and_recorded() {
+    let token = |hash: &str| Authority::Token(hash.to_owned());
+    let password = |hash: &str| Authority::Password(hash.into());
+    for authority in [
+        token("alice-password"),
+        token("admin-session"),
+        token("nonesuch"),
+        password("admin-password"),
+        password("alice-session"),
+        password(""),
+    ] {
+        for change in acts() {
+            let change = MemberChange {
+                authority: authority.clone(),
+                user: "alice".to_owned(),
+                ..change
+            };
+            check_denied(busy, &change, Denial::NotAuthenticated, "");
+        }
+    }
+    for edit in [
+        (|account| account.deactivated = true) as fn(&mut Profile),
+        |account| {
+            account.password_hash = None;
+            account
+                .tokens
+                .iter_mut()
+                .for_each(|token| token.expires = Some(now()));
+        },
+    ] {
+        let edit = |acme: &mut Workspace| {
+            for id in ["alice", "bob", "cora"] {
+                edit(acme.edit(id));
+            }
+        };
+        for change in acts() {
+            check_denied(edit, &change, Denial::NotAuthenticated, "");
+        }
+    }
+    let elsewhere = MemberChange {
+        user: "nobody".to_owned(),
+        ..disable("alice", code("alice", 0))
+    };
+    check_denied(busy, &elsewhere, Denial::NotAuthenticated, "");
+}
+
+#[test]
+fn a_wrong_code_is_counted_and_a_missing_one_is_not() {
+    let counted = |id: &str| format!("set-failures {id} 2/-\n");
+    for make in [log_in, disable, replace] {
+        for code in [totp("000000"), totp(""), code("bob", 0), totp("new-1")] {
+            let change = make("alice", code);
+            check_denied(busy, &change, Denial::WrongCode, &counted("alice"));
+        }
+        for code in [None, email(MAILED), password(Ok("alice-password"))] {
+            check_denied(busy, &make("alice", code), Denial::CodeRequired, "");
+        }
+    }
+    check_denied(
+        busy,
+        &confirm("bob", shown("bob", 2)),
+        Denial::WrongCode,
+        &counted("bob"),
+    );
+    for code in [None, email(MAILED), password(Ok("bob-password"))] {
+        check_denied(busy, &confirm("bob", code), Denial::CodeRequired, "");
+    }
+    let tried = format!("{}set-mailed-code cora 012345/+1ms/2\n", counted("cora"));
+    for make in [log_in, begin] {
+        check_denied(
+            busy,
+            &make("cora", email("543210")),
+            Denial::WrongCode,
+            &tried,
+        );
+        for code in [None, totp(MAILED), password(Ok("cora-password"))] {
+            check_denied(busy, &make("cora", code), Denial::CodeRequired, "");
+        }
+    }
+    let ended = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("cora").mailed_code = Some(mailed(1, now()));
+    };
+    let late = log_in("cora", email(MAILED));
+    check_denied(ended, &late, Denial::WrongCode, &counted("cora"));
+    // It was counted before it was compared.
+    for denial in [Denial::WrongCode, Denial::Locked] {
+        check_denied(busy, &begin("bob", password(Err(denial))), denial, "");
+    }
+    let changed = begin("bob", password(Ok("old-password")));
+    check_denied(busy, &changed, Denial::WrongCode, "");
+}
+
+#[test]
+fn the_fifth_wrong_code_locks() {
+    let four = |acme: &mut Workspace| {
+        busy(acme);
+        for id in ["alice", "bob", "cora"] {
+            acme.edit(id).failures = failures(4, None);
+        }
+    };
+    for (change, id) in [
+        (log_in("alice", totp("000000")), "alice"),
+        (disable("alice", totp("000000")), "alice"),
+        (replace("alice", totp("000000")), "alice"),
+        (confirm("bob", totp("000000")), "bob"),
+    ] {
+        let counted = format!("set-failures {id} 5/+30s\n");
+        check_denied(four, &change, Denial::WrongCode, &counted);
+    }
+}
+
+#[test]
+fn a_right_code_is_refused_until_the_lock_ends() {
+    for (until, locked) in [(after(1), true), (now(), false)] {
+        let edit = |acme: &mut Workspace| {
+            busy(acme);
+            for id in ["alice", "bob", "cora"] {
+                acme.edit(id).failures = failures(5, Some(until));
+            }
+        };
+        for change in acts() {
+            // Of a password the attempt was begun before.
+            if matches!(change.code, Some(Code::Password(_))) {
+                continue;
+            }
+            match locked {
+                true => check_denied(edit, &change, Denial::Locked, ""),
+                false => assert_eq!(decided(edit, &change).0, Ok(()), "{change:?}"),
+            }
+        }
+    }
+    let exhausted = |acme: &mut Workspace| {
+        acme.edit("cora").mailed_code = Some(mailed(5, after(1)));
+    };
+    check_denied(
+        exhausted,
+        &log_in("cora", email(MAILED)),
+        Denial::Locked,
+        "",
+    );
+}
+
+#[test]
+fn a_code_is_replayed_neither_by_the_same_act_nor_by_another() {
+    let counted = "set-failures alice 2/-\n";
+    for distance in [-1, 0] {
+        let spent = |acme: &mut Workspace| {
+            busy(acme);
+            let factor = acme.edit("alice").factor.as_mut();
+            factor.unwrap().last_step = Some(STEP);
+        };
+        for make in [log_in, disable, replace] {
+            let change = make("alice", code("alice", distance));
+            check_denied(spent, &change, Denial::Replayed, counted);
+            assert_eq!(decided(spent, &make("alice", code("alice", 1))).0, Ok(()));
+        }
+    }
+    for code in [code("alice", 0), totp(BACKUP_CODES[0])] {
+        let mut model = Model::new("acme", acme());
+        assert_eq!(model.ask(&log_in("alice", code.clone())).0, Ok(()));
+        assert!(model.ask(&replace("alice", code.clone())).0.is_err());
+        assert!(model.ask(&disable("alice", code)).0.is_err());
+    }
+}
+
+/// RFC 6238 section 5.2: the code that enrols is spent by that.
+#[test]
+fn the_code_that_enrols_proves_nothing_afterwards() {
+    let mut workspace = acme();
+    busy(&mut workspace);
+    let mut model = Model::new("acme", workspace);
+    assert_eq!(model.ask(&confirm("bob", shown("bob", 0))).0, Ok(()));
+    let again = model.ask(&disable("bob", shown("bob", 0))).0;
+    assert_eq!(again, Err(Denial::Replayed));
+    assert_eq!(model.ask(&disable("bob", shown("bob", 1))).0, Ok(()));
+}
+
+#[test]
+fn a_code_is_accepted_in_the_window() {
+    for window in [0, 1, 2] {
+        for distance in -3_i64..=3 {
+            let edit = |acme: &mut Workspace| {
+                busy(acme);
+                acme.settings.totp_window = window;
+            };
+            let expected = match distance.unsigned_abs() <= u64::from(window) {
+                true => Ok(()),
+                false => Err(Denial::WrongCode),
+            };
+            for change in [
+                log_in("alice", code("alice", distance)),
+                disable("alice", code("alice", distance)),
+                replace("alice", code("alice", distance)),
+                confirm("bob", shown("bob", distance)),
+            ] {
+                let answer = decided(edit, &change).0;
+                assert_eq!(answer, expected, "{window}, {distance}: {change:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_may_not_enrol_is_told_why_and_nothing_is_counted() {
+    let elsewhere = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("bob").user.federated = true;
+    };
+    let enrolled = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("bob").factor = Some(factor("bob"));
+    };
+    let off = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.two_factor_enabled = false;
+    };
+    let without_totp = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.totp_enabled = false;
+    };
+    for change in [
+        begin("bob", password(Ok("bob-password"))),
+        begin("bob", None),
+        confirm("bob", shown("bob", 0)),
+        confirm("bob", totp("000000")),
+    ] {
+        check_denied(elsewhere, &change, Denial::Federated, "");
+        check_denied(enrolled, &change, Denial::AlreadyEnrolled, "");
+        check_denied(off, &change, Denial::NotEnabled, "");
+        check_denied(without_totp, &change, Denial::NotEnabled, "");
+    }
+}
+
+#[test]
+fn what_is_not_enrolled_is_neither_confirmed_disabled_nor_replaced() {
+    for edit in [
+        (|acme| acme.edit("bob").pending_key = None) as fn(&mut Workspace),
+        |acme| acme.edit("bob").pending_key = Some(pending("bob", now())),
+    ] {
+        let confirm = confirm("bob", shown("bob", 0));
+        check_denied(edit, &confirm, Denial::NotEnrolled, "");
+    }
+    for make in [disable, replace] {
+        for code in [None, totp("000000"), password(Ok("bob-password"))] {
+            check_denied(busy, &make("bob", code), Denial::NotEnrolled, "");
+        }
+    }
+}
+
+/// A log-in confirms nothing: it has no session that would stay.
+#[test]
+fn to_confirm_needs_a_session() {
+    let by_password = MemberChange {
+        authority: Authority::Password("bob-password".into()),
+        ..confirm("bob", shown("bob", 0))
+    };
+    check_denied(busy, &by_password, Denial::CodeRequired, "");
+}
+
+/// Where another factor can be used, too, or instead.
+#[test]
+fn totp_is_disabled_and_its_backup_codes_replaced_by_its_own_codes_alone() {
+    let by_mail = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("alice").email_two_factor = true;
+        acme.edit("alice").mailed_code = Some(mailed(0, after(1)));
+    };
+    let by_password = |acme: &mut Workspace| {
+        busy(acme);
+        acme.settings.totp_enabled = false;
+    };
+    for make in [disable, replace] {
+        let change = make("alice", email(MAILED));
+        check_denied(by_mail, &change, Denial::CodeRequired, "");
+        let change = make("alice", password(Ok("alice-password")));
+        check_denied(by_password, &change, Denial::CodeRequired, "");
+        let change = make("alice", code("alice", 0));
+        assert_eq!(decided(by_mail, &change).0, Ok(()));
+        check_denied(by_password, &change, Denial::CodeRequired, "");
+    }
+}
+
+#[test]
+fn each_denial_has_an_id_and_a_decision() {
+    for (denial, id, decision) in [
+        (Denial::NotAuthenticated, "not-authorized", "refused"),
+        (Denial::CodeRequired, "totp-required", "refused"),
+        (Denial::WrongCode, "totp-invalid", "refused"),
+        (Denial::Replayed, "totp-invalid", "replayed"),
+        (Denial::Locked, "totp-max-attempts", "locked"),
+        (Denial::NotEnrolled, "error-2fa-not-enabled", "refused"),
+        (
+            Denial::AlreadyEnrolled,
+            "error-2fa-already-enabled",
+            "refused",
+        ),
+        (
+            Denial::NotEnabled,
+            "error-two-factor-not-enabled",
+            "refused",
+        ),
+        (Denial::Federated, "error-not-allowed", "refused"),
+    ] {
+        assert_eq!((denial.id(), denial.decision().name()), (id, decision));
+    }
+}

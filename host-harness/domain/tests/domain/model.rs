@@ -1,0 +1,345 @@
+//! A store in memory, as simple as one can be: it answers questions, makes changes, and
+//! panics where a database would refuse a row. It knows nothing of the rules, and makes
+//! changes by code of its own.
+
+use crate::text;
+use chat_domain::account::{Profile, Selector, Token};
+use chat_domain::audit::AuditRecord;
+use chat_domain::dossier::{Dossier, Question, Subject};
+use chat_domain::operator::{NewUser, NewWorkspace, Role};
+use chat_domain::order::{Change, Decided, Order, Tokens};
+use chat_domain::outbox::{NextTry, Post, StoredMail};
+use chat_domain::settings::{Setting, Settings};
+use secrecy::ExposeSecret as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::rc::Rc;
+
+/// Workspaces by their ids.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model(BTreeMap<String, Workspace>);
+
+/// All that is kept of one workspace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workspace {
+    pub(crate) settings: Settings,
+    /// What each role grants.
+    pub(crate) roles: BTreeMap<String, BTreeSet<String>>,
+    /// By id; one that is not changed is the same. Of the fields, `receives_codes` and `permissions` are not kept.
+    pub(crate) accounts: BTreeMap<String, Rc<Profile>>,
+    pub(crate) outbox: Vec<StoredMail>,
+    /// In the order in which they were written.
+    pub(crate) audit: Vec<AuditRecord>,
+    /// How many mails there were.
+    mails: i64,
+}
+
+impl Model {
+    pub(crate) fn new(id: &str, workspace: Workspace) -> Self {
+        Self(BTreeMap::from([(id.to_owned(), workspace)]))
+    }
+
+    /// # Panics
+    ///
+    /// Where there is no such workspace.
+    pub(crate) fn workspace(&self, id: &str) -> &Workspace {
+        self.0.get(id).unwrap()
+    }
+
+    /// What `order` decides, and its changes as text; they are made.
+    ///
+    /// # Panics
+    ///
+    /// When deciding twice is not deciding once, or a change cannot be made.
+    pub(crate) fn ask<O>(&mut self, order: &O) -> (O::Answer, String)
+    where
+        O: Order,
+        O::Answer: Debug,
+    {
+        let question = order.question();
+        let Decided { answer, changes } = order.decide(&self.read(&question));
+        let again = order.decide(&self.read(&question));
+        let lines = text::lines(&changes);
+        assert_eq!(lines, text::lines(&again.changes), "decided again");
+        assert_eq!(format!("{answer:?}"), format!("{:?}", again.answer));
+        for change in &changes {
+            self.apply(&question.workspace, change);
+        }
+        (answer, lines)
+    }
+
+    /// The answer to `question`: what is asked for, and nothing more.
+    pub(crate) fn read(&self, question: &Question) -> Dossier {
+        let Some(workspace) = self.0.get(&question.workspace) else {
+            let accounts = question.accounts.iter().map(|_| None).collect();
+            return Dossier {
+                accounts,
+                ..Dossier::default()
+            };
+        };
+        let mut dossier = Dossier {
+            exists: question.existence,
+            settings: question.settings.then(|| workspace.settings.clone()),
+            ..Dossier::default()
+        };
+        let mut holder = None;
+        if let Some(hash) = &question.token_hash {
+            let first = question.accounts.first().map(|first| &first.account);
+            let Some((id, token)) = workspace.token(hash, first) else {
+                return dossier;
+            };
+            holder = Some(id);
+            dossier.token = Some(token.clone());
+        }
+        let accounts = question.accounts.iter();
+        dossier.accounts = accounts
+            .map(|subject| workspace.profile(subject, holder))
+            .collect();
+        if question.role_names {
+            dossier.role_names = workspace.roles.keys().cloned().collect();
+        }
+        dossier.role = question.role.as_ref().and_then(|name| workspace.role(name));
+        let mail = |id| workspace.outbox.iter().find(|mail| mail.id == id).cloned();
+        dossier.mail = question.mail.and_then(mail);
+        dossier
+    }
+
+    fn apply(&mut self, id: &str, change: &Change) {
+        match change {
+            Change::CreateWorkspace(new) => {
+                let workspace = Workspace::from((**new).clone());
+                assert!(self.0.insert(new.id.clone(), workspace).is_none());
+            }
+            change => self.0.get_mut(id).unwrap().apply(change),
+        }
+    }
+}
+
+impl Workspace {
+    /// # Panics
+    ///
+    /// Where there is no such account.
+    pub(crate) fn account(&self, id: &str) -> &Profile {
+        self.accounts.get(id).unwrap()
+    }
+
+    /// # Panics
+    ///
+    /// Where there is no such account.
+    pub(crate) fn edit(&mut self, id: &str) -> &mut Profile {
+        Rc::make_mut(self.accounts.get_mut(id).unwrap())
+    }
+
+    /// # Panics
+    ///
+    /// Where the id is taken.
+    pub(crate) fn add(&mut self, new: NewUser) {
+        let id = new.id.clone();
+        let key = new.username.to_lowercase();
+        let mut others = self.accounts.values();
+        assert!(others.all(|other| other.user.username.to_lowercase() != key));
+        let profile = Profile::from(new);
+        for (place, role) in profile.roles.iter().enumerate() {
+            assert!(self.roles.contains_key(role), "no role {role}");
+            let twice = profile.roles.iter().take(place).any(|other| other == role);
+            assert!(!twice, "the role {role} twice");
+        }
+        assert!(self.accounts.insert(id, Rc::new(profile)).is_none());
+    }
+
+    fn token(&self, hash: &str, first: Option<&Selector>) -> Option<(&str, &Token)> {
+        let mut accounts = self.accounts.iter();
+        let (id, token) = accounts.find_map(|(id, profile)| {
+            let mut tokens = profile.tokens.iter();
+            let token = tokens.find(|token| token.hash == hash)?;
+            Some((id.as_str(), token))
+        })?;
+        match first {
+            Some(Selector::Id(first)) if first != id => None,
+            _ => Some((id, token)),
+        }
+    }
+
+    fn profile(&self, subject: &Subject, holder: Option<&str>) -> Option<Profile> {
+        let is_named = |profile: &&Rc<Profile>| match &subject.account {
+            Selector::Id(id) => profile.user.id == *id,
+            Selector::Username(name) => profile.user.username.to_lowercase() == name.to_lowercase(),
+            Selector::Address(address) => {
+                let mut emails = profile.emails.iter();
+                emails.any(|email| email.address.eq_ignore_ascii_case(address))
+            }
+            Selector::TokenHolder => Some(profile.user.id.as_str()) == holder,
+        };
+        let mut profile = Profile::clone(self.accounts.values().find(is_named)?);
+        let verified = profile.emails.iter().any(|email| email.verified);
+        profile.receives_codes = profile.email_two_factor && verified;
+        let granted = profile.roles.iter().filter_map(|role| self.roles.get(role));
+        profile.permissions = granted.flatten().cloned().collect();
+        if !subject.emails {
+            profile.emails.clear();
+        }
+        if !subject.roles {
+            profile.roles.clear();
+            profile.permissions.clear();
+        }
+        if let Some(factor) = profile.factor.as_mut().filter(|_| !subject.backup_codes) {
+            factor.backup_code_hashes.clear();
+        }
+        if !subject.tokens {
+            profile.tokens.clear();
+        }
+        Some(profile)
+    }
+
+    fn role(&self, name: &str) -> Option<Role> {
+        let permissions = self.roles.get(name)?.iter().cloned().collect();
+        let has_it = |profile: &&Rc<Profile>| profile.roles.iter().any(|role| role == name);
+        let members = self.accounts.values().filter(has_it);
+        let mut members: Vec<_> = members.map(|p| p.user.username.clone()).collect();
+        members.sort();
+        Some(Role {
+            name: name.to_owned(),
+            permissions,
+            members,
+        })
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::CreateWorkspace(_) => unreachable!("it is another workspace's"),
+            Change::SetSetting { name, value } => {
+                let setting = Setting::named(name).unwrap();
+                let default = setting.value(&Settings::default());
+                let value = value.as_ref().unwrap_or(&default);
+                setting
+                    .set(&mut self.settings, value.expose_secret())
+                    .unwrap();
+            }
+            Change::AddRole { role } => {
+                self.roles.entry(role.clone()).or_default();
+            }
+            Change::AllowPermission { role, permission } => {
+                let granted = self.roles.get_mut(role).unwrap();
+                granted.insert(permission.clone());
+            }
+            Change::DenyPermission { role, permission } => {
+                self.roles.get_mut(role).unwrap().remove(permission);
+            }
+            Change::AddUser(new) => self.add((**new).clone()),
+            Change::SetPassword { user, hash } => {
+                self.edit(user).password_hash = Some(hash.clone());
+            }
+            Change::SetDeactivated { user, deactivated } => {
+                self.edit(user).deactivated = *deactivated;
+            }
+            Change::GiveRole { user, role } => {
+                assert!(self.roles.contains_key(role), "no role {role}");
+                let mut roles: BTreeSet<_> = self.edit(user).roles.drain(..).collect();
+                roles.insert(role.clone());
+                self.edit(user).roles = roles.into_iter().collect();
+            }
+            Change::TakeRole { user, role } => {
+                self.edit(user).roles.retain(|held| held != role);
+            }
+            Change::AddToken { user, token } => self.add_token(user, token),
+            Change::EndTokens { user, which } => {
+                let goes = |token: &Token| match which {
+                    Tokens::All => true,
+                    Tokens::Sessions { but } => {
+                        token.expires.is_some() && Some(&token.hash) != but.as_ref()
+                    }
+                    Tokens::Ended { by } => token.expires.is_some_and(|end| end <= *by),
+                    Tokens::Named(name) => token.name.as_ref() == Some(name),
+                    Tokens::Hash(hash) => token.hash == *hash,
+                };
+                self.edit(user).tokens.retain(|token| !goes(token));
+            }
+            Change::Enrol { user, factor } => {
+                let before = self.edit(user).factor.replace(factor.clone());
+                assert!(before.is_none(), "{user} has a factor");
+            }
+            Change::RemoveFactor { user } => self.edit(user).factor = None,
+            Change::SpendStep { user, step } => {
+                self.edit(user).factor.as_mut().unwrap().last_step = Some(*step);
+            }
+            Change::SpendBackupCode { user, hash } => {
+                let factor = self.edit(user).factor.as_mut().unwrap();
+                factor.backup_code_hashes.retain(|code| code != hash);
+            }
+            Change::ReplaceBackupCodes { user, hashes } => {
+                let factor = self.edit(user).factor.as_mut().unwrap();
+                factor.backup_code_hashes.clone_from(hashes);
+            }
+            Change::SetPendingKey { user, pending } => {
+                self.edit(user).pending_key = Some(pending.clone());
+            }
+            Change::RemovePendingKey { user } => self.edit(user).pending_key = None,
+            Change::SetMailedCode { user, code } => {
+                self.edit(user).mailed_code = Some(code.clone());
+            }
+            Change::RemoveMailedCode { user } => self.edit(user).mailed_code = None,
+            Change::SetFailures { user, failures } => self.edit(user).failures = *failures,
+            Change::QueueMail(post) => self.queue(post),
+            Change::RemoveCodeMails { recipients } => {
+                let goes =
+                    |mail: &StoredMail| mail.body.is_none() && recipients.contains(&mail.recipient);
+                self.outbox.retain(|mail| !goes(mail));
+            }
+            Change::RetryMail { id, due, expires } => {
+                let mail = self.outbox.iter_mut().find(|mail| mail.id == *id).unwrap();
+                mail.claimed = false;
+                mail.next_try = NextTry::At(*due);
+                mail.expires = *expires;
+            }
+            Change::RemoveMail { id } => self.outbox.retain(|mail| mail.id != *id),
+            Change::Record(record) => self.audit.push(record.clone()),
+        }
+    }
+
+    /// The hash is unique in the workspace, the name in the account.
+    fn add_token(&mut self, user: &str, token: &Token) {
+        let mut tokens = self.accounts.values().flat_map(|profile| &profile.tokens);
+        assert!(tokens.all(|other| other.hash != token.hash));
+        let mut names = self
+            .account(user)
+            .tokens
+            .iter()
+            .filter_map(|t| t.name.as_ref());
+        assert!(names.all(|name| Some(name) != token.name.as_ref()));
+        self.edit(user).tokens.push(token.clone());
+    }
+
+    pub(crate) fn queue(&mut self, post: &Post) {
+        self.mails += 1;
+        let body = post.body.expose_secret().to_owned();
+        self.outbox.push(StoredMail {
+            id: self.mails,
+            queued: post.queued,
+            expires: post.expires,
+            claimed: false,
+            next_try: NextTry::At(post.queued),
+            tries: 0,
+            recipient: post.recipient.clone(),
+            subject: post.subject.to_owned(),
+            body: (!post.holds_code).then_some(body),
+            last_problem: None,
+        });
+    }
+}
+
+impl From<NewWorkspace> for Workspace {
+    fn from(new: NewWorkspace) -> Self {
+        let roles = new.roles.into_iter();
+        let mut workspace = Self {
+            settings: new.settings,
+            roles: roles
+                .map(|role| (role.name, role.permissions.into_iter().collect()))
+                .collect(),
+            ..Self::default()
+        };
+        for user in new.users {
+            workspace.add(user);
+        }
+        workspace
+    }
+}

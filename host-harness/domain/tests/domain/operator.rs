@@ -1,0 +1,740 @@
+//! What operators do.
+
+use crate::acme::{
+    access, acme, after, check, decided, factor, failures, mailed, now, pending, session,
+};
+use crate::model::{Model, Workspace};
+use crate::text;
+use chat_domain::account::{Account, Email};
+use chat_domain::operator::{
+    AddUser, Answer, ChangeRole, ChangeUser, Changed, CreateWorkspace, NewUser, NewWorkspace,
+    Operation, Role, RoleChange, SetSetting, UserChange,
+};
+use chat_domain::settings::{Setting, Settings};
+use chat_domain::totp::code_hash;
+use expect_test::{Expect, expect};
+
+pub(crate) fn operation() -> Operation {
+    Operation {
+        workspace: "acme".to_owned(),
+        now: now(),
+        request_id: "request".to_owned(),
+    }
+}
+
+fn elsewhere() -> Operation {
+    Operation {
+        workspace: "globex".to_owned(),
+        ..operation()
+    }
+}
+
+fn to(user: &str, change: UserChange) -> ChangeUser {
+    ChangeUser {
+        operation: operation(),
+        user: user.to_owned(),
+        change,
+    }
+}
+
+/// An account as it is shown.
+fn shown(account: &Account) -> String {
+    let Account {
+        user,
+        deactivated,
+        roles,
+        emails,
+        email_two_factor,
+        has_password,
+        backup_codes,
+        failures,
+        locked_until,
+    } = account;
+    let emails: Vec<_> = emails.iter().map(|email| email.address.as_str()).collect();
+    let locked = locked_until.map(text::moment);
+    format!(
+        "{} {} federated={} deactivated={deactivated} roles={} emails={} opted-in={email_two_factor} \
+         password={has_password} backup-codes={backup_codes:?} failures={failures} locked={locked:?}",
+        user.id,
+        user.username,
+        user.federated,
+        roles.join(","),
+        emails.join(",")
+    )
+}
+
+fn outcome(answer: Answer<Changed>) -> String {
+    match answer {
+        Ok(changed) => format!(
+            "{}\nended {}",
+            shown(&changed.account),
+            changed.ended_tokens
+        ),
+        Err(problem) => problem.to_string(),
+    }
+}
+
+/// Holds to a text what an operator is told, and all changes; and the account that is
+/// told of to what a look at it finds.
+fn changes(edit: impl FnOnce(&mut Workspace), change: &ChangeUser, expected: &Expect) {
+    let mut workspace = acme();
+    edit(&mut workspace);
+    let mut model = Model::new("acme", workspace);
+    let (answer, changes) = model.ask(change);
+    if let Ok(changed) = &answer {
+        let question = chat_domain::operator::named_question("acme", &change.user);
+        let dossier = model.read(&question);
+        let profile = chat_domain::operator::named("acme", &change.user, &dossier).unwrap();
+        let account = Account::of(profile.clone(), now());
+        assert_eq!(shown(&changed.account), shown(&account));
+    }
+    expected.assert_eq(&format!("{}\n{changes}", outcome(answer)));
+}
+
+/// What is said, where nothing changes.
+fn problem(edit: impl FnOnce(&mut Workspace), change: &ChangeUser) -> String {
+    let (answer, changes) = decided(edit, change);
+    assert_eq!(changes, "", "{change:?}");
+    answer.unwrap_err().to_string()
+}
+
+/// Alice was shown a key and sent a code, and is locked.
+fn busy(acme: &mut Workspace) {
+    let alice = acme.edit("alice");
+    alice.pending_key = Some(pending("alice", after(1)));
+    alice.mailed_code = Some(mailed(3, after(1)));
+    alice.failures = failures(5, Some(after(30_000)));
+}
+
+#[test]
+fn a_new_password_ends_sessions_and_what_was_not_proved() {
+    changes(
+        busy,
+        &to("alice", UserChange::SetPassword("new-password".into())),
+        &expect![[r#"
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            ended 2
+            set-password alice new-password
+            remove-pending-key alice
+            remove-mailed-code alice
+            remove-code-mails alice@example.com alice@example.org alice@example.net
+            end-tokens alice sessions but -
+            record operator set-password alice done - now
+        "#]],
+    );
+}
+
+#[test]
+fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
+    let pending_key = |acme: &mut Workspace| {
+        acme.edit("bob").pending_key = Some(pending("bob", after(1)));
+    };
+    let enrol = to("bob", UserChange::EnrolTotp(factor("bob")));
+    changes(
+        pending_key,
+        &enrol,
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 1
+        remove-pending-key bob
+        enrol bob key-of-bob/-/[a1b2c3d4 e5f6g7h8]
+        end-tokens bob sessions but -
+        record operator enrol-totp bob done - now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &enrol,
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 1
+        enrol bob key-of-bob/-/[a1b2c3d4 e5f6g7h8]
+        end-tokens bob sessions but -
+        record operator enrol-totp bob done - now
+    "#]],
+    );
+    let with_factor = to("alice", UserChange::EnrolTotp(factor("new")));
+    let off = |acme: &mut Workspace| acme.settings.totp_enabled = false;
+    let elsewhere = |acme: &mut Workspace| acme.edit("bob").user.federated = true;
+    for (problem, expected) in [
+        (
+            problem(|_| (), &with_factor),
+            "Alice has TOTP already: an administrator resets it first, by users.resetTOTP",
+        ),
+        (
+            problem(off, &enrol),
+            "the workspace does not use TOTP: set two-factor-enabled and totp-enabled to true",
+        ),
+        (
+            problem(elsewhere, &enrol),
+            "Bob belongs to another server of the federation: TOTP is enrolled there",
+        ),
+    ] {
+        assert_eq!(problem, expected);
+    }
+}
+
+#[test]
+fn backup_codes_are_replaced_where_there_is_totp() {
+    let backup_code_hashes = vec![code_hash("new-1"), code_hash("new-2"), code_hash("543210")];
+    let replace = |user| {
+        let backup_code_hashes = backup_code_hashes.clone();
+        to(user, UserChange::ReplaceBackupCodes { backup_code_hashes })
+    };
+    changes(
+        |_| (),
+        &replace("alice"),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(3) failures=0 locked=None
+        ended 0
+        replace-backup-codes alice 543210 new-1 new-2
+        record operator replace-backup-codes alice done - now
+    "#]],
+    );
+    assert_eq!(
+        problem(|_| (), &replace("bob")),
+        "Bob has no TOTP; `host-harness user enrol-totp Bob` enrols it"
+    );
+}
+
+#[test]
+fn to_unlock_forgets_the_failures_of_the_account_and_of_its_code() {
+    changes(
+        busy,
+        &to("alice", UserChange::Unlock),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        set-failures alice 0/-
+        set-mailed-code alice 012345/+1ms/0
+        record operator unlock alice done - now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &to("alice", UserChange::Unlock),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        record operator unlock alice done - now
+    "#]],
+    );
+    let failed_once = |acme: &mut Workspace| acme.edit("bob").failures = failures(1, None);
+    changes(
+        failed_once,
+        &to("bob", UserChange::Unlock),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        set-failures bob 0/-
+        record operator unlock bob done - now
+    "#]],
+    );
+}
+
+#[test]
+fn to_deactivate_ends_everything_and_to_activate_brings_nothing_back() {
+    changes(
+        busy,
+        &to("alice", UserChange::Deactivate),
+        &expect![[r#"
+        alice Alice federated=false deactivated=true roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+        ended 3
+        set-deactivated alice true
+        remove-pending-key alice
+        remove-mailed-code alice
+        remove-code-mails alice@example.com alice@example.org alice@example.net
+        end-tokens alice all
+        record operator deactivate alice done - now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &to("dora", UserChange::Activate),
+        &expect![[r#"
+        dora Dora federated=false deactivated=false roles=user emails=dora@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        set-deactivated dora false
+        record operator activate dora done - now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &to("bob", UserChange::Activate),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        set-deactivated bob false
+        record operator activate bob done - now
+    "#]],
+    );
+}
+
+#[test]
+fn roles_are_given_and_taken_and_must_be_there() {
+    let give = |role: &str| to("bob", UserChange::GiveRole(role.to_owned()));
+    let take = |role: &str| to("bob", UserChange::TakeRole(role.to_owned()));
+    changes(
+        |_| (),
+        &give("admin"),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=admin,user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        give-role bob admin
+        record operator give-role bob done admin now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &give("user"),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        give-role bob user
+        record operator give-role bob done user now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &take("user"),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles= emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        take-role bob user
+        record operator take-role bob done user now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &take("admin"),
+        &expect![[r#"
+        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        ended 0
+        take-role bob admin
+        record operator take-role bob done admin now
+    "#]],
+    );
+    for change in [give("owner"), take("owner")] {
+        assert_eq!(
+            problem(|_| (), &change),
+            "there is no role owner; there are admin, app, bot, helpdesk, user"
+        );
+    }
+}
+
+#[test]
+fn tokens_are_created_under_names_of_their_own_and_revoked() {
+    let create = |token| to("alice", UserChange::CreateToken(token));
+    let revoke = |name: &str| to("alice", UserChange::RevokeToken(name.to_owned()));
+    changes(
+        |_| (),
+        &create(access("new", "script", false)),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        add-token alice new/-/script
+        record operator create-token alice done script now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &create(access("new", "script", true)),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        add-token alice new/-/script/bypass
+        record operator create-token alice done script: bypasses the second factor now
+    "#]],
+    );
+    changes(
+        |_| (),
+        &create(session("new", after(1))),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+        ended 0
+        add-token alice new/+1ms/-
+        record operator create-token alice done - now
+    "#]],
+    );
+    changes(
+        busy,
+        &revoke("laptop"),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+        ended 1
+        end-tokens alice named laptop
+        record operator revoke-tokens alice done laptop now
+    "#]],
+    );
+    changes(
+        busy,
+        &to("alice", UserChange::RevokeAllTokens),
+        &expect![[r#"
+        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+        ended 3
+        remove-pending-key alice
+        remove-mailed-code alice
+        remove-code-mails alice@example.com alice@example.org alice@example.net
+        end-tokens alice all
+        record operator revoke-tokens alice done - now
+    "#]],
+    );
+    assert_eq!(
+        problem(|_| (), &create(access("new", "laptop", false))),
+        "Alice has a token laptop already; choose another name or revoke that one"
+    );
+    // A name of somebody else's.
+    assert_eq!(
+        problem(|_| (), &revoke("script")),
+        "Alice has no token script; `host-harness token list Alice` shows all"
+    );
+}
+
+#[test]
+fn an_account_is_named_by_its_username_in_any_case_or_by_its_id_and_by_no_other() {
+    for name in ["alice", "Alice", "ALICE"] {
+        let (answer, _) = decided(|_| (), &to(name, UserChange::Unlock));
+        assert_eq!(answer.unwrap().account.user.id, "alice");
+    }
+    assert_eq!(
+        problem(|_| (), &to("nobody", UserChange::Unlock)),
+        "there is no user nobody; `host-harness user list` shows all"
+    );
+    let chosen = |acme: &mut Workspace| {
+        acme.edit("alice").user.username = "Alicia".to_owned();
+        acme.edit("bob").user.username = "ALICE".to_owned();
+    };
+    assert_eq!(
+        problem(chosen, &to("alice", UserChange::Unlock)),
+        "alice is the id of Alicia and the username of bob: name the one you mean so"
+    );
+    let there = ChangeUser {
+        operation: elsewhere(),
+        ..to("alice", UserChange::Unlock)
+    };
+    assert_eq!(
+        problem(|_| (), &there),
+        "there is no workspace globex; `host-harness workspace list` shows all"
+    );
+}
+
+fn new_user() -> NewUser {
+    let email = |address: &str, verified| Email {
+        address: address.to_owned(),
+        verified,
+    };
+    NewUser {
+        id: "eve".to_owned(),
+        username: "Eve".to_owned(),
+        password_hash: Some("eve-password".into()),
+        roles: vec!["user".to_owned(), "bot".to_owned()],
+        emails: vec![
+            email("z@example.com", false),
+            email("b@example.com", true),
+            email("a@example.com", true),
+        ],
+        ..NewUser::default()
+    }
+}
+
+fn add(user: NewUser) -> AddUser {
+    AddUser {
+        operation: operation(),
+        user,
+    }
+}
+
+#[test]
+fn an_account_is_added_with_everything_in_it() {
+    let (answer, changes) = decided(|_| (), &add(new_user()));
+    expect![[r#"
+        eve Eve federated=false deactivated=false roles=bot,user emails=a@example.com,b@example.com,z@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        add-user eve deactivated=false email-two-factor=false emails=a@example.com,b@example.com,z@example.com? factor=- failures=0/- federated=false id=eve mailed=- password=eve-password pending=- roles=bot,user tokens= username=Eve
+        record operator add-user eve done user, bot now
+    "#]].assert_eq(&format!("{}\n{changes}", shown(&answer.unwrap())));
+    let bare = NewUser {
+        roles: Vec::new(),
+        emails: Vec::new(),
+        password_hash: None,
+        federated: true,
+        deactivated: true,
+        email_two_factor: true,
+        totp: Some(factor("eve")),
+        ..new_user()
+    };
+    let (answer, changes) = decided(|_| (), &add(bare));
+    expect![[r#"
+        eve Eve federated=true deactivated=true roles= emails= opted-in=true password=false backup-codes=Some(2) failures=0 locked=None
+        add-user eve deactivated=true email-two-factor=true emails= factor=key-of-eve/-/[a1b2c3d4 e5f6g7h8] failures=0/- federated=true id=eve mailed=- password=- pending=- roles= tokens= username=Eve
+        record operator add-user eve done - now
+    "#]].assert_eq(&format!("{}\n{changes}", shown(&answer.unwrap())));
+}
+
+#[test]
+fn a_role_that_is_named_twice_is_given_once() {
+    let twice = NewUser {
+        roles: ["user", "bot", "user"].map(str::to_owned).into(),
+        ..new_user()
+    };
+    let (answer, changes) = decided(|_| (), &add(twice));
+    assert_eq!(answer.unwrap().roles, ["bot", "user"]);
+    let record = "record operator add-user eve done user, bot now\n";
+    assert!(changes.ends_with(record), "{changes}");
+}
+
+#[test]
+fn a_username_an_address_and_a_role_must_be_free_and_there() {
+    let with_emails = |addresses: &[&str]| {
+        let emails = addresses.iter().map(|address| Email {
+            address: (*address).to_owned(),
+            verified: true,
+        });
+        NewUser {
+            emails: emails.collect(),
+            ..new_user()
+        }
+    };
+    for (user, expected) in [
+        (
+            NewUser {
+                username: "ALICE".to_owned(),
+                ..new_user()
+            },
+            "the username ALICE is taken",
+        ),
+        (
+            with_emails(&["eve@example.com", "BOB@example.com"]),
+            "the address BOB@example.com is taken: it can be one account's, once",
+        ),
+        (
+            with_emails(&["eve@example.com", "eve@example.org", "Eve@Example.com"]),
+            "the address Eve@Example.com is taken: it can be one account's, once",
+        ),
+        (
+            NewUser {
+                roles: vec!["user".to_owned(), "owner".to_owned()],
+                ..new_user()
+            },
+            "there is no role owner; there are admin, app, bot, helpdesk, user",
+        ),
+    ] {
+        let (answer, changes) = decided(|_| (), &add(user));
+        assert_eq!(changes, "");
+        assert_eq!(answer.unwrap_err().to_string(), expected);
+    }
+    let there = AddUser {
+        operation: elsewhere(),
+        user: new_user(),
+    };
+    let (answer, changes) = decided(|_| (), &there);
+    assert_eq!(changes, "");
+    assert!(
+        answer
+            .unwrap_err()
+            .to_string()
+            .starts_with("there is no workspace globex")
+    );
+}
+
+#[test]
+fn a_workspace_is_created_once() {
+    let new = |id: &str| {
+        CreateWorkspace(NewWorkspace {
+            id: id.to_owned(),
+            settings: Settings::default(),
+            roles: Vec::new(),
+            users: vec![NewUser {
+                roles: Vec::new(),
+                ..new_user()
+            }],
+        })
+    };
+    check(
+        |_| (),
+        &new("acme"),
+        &expect![[r#"
+        false
+    "#]],
+    );
+    check(
+        |_| (),
+        &new("globex"),
+        &expect![[r#"
+        true
+        create-workspace globex
+    "#]],
+    );
+}
+
+fn role(name: &str, change: RoleChange) -> ChangeRole {
+    ChangeRole {
+        operation: operation(),
+        role: name.to_owned(),
+        change,
+    }
+}
+
+fn role_outcome(change: &ChangeRole) -> String {
+    let mut model = Model::new("acme", acme());
+    let (answer, changes) = model.ask(change);
+    let answer = match answer {
+        Ok(Role {
+            name,
+            permissions,
+            members,
+        }) => {
+            let question = change.operation.clone();
+            let question = chat_domain::dossier::Question::of(&question.workspace).with_role(&name);
+            let kept = model.read(&question).role.unwrap();
+            assert_eq!((&kept.permissions, &kept.members), (&permissions, &members));
+            format!("{name}: {} of {}", permissions.join(","), members.join(","))
+        }
+        Err(problem) => problem.to_string(),
+    };
+    format!("{answer}\n{changes}")
+}
+
+#[test]
+fn a_permission_is_granted_and_taken() {
+    let allow = |name, permission: &str| role(name, RoleChange::Allow(permission.to_owned()));
+    let deny = |name, permission: &str| role(name, RoleChange::Deny(permission.to_owned()));
+    for (change, expected) in [
+        (
+            allow("user", "c"),
+            expect![[r#"
+            user: c of Alice,Bob,Cora,Dora,Nell
+            add-role user
+            allow user c
+            record operator allow-permission - done user: c now
+        "#]],
+        ),
+        (
+            allow("owner", "a"),
+            expect![[r#"
+            owner: a of 
+            add-role owner
+            allow owner a
+            record operator allow-permission - done owner: a now
+        "#]],
+        ),
+        (
+            allow("admin", "edit-other-user-totp"),
+            expect![[r#"
+            admin: api-bypass-rate-limit,edit-other-user-totp of Admin
+            add-role admin
+            allow admin edit-other-user-totp
+            record operator allow-permission - done admin: edit-other-user-totp now
+        "#]],
+        ),
+        (
+            allow("admin", "b"),
+            expect![[r#"
+            admin: api-bypass-rate-limit,b,edit-other-user-totp of Admin
+            add-role admin
+            allow admin b
+            record operator allow-permission - done admin: b now
+        "#]],
+        ),
+        (
+            deny("admin", "edit-other-user-totp"),
+            expect![[r#"
+            admin: api-bypass-rate-limit of Admin
+            deny admin edit-other-user-totp
+            record operator deny-permission - done admin: edit-other-user-totp now
+        "#]],
+        ),
+        (
+            deny("user", "a"),
+            expect![[r#"
+            user:  of Alice,Bob,Cora,Dora,Nell
+            deny user a
+            record operator deny-permission - done user: a now
+        "#]],
+        ),
+        (
+            deny("owner", "a"),
+            expect![[r#"
+            there is no role owner; there are admin, app, bot, helpdesk, user
+        "#]],
+        ),
+    ] {
+        expected.assert_eq(&role_outcome(&change));
+    }
+    let there = ChangeRole {
+        operation: elsewhere(),
+        ..allow("user", "a")
+    };
+    let (answer, changes) = decided(|_| (), &there);
+    assert_eq!(changes, "");
+    assert!(
+        answer
+            .unwrap_err()
+            .to_string()
+            .starts_with("there is no workspace globex")
+    );
+}
+
+#[test]
+fn a_setting_is_set_back_to_its_default_by_its_default_and_no_secret_is_recorded() {
+    let set = |name, value: &str| SetSetting {
+        operation: operation(),
+        setting: Setting::named(name).unwrap(),
+        value: value.into(),
+    };
+    for (order, expected) in [
+        (
+            set("totp-window", "2"),
+            expect![[r#"
+            done
+            set-setting totp-window 2
+            record operator change-setting - done totp-window: 2 now
+        "#]],
+        ),
+        (
+            set("totp-window", "1"),
+            expect![[r#"
+            done
+            set-setting totp-window -
+            record operator change-setting - done totp-window: 1 now
+        "#]],
+        ),
+        (
+            set("mail-server", "smtps://u:hunter2@h"),
+            expect![[r#"
+            done
+            set-setting mail-server smtps://u:hunter2@h
+            record operator change-setting - done mail-server now
+        "#]],
+        ),
+        (
+            set("mail-server", ""),
+            expect![[r#"
+            done
+            set-setting mail-server -
+            record operator change-setting - done mail-server now
+        "#]],
+        ),
+        (
+            set("totp-window", "11"),
+            expect![[r#"
+            totp-window: it is a whole number, 0 to 10
+        "#]],
+        ),
+    ] {
+        let (answer, changes) = decided(|acme| acme.settings.totp_window = 0, &order);
+        let answer = answer.map_or_else(|problem| problem.to_string(), |()| "done".to_owned());
+        expected.assert_eq(&format!("{answer}\n{changes}"));
+    }
+    let there = SetSetting {
+        operation: elsewhere(),
+        ..set("totp-window", "2")
+    };
+    let (answer, changes) = decided(|_| (), &there);
+    assert_eq!(changes, "");
+    assert!(
+        answer
+            .unwrap_err()
+            .to_string()
+            .starts_with("there is no workspace globex")
+    );
+}

@@ -1,0 +1,179 @@
+//! What operators do with mail.
+
+use crate::acme::{after, decided, now};
+use crate::model::Workspace;
+use crate::operator::operation;
+use chat_domain::operator::Operation;
+use chat_domain::outbox::{Mail, MailState, NextTry, Post, RemoveMail, RetryMail, StoredMail};
+use chat_domain::time::Timestamp;
+
+fn post(holds_code: bool) -> Post {
+    Post {
+        recipient: "bob@example.com".to_owned(),
+        subject: "Subject",
+        body: "body".into(),
+        holds_code,
+        queued: Timestamp::from_millis(0),
+        expires: after(2),
+    }
+}
+
+/// What is said and changed, where the mail 1 is as `edit` makes it.
+fn retried(holds_code: bool, edit: impl FnOnce(&mut StoredMail)) -> (String, String) {
+    let queued = |acme: &mut Workspace| {
+        acme.queue(&post(holds_code));
+        edit(acme.outbox.first_mut().unwrap());
+    };
+    told(decided(queued, &retry(1)))
+}
+
+fn told<T, E: ToString>((answer, changes): (Result<T, E>, String)) -> (String, String) {
+    let answer = answer.map_or_else(|problem| problem.to_string(), |_| "done".to_owned());
+    (answer, changes)
+}
+
+fn retry(id: i64) -> RetryMail {
+    let operation = operation();
+    RetryMail { operation, id }
+}
+
+fn remove(id: i64) -> RemoveMail {
+    let operation = operation();
+    RemoveMail { operation, id }
+}
+
+fn pair(answer: &str, changes: &str) -> (String, String) {
+    (answer.to_owned(), changes.to_owned())
+}
+
+#[test]
+fn a_mail_that_waits_is_due_at_once_and_a_dead_letter_has_its_whole_time_again() {
+    let record = "record operator retry-mail - done mail 1 now\n";
+    let waiting = format!("retry-mail 1 at now until +2ms\n{record}");
+    let revived = format!("retry-mail 1 at now until +259200s\n{record}");
+    let next = |next: NextTry| move |mail: &mut StoredMail| mail.next_try = next;
+    for holds_code in [false, true] {
+        assert_eq!(
+            retried(holds_code, next(NextTry::At(after(1)))),
+            pair("done", &waiting)
+        );
+    }
+    let over = |mail: &mut StoredMail| mail.expires = now();
+    assert_eq!(retried(false, next(NextTry::Never)), pair("done", &revived));
+    assert_eq!(retried(false, over), pair("done", &revived));
+    let expired = pair("mail 1 held a code that has expired; ask for a new one", "");
+    assert_eq!(retried(true, next(NextTry::Never)), expired);
+    assert_eq!(retried(true, over), expired);
+}
+
+#[test]
+fn a_mail_that_is_being_sent_is_left_alone_until_its_time_is_over() {
+    let sent_until = |moment| {
+        move |mail: &mut StoredMail| {
+            mail.claimed = true;
+            mail.next_try = NextTry::At(moment);
+        }
+    };
+    assert_eq!(
+        retried(false, sent_until(after(1))),
+        pair("mail 1 is being sent; try again in a few minutes", "")
+    );
+    assert_eq!(retried(false, sent_until(now())).0, "done");
+    let (answer, changes) = told(decided(
+        |acme| {
+            acme.queue(&post(true));
+            sent_until(after(1))(acme.outbox.first_mut().unwrap());
+        },
+        &remove(1),
+    ));
+    assert_eq!(answer, "done");
+    assert_eq!(
+        changes,
+        "remove-mail 1\nrecord operator remove-mail - done mail 1 now\n"
+    );
+}
+
+#[test]
+fn an_unknown_mail_or_workspace_is_a_problem() {
+    let queued = |acme: &mut Workspace| acme.queue(&post(false));
+    let unknown = pair(
+        "there is no mail 2; `host-harness outbox list` shows all",
+        "",
+    );
+    assert_eq!(told(decided(queued, &retry(2))), unknown);
+    assert_eq!(told(decided(queued, &remove(2))), unknown);
+    let operation = || Operation {
+        workspace: "globex".to_owned(),
+        ..operation()
+    };
+    let nowhere = pair(
+        "there is no workspace globex; `host-harness workspace list` shows all",
+        "",
+    );
+    let retry = RetryMail {
+        operation: operation(),
+        id: 1,
+    };
+    let remove = RemoveMail {
+        operation: operation(),
+        id: 1,
+    };
+    assert_eq!(told(decided(queued, &retry)), nowhere);
+    assert_eq!(told(decided(queued, &remove)), nowhere);
+}
+
+#[test]
+fn a_mail_is_shown_as_it_is_kept_with_what_becomes_of_it() {
+    let stored = StoredMail {
+        id: 7,
+        queued: now(),
+        expires: after(2),
+        claimed: true,
+        next_try: NextTry::At(after(1)),
+        tries: 3,
+        recipient: "bob@example.com".to_owned(),
+        subject: "Subject".to_owned(),
+        body: Some("body".to_owned()),
+        last_problem: Some("refused".to_owned()),
+    };
+    for (millis, claimed, state) in [
+        (0, true, MailState::BeingSent(after(1))),
+        (1, true, MailState::Waiting(after(1))),
+        (1, false, MailState::Waiting(after(1))),
+        (2, true, MailState::DeadLetter),
+    ] {
+        let stored = StoredMail {
+            claimed,
+            ..stored.clone()
+        };
+        assert_eq!(stored.state(after(millis)), state, "{millis}");
+    }
+    let names = [
+        MailState::BeingSent(now()),
+        MailState::Waiting(now()),
+        MailState::DeadLetter,
+    ];
+    let names = names.map(MailState::name);
+    assert_eq!(names, ["being sent", "waiting", "dead letter"]);
+    let mail = Mail::of(stored.clone(), now());
+    assert!(!mail.holds_code());
+    let secret = StoredMail {
+        body: None,
+        ..stored.clone()
+    };
+    assert!(Mail::of(secret, now()).holds_code());
+    assert_eq!(
+        mail,
+        Mail {
+            id: 7,
+            queued: now(),
+            expires: after(2),
+            state: MailState::BeingSent(after(1)),
+            tries: 3,
+            recipient: stored.recipient.clone(),
+            subject: stored.subject.clone(),
+            body: stored.body.clone(),
+            last_problem: stored.last_problem.clone(),
+        }
+    );
+}
