@@ -232,4 +232,92 @@ mod tests {
             assert_eq!(date(seconds), text);
         }
     }
+
+    /// The calendar, counted day by day, over two of its periods of 400 years.
+    #[test]
+    fn every_day_has_its_date() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..300_000 {
+            let expected = format!("{year:04}-{month:02}-{day:02}T13:02:03.000Z");
+            assert_eq!(date(days * 86_400 + 46_923), expected);
+            day += 1;
+            if day > days_in(year, month) {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+        assert_eq!(year, 2791);
+    }
+
+    fn days_in(year: u32, month: u32) -> u32 {
+        match month {
+            2 if year.is_multiple_of(400) => 29,
+            2 if year.is_multiple_of(4) && !year.is_multiple_of(100) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
+    }
+
+    #[test]
+    fn every_answer_is_known_to_the_byte() {
+        let later = || Method::Other("later".to_owned());
+        for (outcome, status, body) in [
+            (Ok(()), 200, r#"{"success":true}"#),
+            (
+                Err(Refusal::InvalidParams(InvalidParams::new("why"))),
+                400,
+                r#"{"success":false,"errorType":"invalid-params","error":"why"}"#,
+            ),
+            (
+                Err(Refusal::TotpRequired {
+                    method: Method::Totp,
+                    sent: None,
+                    available: vec![Method::Totp, Method::Email, Method::Password, later()],
+                }),
+                400,
+                r#"{"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp","email","later"]}}"#,
+            ),
+            (
+                Err(Refusal::TotpInvalid(Method::Password)),
+                400,
+                r#"{"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"password","codeGenerated":false}}"#,
+            ),
+            (
+                Err(Refusal::TotpMaxAttempts(Method::Email)),
+                400,
+                r#"{"success":false,"error":"TOTP Maximun Failed Attempts Reached [totp-max-attempts]","errorType":"totp-max-attempts","details":{"method":"email","codeGenerated":false}}"#,
+            ),
+            (
+                Err(Refusal::NotAllowed),
+                400,
+                r#"{"success":false,"error":"Not allowed [error-not-allowed]","errorType":"error-not-allowed"}"#,
+            ),
+            (
+                Err(Refusal::TwoFactorNotEnabled),
+                400,
+                r#"{"success":false,"error":"Two factor authentication is not enabled [error-two-factor-not-enabled]","errorType":"error-two-factor-not-enabled"}"#,
+            ),
+            (
+                Err(Refusal::UserParamNotProvided),
+                400,
+                r#"{"success":false,"error":"The required \"userId\" or \"username\" param was not provided [error-user-param-not-provided]","errorType":"error-user-param-not-provided"}"#,
+            ),
+            (
+                Err(Refusal::InvalidUser),
+                400,
+                r#"{"success":false,"error":"The required \"userId\" or \"username\" param provided does not match any users [error-invalid-user]","errorType":"error-invalid-user"}"#,
+            ),
+            (
+                Err(Refusal::FederatedUser),
+                400,
+                r#"{"success":false,"error":"Federated Users cant have TOTP [error-not-allowed]","errorType":"error-not-allowed","details":{"function":"resetTOTP"}}"#,
+            ),
+        ] {
+            let response = response(&outcome);
+            assert_eq!((response.status, response.body.as_str()), (status, body));
+        }
+    }
 }
