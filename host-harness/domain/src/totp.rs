@@ -176,6 +176,8 @@ mod tests {
             assert_eq!(code.len(), 8);
             assert!(code.iter().all(|c| BACKUP_CODE_ALPHABET.contains(c)));
         }
+        let hashes: Vec<_> = codes.expose().into_iter().map(code_hash).collect();
+        assert_eq!(codes.hashes(), hashes);
         let code = email_code(&mut rand::rng());
         let code = code.expose_secret();
         assert!(

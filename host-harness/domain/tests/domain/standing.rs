@@ -4,6 +4,7 @@ use crate::acme::{MAILED, acme, after, caller, check, decided, failures, now};
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Methods, Selector};
 use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::dossier::{Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{TokenSummary, named_question};
 use chat_domain::order::Record;
@@ -114,6 +115,20 @@ fn permissions_are_those_of_the_roles() {
     assert!(!admin.may("") && !admin.may("edit-other-user-totp "));
     let alice = standing(|_| (), "alice", "alice-session").unwrap();
     assert!(!alice.may("edit-other-user-totp"));
+}
+
+#[test]
+fn who_asks_is_read_with_the_roles_and_where_it_is_shown_with_all_that_is() {
+    let plain = Standing::question("acme", "alice", "hash");
+    let shown = Standing::question_with_account("acme", "alice", "hash");
+    let of = |account| {
+        Question::of("acme")
+            .with_settings()
+            .with_token("hash")
+            .about(account)
+    };
+    assert_eq!(plain, of(Subject::id("alice").with_roles()));
+    assert_eq!(shown, of(Subject::id("alice").as_seen()));
 }
 
 fn malformed(user: &str, token: &str, recent_calls: u32) -> RefuseMalformed {
