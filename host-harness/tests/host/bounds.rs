@@ -417,14 +417,14 @@ async fn a_fault_strikes_where_it_is_planted() {
     }
 }
 
-/// Of `totp-window`, no answer comes.
+/// Of `begin-totp-attempt`, no answer comes.
 fn silent(data: &Data, limits: Limits) -> HostedWorkspace {
     failing(data, limits, FaultKind::Silence)
 }
 
-/// `totp-window` fails so.
+/// `begin-totp-attempt` fails so: it may wait, where the settings are answered at once.
 fn failing(data: &Data, limits: Limits, kind: FaultKind) -> HostedWorkspace {
-    let mut workspace = workspace(data, calling(1), limits);
+    let mut workspace = workspace(data, ATTEMPTING.plugin(), limits);
     workspace.faults = planted(None, 1, kind);
     workspace
 }

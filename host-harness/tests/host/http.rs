@@ -104,7 +104,10 @@ async fn a_reset_that_was_committed_is_answered_as_done_whatever_the_guest_does_
 #[tokio::test]
 async fn a_store_that_fails_is_the_hosts_failure() {
     let data = Data::new().await;
-    data.edit("DROP TABLE backup_code");
+    data.edit(
+        "CREATE TRIGGER full BEFORE INSERT ON failed_attempt
+         BEGIN SELECT RAISE(ABORT, 'full'); END",
+    );
     let server = Server::start(data, built()).await;
     let answer = server.reset_as("admin").await;
     assert_eq!(answer.text, undecided(500, "host-store"));

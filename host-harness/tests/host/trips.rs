@@ -7,6 +7,7 @@ use chat_domain::account::Profile;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Decide, Result, Store};
 use chat_testing::{Data, admin_code};
@@ -204,7 +205,11 @@ fn rows() -> [Row; 15] {
 #[tokio::test]
 async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
     let trips = Arc::new(AtomicUsize::new(0));
-    let mut data = Data::new().await;
+    let settings = Settings {
+        rate_limit_calls: 100,
+        ..Settings::default()
+    };
+    let mut data = Data::with(settings).await;
     data.store = Arc::new(Counting {
         store: data.store.clone(),
         trips: trips.clone(),

@@ -35,7 +35,7 @@ async fn the_built_plugin_is_admitted() {
     assert_eq!(imports, Capability::ALL.map(Some));
     let needs = report.needs.unwrap();
     assert_eq!((needs.memories, needs.memory), (1, 64 * 1024));
-    assert_eq!((needs.core_instances, needs.tables), (3, 2));
+    assert_eq!((needs.core_instances, needs.tables), (2, 1));
 }
 
 #[tokio::test]

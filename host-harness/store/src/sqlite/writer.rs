@@ -17,9 +17,11 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Piece>,
 }
 
+type Work = Box<dyn FnMut(&Connection) -> SqlResult<()> + Send>;
+
 /// One transaction that somebody waits for. It may be worked on more than once.
 struct Piece {
-    work: Box<dyn FnMut(&Connection) -> SqlResult<()> + Send>,
+    work: Work,
     done: oneshot::Sender<Result<()>>,
 }
 

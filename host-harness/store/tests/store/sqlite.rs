@@ -246,7 +246,7 @@ fn commits(log: &std::path::Path) -> usize {
     const HEADER: usize = 32;
     const FRAME_HEADER: usize = 24;
     let log = std::fs::read(log).unwrap();
-    let word = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let word = |at: usize| u32::from_be_bytes(log.get(at..at + 4).unwrap().try_into().unwrap());
     let frame = FRAME_HEADER + usize::try_from(word(8)).unwrap();
     let frames = (HEADER..log.len()).step_by(frame);
     frames.filter(|at| word(at + 4) != 0).count()
