@@ -3,9 +3,10 @@
 use crate::store::totp;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
+use chat_domain::standing::RefuseMalformed;
 use chat_store::sqlite::Sqlite;
 use chat_testing::ask::Ask as _;
-use chat_testing::{Data, step};
+use chat_testing::{Data, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -250,4 +251,27 @@ fn commits(log: &std::path::Path) -> usize {
     let frame = FRAME_HEADER + usize::try_from(word(8)).unwrap();
     let frames = (HEADER..log.len()).step_by(frame);
     frames.filter(|at| word(at + 4) != 0).count()
+}
+
+/// A flood of malformed requests of strangers neither waits for the write lock nor takes
+/// it from those who reset.
+#[tokio::test]
+async fn a_malformed_request_of_a_stranger_needs_no_transaction() {
+    let data = Data::new().await;
+    let refuse = |token_hash: String| RefuseMalformed {
+        workspace: "acme".to_owned(),
+        user: "admin".to_owned(),
+        token_hash,
+        now: chat_testing::now(),
+        request_id: "request-1".to_owned(),
+        recent_calls: 0,
+    };
+    let lock = data.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let stranger = data.store.decide(refuse(token_hash("alice-token"))).await;
+    let stranger = stranger.unwrap();
+    assert!(stranger.standing.is_none() && !stranger.recorded);
+    lock.execute_batch("ROLLBACK").unwrap();
+    let admin = data.store.decide(refuse(token_hash("admin-token"))).await;
+    assert!(admin.unwrap().recorded);
 }
