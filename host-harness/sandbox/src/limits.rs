@@ -58,8 +58,9 @@ impl Default for Limits {
             memory: 16 * 1024 * 1024,
             // The function table of our plugin has about a hundred.
             table_elements: 10_000,
-            // A quarter of a process: a workspace that is flooded leaves the rest.
-            calls: 16,
+            // A quarter of a process: a workspace that is flooded leaves the rest. What they
+            // write is committed together, so that fewer are slower.
+            calls: 32,
         }
     }
 }

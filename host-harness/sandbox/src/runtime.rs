@@ -38,7 +38,7 @@ pub struct Capacity {
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            calls: 64,
+            calls: 128,
             waiting: 256,
             ceiling: Limits::default(),
         }

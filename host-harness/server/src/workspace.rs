@@ -69,7 +69,7 @@ impl HostedWorkspace {
 
     /// Has the plugin decide about one request, once it is its turn.
     pub async fn reset_totp(&self, call: Call, request: &Request, clock: &Clock) -> Ended {
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
             "call",
             workspace = self.id,
             plugin = %self.plugin.digest(),

@@ -30,6 +30,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use writer::Writer;
 
 /// How long a transaction waits for another process's: longer than any takes,
@@ -65,7 +66,7 @@ impl Sqlite {
             schema::migrate(&mut connection)?;
             use_write_ahead_log(&connection)?;
             let store: Arc<dyn Store> = Arc::new(Self {
-                writer: Writer::spawn(connection)?,
+                writer: Writer::spawn(connection, Handle::current())?,
                 readers: Readers::of(path)?,
             });
             Ok(store)

@@ -5,7 +5,6 @@
 
 use super::rate_limit;
 use super::{REQUEST_ID, Site};
-use axum::Extension;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -34,11 +33,7 @@ const RESPONSE_HEADERS: [HeaderName; 5] = [
 
 /// Answers preflights of allowed origins, and lets their pages read the answers. What
 /// is no preflight is served first, which reads the settings that are needed here.
-pub(super) async fn allow(
-    Extension(site): Extension<Site>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn allow(site: &Site, request: Request, next: Next) -> Response {
     let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
         return next.run(request).await;
     };
@@ -47,10 +42,10 @@ pub(super) async fn allow(
             .headers()
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match is_preflight {
-        true if is_allowed(&site, &origin).await => preflight(),
+        true if is_allowed(site, &origin).await => preflight(),
         _ => next.run(request).await,
     };
-    if is_allowed(&site, &origin).await {
+    if is_allowed(site, &origin).await {
         expose(response.headers_mut(), origin);
     }
     response

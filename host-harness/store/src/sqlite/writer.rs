@@ -7,6 +7,7 @@ use crate::Result;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Pieces that are committed together at most: some milliseconds of work, so that the
@@ -29,11 +30,11 @@ impl Writer {
     /// # Errors
     ///
     /// When the operating system gives no thread.
-    pub(super) fn spawn(connection: Connection) -> Result<Self> {
+    pub(super) fn spawn(connection: Connection, waiting: Handle) -> Result<Self> {
         let (queue, pieces) = mpsc::channel();
         std::thread::Builder::new()
             .name("store writer".to_owned())
-            .spawn(move || write_all(&connection, &pieces))
+            .spawn(move || write_all(&connection, &pieces, &waiting))
             .map_err(|error| StoreError(error.into()))?;
         Ok(Self { queue })
     }
@@ -72,16 +73,29 @@ impl Writer {
     }
 }
 
-fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>) {
+/// Whoever is about to write as well gets the processor first, where it is short: the more
+/// is written together, the less often all wait for the disk.
+fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>, waiting: &Handle) {
     while let Ok(first) = pieces.recv() {
+        std::thread::yield_now();
         let mut batch = vec![first];
         batch.extend(pieces.try_iter().take(TOGETHER - 1));
         let results = commit(connection, &mut batch);
-        for (piece, result) in batch.into_iter().zip(results) {
-            // Nobody may be waiting any more.
-            let _ = piece.done.send(result);
-        }
+        answer(batch, results, waiting);
     }
+}
+
+/// Tells those who wait from one of their own threads: to wake it for each of them would
+/// cost more than their pieces.
+fn answer(batch: Vec<Piece>, results: Vec<Result<()>>, waiting: &Handle) {
+    let answers = batch.into_iter().map(|piece| piece.done).zip(results);
+    let answers: Vec<_> = answers.collect();
+    waiting.spawn(async move {
+        for (done, result) in answers {
+            // Nobody may be waiting any more.
+            let _ = done.send(result);
+        }
+    });
 }
 
 /// Commits the pieces together, or one by one where together they cannot be.
