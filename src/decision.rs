@@ -111,7 +111,7 @@ fn prove(host: &impl Host, caller: &Caller, request: &Request) -> Result<Proof, 
         };
     };
     let code = request.two_factor_code.as_deref().unwrap_or_default();
-    if code.is_empty() {
+    if code.trim().is_empty() {
         return Err(ask(host, method, available));
     }
     let proof = match method {
@@ -165,21 +165,20 @@ fn ask(host: &impl Host, method: Method, available: Vec<Method>) -> Refusal {
 }
 
 /// The host counts the attempt before it lends what the code is compared with, and
-/// of that no more than a code of this form needs. What has no code's form is
-/// counted, too.
+/// of that no more than a code of this form needs. What has no code's form is no guess:
+/// nothing is asked of the host.
 fn totp_proof(host: &impl Host, code: &str) -> Result<Option<Proof>, AttemptRefusal> {
-    let code = Code::parse(code);
-    if let Some(Code::Backup(code)) = code {
-        let hashes = host.begin_backup_code_attempt()?;
-        return Ok(matching_backup_code(&hashes, code).map(Proof::BackupCode));
-    }
-    let TotpKey { key, last_step } = host.begin_totp_code_attempt()?;
-    Ok(match code {
+    Ok(match Code::parse(code) {
         Some(Code::Totp(code)) => {
+            let TotpKey { key, last_step } = host.begin_totp_code_attempt()?;
             let (now, window) = (host.now(), host.totp_window());
             matching_step(&key, code, now, window, last_step).map(Proof::TotpStep)
         }
-        Some(Code::Backup(_)) | None => None,
+        Some(Code::Backup(code)) => {
+            let hashes = host.begin_backup_code_attempt()?;
+            matching_backup_code(&hashes, code).map(Proof::BackupCode)
+        }
+        None => None,
     })
 }
 
@@ -412,13 +411,7 @@ mod tests {
             "totp-invalid",
             "begin-totp-code-attempt",
         );
-        refuse(
-            host(),
-            Some("5924"),
-            OTHER,
-            "totp-invalid",
-            "begin-totp-code-attempt",
-        );
+        refuse(host(), Some("5924"), OTHER, "totp-invalid", "methods");
         refuse(
             host(),
             Some("ABCD2345"),

@@ -27,8 +27,8 @@
 //! use reset_totp::second_factor::matching_step;
 //!
 //! // RFC 6238 appendix B: at 59 s (time step 1) the code ends in 287082.
-//! assert_eq!(matching_step(b"12345678901234567890", "287082", 59, 1, None), Some(1));
-//! assert_eq!(matching_step(b"12345678901234567890", "287083", 59, 1, None), None);
+//! assert_eq!(matching_step(b"12345678901234567890", 287_082, 59, 1, None), Some(1));
+//! assert_eq!(matching_step(b"12345678901234567890", 287_083, 59, 1, None), None);
 //! ```
 
 pub mod answer;

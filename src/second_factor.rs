@@ -19,34 +19,47 @@ pub const BACKUP_CODE_ALPHABET: &str = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghij
 
 /// A code as the caller may enter it.
 pub enum Code<'a> {
-    /// Six ASCII digits.
-    Totp(&'a str),
+    /// The number that six ASCII digits show.
+    Totp(u32),
     /// Eight characters of [`BACKUP_CODE_ALPHABET`].
     Backup(&'a str),
 }
 
 impl<'a> Code<'a> {
-    /// Reads exactly six ASCII digits or eight characters of the backup
-    /// alphabet; anything else, blanks included, is none.
+    /// Reads six ASCII digits, with at most one blank or hyphen in their middle, as apps and
+    /// mails show them, or eight characters of the backup alphabet. Blanks around it are
+    /// passed over; anything else is none.
     pub fn parse(text: &'a str) -> Option<Self> {
-        if text.len() == CODE_DIGITS as usize && text.bytes().all(|b| b.is_ascii_digit()) {
-            Some(Self::Totp(text))
-        } else if text.len() == BACKUP_CODE_LENGTH
+        let text = text.trim();
+        if text.len() == BACKUP_CODE_LENGTH
             && text.chars().all(|c| BACKUP_CODE_ALPHABET.contains(c))
         {
-            Some(Self::Backup(text))
-        } else {
-            None
+            return Some(Self::Backup(text));
+        }
+        let is_separator = |c: char| c == '-' || c.is_whitespace();
+        match text.split_once(is_separator) {
+            Some((first, last)) => {
+                let high = digits(first, CODE_DIGITS / 2)?;
+                let low = digits(last, CODE_DIGITS / 2)?;
+                Some(Self::Totp(high * 10_u32.pow(CODE_DIGITS / 2) + low))
+            }
+            None => digits(text, CODE_DIGITS).map(Self::Totp),
         }
     }
 }
 
+/// The number that so many ASCII digits show; none where there is anything else.
+fn digits(text: &str, count: u32) -> Option<u32> {
+    let all = text.len() == count as usize && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| all)
+}
+
 /// The latest time step after `last`, at most `window` steps from the one of
-/// `now` (seconds of Unix time), whose code for `key` is `code`. Takes the same
-/// time whichever step matches, or none.
+/// `now` (seconds of Unix time), whose code for `key` shows the number `code`. Takes the
+/// same time whichever step matches, or none.
 pub fn matching_step(
     key: &[u8],
-    code: &str,
+    code: u32,
     now: u64,
     window: u8,
     last: Option<u64>,
@@ -54,25 +67,16 @@ pub fn matching_step(
     let current = now / STEP_SECONDS;
     let window = u64::from(window);
     let unspent = last.map_or(0, |last| last.saturating_add(1));
-    let entered = code_number(code)?;
     let keyed = Hmac::<Sha1>::new_from_slice(key).ok()?;
     let mut found = Choice::from(0);
     let mut matched = 0;
     let first = unspent.max(current.saturating_sub(window));
     for step in first..=current.saturating_add(window) {
-        let equal = code_of(&keyed, step).ct_eq(&entered);
+        let equal = code_of(&keyed, step).ct_eq(&code);
         matched.conditional_assign(&step, equal);
         found |= equal;
     }
     bool::from(found).then_some(matched)
-}
-
-/// The number that `code` shows, if it is six digits.
-fn code_number(code: &str) -> Option<u32> {
-    match Code::parse(code)? {
-        Code::Totp(digits) => digits.parse().ok(),
-        Code::Backup(_) => None,
-    }
 }
 
 /// The code of the time step `step` (RFC 4226 section 5.3) for the key that
@@ -114,6 +118,13 @@ mod tests {
     /// The seed of RFC 6238 appendix B, for SHA-1.
     const KEY: &[u8] = b"12345678901234567890";
 
+    fn number(code: &str) -> u32 {
+        match Code::parse(code) {
+            Some(Code::Totp(number)) => number,
+            _ => panic!("{code} is no TOTP code"),
+        }
+    }
+
     #[test]
     fn the_codes_are_those_of_rfc_6238_appendix_b() {
         for (time, eight_digits) in [
@@ -126,7 +137,7 @@ mod tests {
         ] {
             let code = &eight_digits[2..];
             assert_eq!(
-                matching_step(KEY, code, time, 0, None),
+                matching_step(KEY, number(code), time, 0, None),
                 Some(time / 30),
                 "{time}"
             );
@@ -140,7 +151,7 @@ mod tests {
             for step in (0..200).chain([u32::MAX.into(), u64::MAX / STEP_SECONDS]) {
                 let code = totp_custom::<Sha1>(1, CODE_DIGITS, &key, step);
                 let now = step * STEP_SECONDS;
-                assert_eq!(matching_step(&key, &code, now, 0, None), Some(step));
+                assert_eq!(matching_step(&key, number(&code), now, 0, None), Some(step));
             }
         }
     }
@@ -158,11 +169,7 @@ mod tests {
             (90, false),
         ] {
             let expected = accepted.then_some(1);
-            assert_eq!(
-                matching_step(KEY, "287082", now, 1, None),
-                expected,
-                "{now}"
-            );
+            assert_eq!(matching_step(KEY, 287_082, now, 1, None), expected, "{now}");
         }
     }
 
@@ -173,12 +180,9 @@ mod tests {
             for distance in 0..=11 {
                 let accepted = (distance <= u64::from(window)).then_some(step_of_code);
                 for step in [step_of_code - distance, step_of_code + distance] {
+                    assert_eq!(matching_step(KEY, 5924, step * 30, window, None), accepted);
                     assert_eq!(
-                        matching_step(KEY, "005924", step * 30, window, None),
-                        accepted
-                    );
-                    assert_eq!(
-                        matching_step(KEY, "005924", step * 30 + 29, window, None),
+                        matching_step(KEY, 5924, step * 30 + 29, window, None),
                         accepted
                     );
                 }
@@ -189,21 +193,38 @@ mod tests {
     #[test]
     fn a_spent_step_and_those_before_it_do_not_match() {
         for (last, expected) in [(0, Some(1)), (1, None), (2, None), (u64::MAX, None)] {
-            assert_eq!(matching_step(KEY, "287082", 59, 1, Some(last)), expected);
+            assert_eq!(matching_step(KEY, 287_082, 59, 1, Some(last)), expected);
         }
     }
 
     #[test]
     fn the_ends_of_time_do_not_overflow() {
-        assert_eq!(matching_step(KEY, "000000", 0, 10, None), None);
-        assert_eq!(matching_step(KEY, "000000", u64::MAX, 10, None), None);
+        assert_eq!(matching_step(KEY, 0, 0, 10, None), None);
+        assert_eq!(matching_step(KEY, 0, u64::MAX, 10, None), None);
     }
 
     #[test]
     fn a_code_is_six_digits_or_eight_backup_characters() {
-        assert!(matches!(Code::parse("012345"), Some(Code::Totp("012345"))));
-        assert!(matches!(Code::parse("23456789"), Some(Code::Backup(_))));
-        assert!(matches!(Code::parse("ABCDwxyz"), Some(Code::Backup(_))));
+        for shown in [
+            "012345",
+            "012 345",
+            "012-345",
+            "012\u{a0}345",
+            " 012345",
+            "012345\n",
+            "\t012-345\u{a0}",
+        ] {
+            assert!(
+                matches!(Code::parse(shown), Some(Code::Totp(12_345))),
+                "{shown:?}"
+            );
+        }
+        for shown in ["23456789", " 23456789 ", "ABCDwxyz"] {
+            assert!(
+                matches!(Code::parse(shown), Some(Code::Backup(_))),
+                "{shown:?}"
+            );
+        }
         for refused in [
             "",
             "12345",
@@ -214,7 +235,14 @@ mod tests {
             "+12345",
             "-12345",
             "12 345",
-            "123-456",
+            "12 3456",
+            "123  456",
+            "123 - 456",
+            "123--456",
+            "123_456",
+            "1 2 3 4 5 6",
+            "+12-345",
+            "123-+45",
             "１２３４５６",
             "12345\0",
             "01234567",

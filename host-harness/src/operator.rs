@@ -254,6 +254,24 @@ impl Desk {
             workspace: self.workspace.clone(),
             now: Clock::system().now(),
             request_id: new_request_id(&mut rand::rng()),
+            forced: false,
+        }
+    }
+}
+
+/// What is done in spite of its consequence.
+#[derive(Args)]
+pub(crate) struct Even {
+    /// Even where nobody is left who may reset another member's TOTP.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Even {
+    fn operation(&self, desk: &Desk) -> Operation {
+        Operation {
+            forced: self.force,
+            ..desk.operation()
         }
     }
 }

@@ -108,6 +108,7 @@ scenarios! {
         second_factor::a_clock_set_back_allows_no_reuse,
         second_factor::of_parallel_requests_with_one_code_one_succeeds,
         second_factor::anothers_code_is_a_wrong_one,
+        second_factor::a_code_is_taken_as_people_see_it,
         second_factor::a_malformed_code_is_a_wrong_one,
         second_factor::a_backup_code_works_once,
     }

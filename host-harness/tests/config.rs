@@ -161,6 +161,21 @@ async fn every_plugin_store_and_workspace_that_is_not_there_is_said() {
     assert!(!place.path("other.sqlite").exists());
 }
 
+/// Nobody may ever write into the pipe.
+#[tokio::test]
+async fn a_pipe_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let said = String::from_utf8(check(&pipe, &[]).stderr).unwrap();
+    assert!(said.contains("it is no regular file"), "{said}");
+    let place = Place::new().await;
+    let files = format!("[\"plugin.wasm\", {pipe:?}]");
+    let said = place.refuses(&RIGHT.replace("[\"plugin.wasm\"]", &files));
+    assert!(said.contains("it is no regular file"), "{said}");
+}
+
 #[test]
 fn a_file_that_is_not_there_is_said() {
     let output = check(Path::new("nowhere.toml"), &[]);

@@ -201,7 +201,7 @@ fn a_member_is_added_locked_unlocked_reset_and_enrolled_again() {
     assert_eq!(store.json(&["token", "list", "bob"]), json!([]));
     store.text(&["user", "enrol-totp", "bob"]);
 
-    store.text(&["user", "deactivate", "ada"]);
+    store.text(&["user", "deactivate", "ada", "--force"]);
     let answer = server.reset_bob(&credentials, &right_code());
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     server.stop();
@@ -224,6 +224,37 @@ fn a_member_is_added_locked_unlocked_reset_and_enrolled_again() {
             "deactivate ada done -",
         ]
     );
+}
+
+/// Nobody else could reset her.
+#[test]
+fn the_only_administrator_who_has_lost_phone_and_codes_is_helped() {
+    let store = Store::missing();
+    store.text(&["workspace", "create", "default"]);
+    let add = [
+        "user",
+        "add",
+        "ada",
+        "--role",
+        "admin",
+        "--email",
+        "ada@example.com",
+    ];
+    store.text(&add);
+    store.text(&["user", "enrol-totp", "ada"]);
+    store.text(&["token", "create", "ada", "ci"]);
+    assert_eq!(
+        store.text(&["user", "reset-totp", "ada"]),
+        "ada has TOTP no more; 1 token is ended. The holder is told by e-mail. \
+         `host-harness user enrol-totp ada` enrols it anew; by HTTP the holder can.\n"
+    );
+    assert_eq!(store.json(&["user", "show", "ada"])["hasTotp"], false);
+    assert_eq!(store.json(&["token", "list", "ada"]), json!([]));
+    let mail = store.json(&["outbox", "list"]);
+    assert_eq!(mail[0]["recipient"], "ada@example.com");
+    let audit = store.audit();
+    assert_eq!(audit.last().unwrap(), "operator reset-totp ada done -");
+    store.text(&["user", "enrol-totp", "ada"]);
 }
 
 /// A server on the store's file.
@@ -356,7 +387,7 @@ fn people_read_text() {
     );
     for (args, expected) in [
         (
-            &["role", "allow", "helpdesk", "edit-other-user-totp"],
+            &["role", "allow", "helpdesk", "edit-other-user-totp"][..],
             "helpdesk grants: edit-other-user-totp\n",
         ),
         (
@@ -368,7 +399,7 @@ fn people_read_text() {
             "alice has the roles: admin, helpdesk, user\n",
         ),
         (
-            &["role", "take", "admin", "alice"],
+            &["role", "take", "admin", "alice", "--force"],
             "alice has the roles: helpdesk, user\n",
         ),
     ] {
@@ -552,7 +583,8 @@ fn what_cannot_be_done_is_said_in_one_line_and_changes_nothing() {
         (
             "user enrol-totp alice",
             "",
-            "alice has TOTP already: an administrator resets it first, by users.resetTOTP",
+            "alice has TOTP already; `host-harness user reset-totp alice` removes it, and \
+             `host-harness user backup-codes alice` makes codes to log in by without the phone",
         ),
         (
             "user enrol-totp fred",

@@ -155,7 +155,7 @@ impl Host for Lent {
                 key: factor.key.expose().to_vec(),
                 last_step: factor.last_step,
             }),
-            Attempt::Locked => Err(secrets::AttemptRefusal::Locked),
+            Attempt::Locked { .. } => Err(secrets::AttemptRefusal::Locked),
             Attempt::Unavailable => Err(secrets::AttemptRefusal::Unavailable),
         }
     }

@@ -20,9 +20,9 @@ import { Secret, TOTP, URI } from 'otpauth';
 
 const { url, now, admin, member } = await json(process.stdin);
 
-const ENABLE = '/v1/users.totp.enable';
-const VALIDATE = '/v1/users.totp.validate';
-const CODES_REMAINING = '/v1/users.totp.codesRemaining';
+const ENABLE = '/v1/users.enableTotp';
+const VALIDATE = '/v1/users.validateTotp';
+const CODES_REMAINING = '/v1/users.totpCodesRemaining';
 const RESET = '/v1/users.resetTOTP';
 
 const BACKUP_CODE = /^[23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz]{8}$/;

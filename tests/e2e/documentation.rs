@@ -99,11 +99,11 @@ async fn the_document_is_openapi_3_1_and_tells_of_every_route() {
             "/api/v1/login",
             "/api/v1/me",
             "/api/v1/logout",
-            "/api/v1/users.totp.enable",
-            "/api/v1/users.totp.validate",
-            "/api/v1/users.totp.disable",
-            "/api/v1/users.totp.regenerateCodes",
-            "/api/v1/users.totp.codesRemaining",
+            "/api/v1/users.enableTotp",
+            "/api/v1/users.validateTotp",
+            "/api/v1/users.disableTotp",
+            "/api/v1/users.regenerateTotpCodes",
+            "/api/v1/users.totpCodesRemaining",
         ]
         .map(|path| (path, 1))
     );

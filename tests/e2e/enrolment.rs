@@ -4,6 +4,7 @@ use crate::secrets;
 use crate::support::{
     ADMIN, ALICE, Answer, BACKUP_CODES, CAROL, CODES_REMAINING, DAVE, DISABLE, ENABLE, ERIN, ME,
     PASSWORD_DIGEST, REGENERATE_CODES, RESET_TOTP, Request, Server, Session, VALIDATE,
+    WRONG_DIGEST,
 };
 use chat_domain::settings::Settings;
 use chat_domain::totp::{TotpKey, step_of};
@@ -141,7 +142,7 @@ async fn to_enrol_needs_the_callers_second_factor() {
         r#"400 {"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"password","codeGenerated":false,"availableMethods":[]}}"#
     );
     assert_eq!(
-        enable(DAVE).code("wrong").send().await.text(),
+        enable(DAVE).code(WRONG_DIGEST).send().await.text(),
         r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"password","codeGenerated":false}}"#
     );
     let asked = enable(ERIN).code("").send().await;
@@ -161,7 +162,11 @@ async fn to_enrol_needs_the_callers_second_factor() {
         ALREADY_ENROLLED
     );
     for _ in 0..4 {
-        enable(DAVE).code("wrong").from("192.0.2.1").send().await;
+        enable(DAVE)
+            .code(WRONG_DIGEST)
+            .from("192.0.2.1")
+            .send()
+            .await;
     }
     let locked = enable(DAVE)
         .code(PASSWORD_DIGEST)
@@ -297,7 +302,7 @@ async fn a_member_of_another_server_enrols_there_and_nothing_is_counted() {
     let server = Server::start().await;
     let moved = "UPDATE user SET federated = 1 WHERE id = 'daveId'";
     server.store().execute(moved, []).unwrap();
-    for code in [PASSWORD_DIGEST, "wrong"] {
+    for code in [PASSWORD_DIGEST, WRONG_DIGEST] {
         let enable = server.request_of(DAVE, Method::POST, ENABLE).code(code);
         assert_eq!(enable.send().await.text(), FEDERATED);
     }
@@ -312,7 +317,8 @@ async fn to_prove_a_new_key_clears_no_failures() {
     let server = Server::start().await;
     let key = shown(&server).await;
     for _ in 0..3 {
-        server.post(DAVE).code("wrong").json("{}").send().await;
+        let wrong = server.post(DAVE).code(WRONG_DIGEST).json("{}");
+        wrong.send().await;
     }
     assert_eq!(
         proved(&server, DAVE, VALIDATE, "000000")

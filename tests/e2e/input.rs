@@ -1,6 +1,6 @@
 //! Input that no honest client sends: refused, and nothing changed.
 
-use crate::support::{ADMIN, ALICE, FORM, RESET_TOTP, Server, id};
+use crate::support::{ADMIN, ALICE, BACKUP_CODES, FORM, RESET_TOTP, Server, id};
 use reqwest::Method;
 
 /// Rocket.Chat CVE-2021-22911, CVE-2022-32211, CVE-2022-35248: what is not
@@ -160,15 +160,42 @@ async fn selectors_that_disagree_are_refused() {
     }
 }
 
-/// Six ASCII digits or eight characters of the backup alphabet; the server
-/// repairs nothing.
+/// As apps and mails show them, and as they are pasted.
 #[tokio::test]
-async fn a_malformed_code_is_a_wrong_one() {
-    let shapes: [fn(&str) -> String; 9] = [
-        |code| format!("{code}x"),
-        |code| code[..5].to_owned(),
+async fn a_code_is_taken_as_people_see_it() {
+    let shapes: [fn(&str) -> String; 6] = [
         |code| format!("{} {}", &code[..3], &code[3..]),
         |code| format!("{}-{}", &code[..3], &code[3..]),
+        |code| format!("{}\u{a0}{}", &code[..3], &code[3..]),
+        |code| format!(" {code} "),
+        |code| format!("\u{a0}{code}"),
+        |code| format!("\t{} {}", &code[..3], &code[3..]),
+    ];
+    for shape in shapes {
+        let server = Server::start().await;
+        let code = shape(&server.code(ADMIN));
+        let call = server.post(ADMIN).code(&code);
+        let call = call.json(r#"{"userId":"aliceId"}"#);
+        let answer = call.send().await;
+        assert_eq!(answer.text(), r#"200 {"success":true}"#, "{code:?}");
+    }
+    let server = Server::start().await;
+    let call = server.post(ADMIN).code(format!(" {} ", BACKUP_CODES[0]));
+    let answer = call.json(r#"{"userId":"aliceId"}"#).send().await;
+    assert_eq!(answer.text(), r#"200 {"success":true}"#);
+}
+
+/// Six ASCII digits or eight characters of the backup alphabet. What has neither form
+/// is no guess: it is not counted.
+#[tokio::test]
+async fn a_malformed_code_is_a_wrong_one_and_no_guess() {
+    let shapes: [fn(&str) -> String; 11] = [
+        |code| format!("{code}x"),
+        |code| code[..5].to_owned(),
+        |code| format!("{}  {}", &code[..3], &code[3..]),
+        |code| format!("{}--{}", &code[..3], &code[3..]),
+        |code| format!("{} {}", &code[..2], &code[2..]),
+        |code| format!("{}_{}", &code[..3], &code[3..]),
         |code| format!("+{code}"),
         |code| format!("0{code}"),
         |code| format!("{code}{code}"),
@@ -192,6 +219,7 @@ async fn a_malformed_code_is_a_wrong_one() {
             "{code}"
         );
         assert_eq!(server.dump(), before);
+        assert_eq!(server.failures(), 0, "{code}");
     }
 }
 

@@ -51,6 +51,24 @@ async fn the_eleventh_call_of_a_minute_is_refused() {
     assert_eq!(me(&server).send().await.status, 200);
 }
 
+/// However it is called, a route has one window.
+#[tokio::test]
+async fn the_other_name_of_a_route_is_the_same_to_the_limit() {
+    let server = Server::start().await;
+    let other = "/api/v1/users.totp.codesRemaining";
+    let by_other_name = || server.request_by_other_name(ALICE, other, CODES_REMAINING);
+    let by_name = || server.request_of(ALICE, Method::GET, CODES_REMAINING);
+    for _ in 0..5 {
+        for request in [by_other_name(), by_name()] {
+            let answer = request.send().await;
+            assert_eq!(answer.text(), r#"200 {"remaining":2,"success":true}"#);
+        }
+    }
+    for request in [by_other_name(), by_name()] {
+        assert_eq!(request.send().await.status, 429);
+    }
+}
+
 /// A refused call reaches neither the body nor the second factor.
 #[tokio::test]
 async fn a_call_too_many_counts_no_failure_and_is_not_decided() {

@@ -30,13 +30,13 @@
 //! | effect, notice | `a_reset_removes_the_factor_ends_the_sessions_tells_the_user_and_spends_the_step`, `a_reset_removes_a_pending_key_too`, `one_notice_waits_for_each_verified_address_and_holds_no_secret`, `nothing_to_remove_is_a_success_that_changes_nothing_but_the_spent_step` |
 //! | `login` | `every_form_of_name_and_password_logs_in`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing`, `totp_is_asked_for_checked_and_spent`, `a_code_by_e_mail_is_sent_once_and_logs_in_once` |
 //! | `me`, `logout`, resume | `a_session_shows_who_it_is_is_resumed_and_ends`, `who_has_totp_is_shown_so` |
-//! | `users.totp.*` | `a_member_enrols_uses_and_gives_up_totp`, `to_enrol_needs_the_callers_second_factor`, `who_has_no_totp_cannot_give_it_up_or_replace_its_codes` |
+//! | `users.enableTotp` and its neighbours | `a_member_enrols_uses_and_gives_up_totp`, `to_enrol_needs_the_callers_second_factor`, `who_has_no_totp_cannot_give_it_up_or_replace_its_codes` |
 //! | the official client | `the_official_client_lives_the_whole_journey`, `rocket_chats_own_validators_accept_the_refusals` |
 //! | malformed bodies | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing` |
 //! | selectors that disagree | `selectors_that_disagree_are_refused` |
 //! | a code works once | `a_code_is_accepted_once`, `a_code_that_logged_in_resets_nobody_and_the_reverse` |
-//! | strict codes | `a_malformed_code_is_a_wrong_one` |
-//! | a refused request spends nothing | `a_refused_request_spends_no_code` |
+//! | codes as people see them, and no others | `a_code_is_taken_as_people_see_it`, `a_malformed_code_is_a_wrong_one_and_no_guess` |
+//! | a refused request spends nothing; a lock says when it ends | `a_refused_request_spends_no_code`, `a_lock_says_when_it_ends` |
 //! | CORS | `an_allowed_page_may_send_the_second_factor_and_read_the_limits`, `no_page_may_call_unless_the_workspace_says_so` |
 //! | 404, 405 | `other_routes_and_methods_are_refused_as_json` |
 //! | 413 | `a_body_of_a_megabyte_is_refused` |
@@ -47,9 +47,10 @@
 //! | 1. a code is accepted once, on every path (RFC 6238 section 5.2, OWASP ASVS 5.0 V6.5.1) | `a_code_is_accepted_once`, `a_code_older_than_the_last_accepted_one_is_refused`, `a_spent_code_is_spent_on_every_path` |
 //! | 2. 64 parallel calls with one code on two servers: one succeeds (ASVS V15.4.2, Gitea CVE-2026-20779) | `of_sixty_four_parallel_requests_with_one_code_one_succeeds`, `of_sixty_four_parallel_log_ins_with_one_code_one_succeeds` |
 //! | 3. failures are counted before the code is looked at and outlive the refusal, the process and the path (NIST SP 800-63B 5.2.2, Vikunja CVE-2026-35597, Keycloak CVE-2024-4629); an operator can unlock | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `of_parallel_guesses_on_every_path_five_are_looked_at`, `what_excuses_from_a_proof_clears_no_failures`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_by_e_mail_lock_the_log_in`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures`, `a_member_is_added_locked_unlocked_reset_and_enrolled_again` |
+//! | 32. a right proof is no guess; what removes a factor clears its count | `a_right_or_spent_code_that_is_refused_is_no_guess`, `a_right_password_or_mailed_code_that_is_refused_is_no_guess`, `what_is_no_digest_is_not_counted_as_a_password`, `failures_go_with_the_factor`, `a_lost_phone_is_replaced_after_guesses_and_misspelt_names` |
 //! | 4. what is not logged in moves no count | `without_a_login_nothing_is_answered_and_nothing_is_counted`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing` |
 //! | 5. the window, to the second; a clock set back | `a_window_of_one_step_is_accepted_from_its_first_to_its_last_second`, `a_clock_set_back_allows_no_reuse` |
-//! | 6. six ASCII digits or eight backup characters | `a_malformed_code_is_a_wrong_one` |
+//! | 6. six ASCII digits or eight backup characters | `a_malformed_code_is_a_wrong_one_and_no_guess` |
 //! | 7. a backup code works once | `a_backup_code_works_once`, `of_sixty_four_parallel_requests_with_one_backup_code_one_succeeds` |
 //! | 8. the spent step belongs to the secret, not to the account | `after_a_reset_the_new_key_works_in_the_same_step_and_the_old_one_does_not` |
 //! | 9. the method is the server's choice | `the_method_is_the_servers_choice`, `a_caller_with_totp_cannot_prove_the_password_instead` |
@@ -95,6 +96,7 @@ mod login;
 mod matrix;
 mod second_factor;
 mod secrets;
+mod story;
 mod support;
 
 /// The table above tells of tests that there are.

@@ -1,13 +1,23 @@
 //! The caller's second factor: right once, and for a while.
 
 use crate::support::{
-    ADMIN, ALICE, Answer, BACKUP_CODES, BOB, DAVE, PASSWORD, PASSWORD_DIGEST, Request, Server,
+    ADMIN, ALICE, Answer, BACKUP_CODES, BOB, DAVE, DISABLE, ERIN, MODERATOR, PASSWORD,
+    PASSWORD_DIGEST, Request, Server, WRONG_DIGEST,
 };
 use chat_domain::settings::Settings;
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 const STEP: Duration = Duration::from_secs(30);
+
+const SUCCESS: &str = r#"200 {"success":true}"#;
+
+/// A log-in by password and code.
+fn with_code(user: &str, code: &str) -> Value {
+    json!({"user": user, "password": PASSWORD, "code": code})
+}
 
 /// RFC 6238 section 5.2, OWASP ASVS 5.0 V6.5.1. The answer is that of a wrong
 /// code.
@@ -335,10 +345,145 @@ async fn without_the_fallback_the_password_is_no_factor() {
 #[tokio::test]
 async fn wrong_passwords_lock_like_wrong_codes() {
     let server = Server::start().await;
+    let wrong = || server.post(DAVE).code(WRONG_DIGEST).json("{}").send();
     for _ in 0..5 {
-        let wrong = server.post(DAVE).code("wrong").json("{}").send().await;
+        let wrong = wrong().await;
         assert!(wrong.body.contains("totp-invalid"), "{}", wrong.body);
     }
-    let locked = server.post(DAVE).code("wrong").json("{}").send().await;
+    let locked = wrong().await;
     assert!(locked.body.contains("totp-max-attempts"), "{}", locked.body);
+}
+
+/// A text that cannot be a password's digest is no guess at it.
+#[tokio::test]
+async fn what_is_no_digest_is_not_counted_as_a_password() {
+    let server = Server::start().await;
+    for wrong in [
+        PASSWORD,
+        "000000",
+        &PASSWORD_DIGEST.to_uppercase(),
+        &PASSWORD_DIGEST[1..],
+    ] {
+        for _ in 0..2 {
+            let refused = server.post(DAVE).code(wrong).json("{}").send().await;
+            assert!(refused.body.contains("totp-invalid"), "{}", refused.body);
+        }
+    }
+    assert_eq!(server.failures(), 0);
+    let right = format!(" {PASSWORD_DIGEST} ");
+    let right = server.post(DAVE).code(right).json("{}").send().await;
+    assert_eq!(right.text(), SUCCESS);
+}
+
+/// Whoever mistypes a name, lacks the permission or uses a code twice has the code: it
+/// must not lock them out.
+#[tokio::test]
+async fn a_right_or_spent_code_that_is_refused_is_no_guess() {
+    let refused: [(&str, &str, &str); 6] = [
+        (ADMIN, r#"{"username":"alcie"}"#, "error-invalid-user"),
+        (
+            ADMIN,
+            r#"{"userId":"aliceId","username":"bob"}"#,
+            "invalid-params",
+        ),
+        (
+            ADMIN,
+            r#"{"username":" "}"#,
+            "error-user-param-not-provided",
+        ),
+        (ADMIN, r#"{"username":"federated"}"#, "error-not-allowed"),
+        (ALICE, r#"{"username":"bob"}"#, "error-not-allowed"),
+        (MODERATOR, r#"{"username":"nobody"}"#, "error-not-allowed"),
+    ];
+    for (caller, body, error) in refused {
+        let server = Server::start().await;
+        for code in [server.code(caller), BACKUP_CODES[0].to_owned()] {
+            if code == BACKUP_CODES[0] && caller != ADMIN {
+                continue;
+            }
+            for _ in 0..7 {
+                let answer = server.post(caller).code(&code).json(body).send().await;
+                assert!(answer.body.contains(error), "{body}: {}", answer.body);
+            }
+        }
+        assert_eq!(server.failures(), 0, "{body}");
+    }
+    let server = Server::start().await;
+    let code = server.code(ADMIN);
+    assert_eq!(
+        server.log_in(with_code(ADMIN, &code)).send().await.status,
+        200
+    );
+    for _ in 0..7 {
+        let spent = server.reset(ALICE).send().await;
+        assert!(spent.body.contains("totp-invalid"), "{}", spent.body);
+        let again = server.log_in(with_code(ADMIN, &code)).send().await;
+        assert!(again.body.contains("totp-invalid"), "{}", again.body);
+    }
+    assert_eq!(server.failures(), 0);
+    server.advance(STEP);
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+}
+
+/// Of the password and of a code by e-mail, which has a count of its own.
+#[tokio::test]
+async fn a_right_password_or_mailed_code_that_is_refused_is_no_guess() {
+    let server = Server::start().await;
+    let refused = r#"{"username":"bob"}"#;
+    for _ in 0..7 {
+        let call = server.post(DAVE).code(PASSWORD_DIGEST).json(refused);
+        let answer = call.send().await;
+        assert!(answer.body.contains("error-not-allowed"), "{}", answer.body);
+    }
+    assert_eq!(server.failures(), 0);
+    server.advance(Duration::from_secs(60));
+    let own = || server.post(ERIN);
+    own().json("{}").send().await;
+    let code = server.sent_code(ERIN).unwrap();
+    for _ in 0..7 {
+        let answer = own().code(&code).json(refused).send().await;
+        assert!(answer.body.contains("error-not-allowed"), "{}", answer.body);
+    }
+    assert_eq!(server.failures(), 0);
+    assert_eq!(own().code(&code).json("{}").send().await.text(), SUCCESS);
+}
+
+/// RFC 9110 section 10.2.3: whoever comes back then, and no earlier, is let in.
+#[tokio::test]
+async fn a_lock_says_when_it_ends() {
+    let server = Server::start().await;
+    for _ in 0..5 {
+        let wrong = server.post(ADMIN).code("000000").json("{}").send().await;
+        assert!(!wrong.headers.contains_key("retry-after"), "{}", wrong.body);
+    }
+    for (passed, seconds) in [(0, "30"), (1, "30"), (28_999, "1"), (999, "1")] {
+        server.advance(Duration::from_millis(passed));
+        let code = server.code(ADMIN);
+        let reset = server.reset(ALICE).send().await;
+        assert_eq!(reset.text(), LOCKED);
+        assert_eq!(reset.headers["retry-after"], seconds);
+        let login = server.log_in(with_code(ADMIN, &code)).send().await;
+        assert!(login.body.contains("totp-max-attempts"), "{}", login.body);
+        assert_eq!(login.headers["retry-after"], seconds);
+        let disable = server
+            .request_of(ADMIN, Method::POST, DISABLE)
+            .json(&format!(r#"{{"code":"{code}"}}"#));
+        assert_eq!(disable.send().await.headers["retry-after"], seconds);
+    }
+    server.advance(Duration::from_millis(1));
+    let reset = server.reset(ALICE).send().await;
+    assert_eq!(reset.status, 200);
+    assert!(!reset.headers.contains_key("retry-after"));
+}
+
+/// The everyday case: who has lost the phone has guessed first.
+#[tokio::test]
+async fn failures_go_with_the_factor() {
+    let server = Server::start().await;
+    for _ in 0..6 {
+        server.log_in(with_code(ALICE, "000000")).send().await;
+    }
+    assert_eq!(server.failures(), 5);
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+    assert_eq!(server.failures(), 0);
 }

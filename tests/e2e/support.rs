@@ -25,14 +25,18 @@ pub(crate) const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
 pub(crate) const LOGIN: &str = "/api/v1/login";
 pub(crate) const LOGOUT: &str = "/api/v1/logout";
 pub(crate) const ME: &str = "/api/v1/me";
-pub(crate) const ENABLE: &str = "/api/v1/users.totp.enable";
-pub(crate) const VALIDATE: &str = "/api/v1/users.totp.validate";
-pub(crate) const DISABLE: &str = "/api/v1/users.totp.disable";
-pub(crate) const REGENERATE_CODES: &str = "/api/v1/users.totp.regenerateCodes";
-pub(crate) const CODES_REMAINING: &str = "/api/v1/users.totp.codesRemaining";
+pub(crate) const ENABLE: &str = "/api/v1/users.enableTotp";
+pub(crate) const VALIDATE: &str = "/api/v1/users.validateTotp";
+pub(crate) const DISABLE: &str = "/api/v1/users.disableTotp";
+pub(crate) const REGENERATE_CODES: &str = "/api/v1/users.regenerateTotpCodes";
+pub(crate) const CODES_REMAINING: &str = "/api/v1/users.totpCodesRemaining";
 
 /// The documented call's content type: what curl sends with `--data`.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What clients send for another password.
+pub(crate) const WRONG_DIGEST: &str =
+    "8810ad581e59f2bc3928b261707a71308f7e139eb04820366dc4d5c18d980225";
 
 /// What clients send for [`PASSWORD`].
 pub(crate) const PASSWORD_DIGEST: &str =
@@ -115,6 +119,12 @@ impl Server {
     pub(crate) fn request_of(&self, user: &str, method: Method, path: &str) -> Request {
         let request = self.0.request_of(user, method.clone(), path);
         Request::new(request, method, path)
+    }
+
+    /// As [`Server::request_of`], by the other name `called` of the route.
+    pub(crate) fn request_by_other_name(&self, user: &str, called: &str, path: &str) -> Request {
+        let request = self.0.request_of(user, Method::GET, called);
+        Request::new(request, Method::GET, path)
     }
 
     /// A request to log in.

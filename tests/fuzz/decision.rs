@@ -148,7 +148,7 @@ impl Case {
 
     /// The proof is what the code proves, or an excuse that the host gave.
     fn is_proof(&self, proof: &Proof) {
-        let (host, code) = (&self.host, self.code.text().unwrap_or_default());
+        let (host, code) = (&self.host, entered(&self.code.text().unwrap_or_default()));
         let known: Vec<_> = host
             .methods
             .iter()
@@ -194,6 +194,17 @@ impl Case {
             }
             _ => panic!("{target:?} is not {subject:?}"),
         }
+    }
+}
+
+/// Without blanks around, and without the separator that apps show between two halves.
+fn entered(text: &str) -> String {
+    let characters: Vec<_> = text.trim().chars().collect();
+    match *characters {
+        [a, b, c, separator, d, e, f] if separator == '-' || separator.is_whitespace() => {
+            [a, b, c, d, e, f].into_iter().collect()
+        }
+        _ => characters.into_iter().collect(),
     }
 }
 

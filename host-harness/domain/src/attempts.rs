@@ -3,7 +3,7 @@
 
 use crate::account::{Methods, Profile, TotpFactor};
 use crate::dossier::{Dossier, Question, Subject};
-use crate::mailed_code::live_code;
+use crate::mailed_code::{email_lock, live_code};
 use crate::order::{Change, Decided, Order};
 use crate::settings::Settings;
 use crate::time::Timestamp;
@@ -44,16 +44,43 @@ impl Failures {
         self.locked_until.filter(|until| *until > now)
     }
 
-    /// With one more; none while locked, when nothing is counted.
-    pub fn counted(&self, now: Timestamp) -> Option<Self> {
-        if self.lock(now).is_some() {
-            return None;
+    /// With one more.
+    ///
+    /// # Errors
+    ///
+    /// Until when it is locked: nothing is counted then.
+    pub fn counted(&self, now: Timestamp) -> Result<Self, Timestamp> {
+        if let Some(until) = self.lock(now) {
+            return Err(until);
         }
         let count = self.count.saturating_add(1);
         let locked_until = lock_after(count).map(|lock| now + lock);
-        Some(Self {
+        Ok(Self {
             count,
             locked_until,
+        })
+    }
+
+    /// Without one attempt that was counted at `now`, and turned out to be no guess.
+    fn uncounted(&self, now: Timestamp) -> Self {
+        let count = self.count.saturating_sub(1);
+        let lock = self.locked_until.zip(lock_after(self.count));
+        // An attempt begins only when the lock before has ended. Another's lock, that was
+        // counted meanwhile, is as long as it would have been.
+        let others = lock.filter(|(until, lock)| now + *lock != *until);
+        let locked_until =
+            others.and_then(|(until, lock)| Some(until.before(lock) + lock_after(count)?));
+        Self {
+            count,
+            locked_until,
+        }
+    }
+
+    /// What takes an attempt that was counted at `now` off those of `profile`.
+    pub(crate) fn take_off(profile: &Profile, now: Timestamp) -> Option<Change> {
+        (profile.failures.count > 0).then(|| Change::SetFailures {
+            user: profile.user.id.clone(),
+            failures: profile.failures.uncounted(now),
         })
     }
 
@@ -74,7 +101,10 @@ pub enum Attempt<F> {
     /// checked against.
     Begun(F),
     /// Too many failures in a row; nothing was counted.
-    Locked,
+    Locked {
+        /// When it may be tried again.
+        until: Timestamp,
+    },
     /// The account does not have the factor, or may not use it.
     Unavailable,
 }
@@ -220,10 +250,10 @@ pub(crate) fn begin_email(
     if !Methods::of(profile, settings).email {
         return Decided::unchanged(Attempt::Unavailable);
     }
-    let code = live_code(profile, now);
-    if code.is_some_and(|code| code.is_exhausted(settings)) {
-        return Decided::unchanged(Attempt::Locked);
+    if let Some(until) = email_lock(settings, profile, now) {
+        return Decided::unchanged(Attempt::Locked { until });
     }
+    let code = live_code(profile, now);
     let mut begun = count(profile, now, || code.map(|code| code.hash.clone()));
     if let (Attempt::Begun(_), Some(code)) = (&begun.answer, code) {
         begun.changes.push(Change::SetMailedCode {
@@ -236,8 +266,9 @@ pub(crate) fn begin_email(
 
 /// Counts one failure more, unless the account is locked.
 fn count<F>(profile: &Profile, now: Timestamp, handed: impl FnOnce() -> F) -> Decided<Attempt<F>> {
-    let Some(failures) = profile.failures.counted(now) else {
-        return Decided::unchanged(Attempt::Locked);
+    let failures = match profile.failures.counted(now) {
+        Ok(failures) => failures,
+        Err(until) => return Decided::unchanged(Attempt::Locked { until }),
     };
     Decided {
         answer: Attempt::Begun(handed()),
@@ -251,6 +282,37 @@ fn count<F>(profile: &Profile, now: Timestamp, handed: impl FnOnce() -> F) -> De
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Failures after `count` attempts, the last of them at `seconds`.
+    fn failures(count: u32, seconds: i64) -> Failures {
+        let at = Timestamp::from_millis(seconds * 1000);
+        Failures {
+            count,
+            locked_until: lock_after(count).map(|lock| at + lock),
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_no_guess_leaves_no_lock_but_anothers() {
+        let now = Timestamp::from_millis(1_000_000);
+        let unlocked = |count| Failures {
+            count,
+            locked_until: None,
+        };
+        for (after, expected) in [
+            (failures(1, 1000), unlocked(0)),
+            (failures(4, 1000), unlocked(3)),
+            (failures(5, 1000), unlocked(4)),
+            (failures(6, 1000), unlocked(5)),
+            (failures(20, 1000), unlocked(19)),
+            (failures(5, 1001), unlocked(4)),
+            (failures(6, 1001), failures(5, 1001)),
+            (failures(7, 1200), failures(6, 1200)),
+            (unlocked(0), unlocked(0)),
+        ] {
+            assert_eq!(after.uncounted(now), expected, "{after:?}");
+        }
+    }
 
     #[test]
     fn the_fifth_failure_locks_and_each_further_one_doubles_up_to_an_hour() {

@@ -24,6 +24,8 @@ pub struct Question {
     pub role_names: bool,
     /// A role, with permissions and members.
     pub role: Option<String>,
+    /// Who may reset others.
+    pub administrators: bool,
     /// A mail in the outbox.
     pub mail: Option<i64>,
     /// Most who ask this have nothing changed: a store looks first, and begins no
@@ -94,6 +96,13 @@ impl Question {
     #[must_use]
     pub fn with_role(mut self, name: &str) -> Self {
         self.role = Some(name.to_owned());
+        self
+    }
+
+    /// With who may reset others.
+    #[must_use]
+    pub fn with_administrators(mut self) -> Self {
+        self.administrators = true;
         self
     }
 
@@ -180,8 +189,20 @@ pub struct Dossier {
     pub role_names: Vec<String>,
     /// The role.
     pub role: Option<Role>,
+    /// Each role of each account, active and of this server, that grants
+    /// [`EDIT_OTHER_USER_TOTP`](crate::account::EDIT_OTHER_USER_TOTP).
+    pub administrators: Vec<Administrator>,
     /// The mail.
     pub mail: Option<StoredMail>,
+}
+
+/// An account that may reset others, by a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Administrator {
+    /// The account's id.
+    pub user: String,
+    /// The role's name.
+    pub role: String,
 }
 
 impl Dossier {

@@ -24,7 +24,10 @@ pub enum EmailCode {
         expires: Timestamp,
     },
     /// Too many failures in a row, or at the code that was sent.
-    Locked,
+    Locked {
+        /// When it may be tried again.
+        until: Timestamp,
+    },
     /// The account does not have the factor, or may not use it.
     Unavailable,
 }
@@ -41,12 +44,31 @@ impl MailedCode {
             ..self.clone()
         }
     }
+
+    pub(crate) fn failed_once_less(&self) -> Self {
+        Self {
+            failures: self.failures.saturating_sub(1),
+            ..self.clone()
+        }
+    }
 }
 
 /// The code that the account was sent and that has not ended.
 pub(crate) fn live_code(profile: &Profile, now: Timestamp) -> Option<&MailedCode> {
     let code = profile.mailed_code.as_ref();
     code.filter(|code| code.expires > now)
+}
+
+/// Until when no code by e-mail is accepted: the account is locked, or the code that it was
+/// sent was tried in vain too often; the later of both.
+pub(crate) fn email_lock(
+    settings: &Settings,
+    profile: &Profile,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let exhausted = live_code(profile, now).filter(|code| code.is_exhausted(settings));
+    let ends = exhausted.map(|code| code.expires);
+    profile.failures.lock(now).max(ends)
 }
 
 /// Makes `code` the code of an account and queues it for every verified address, unless
@@ -86,15 +108,12 @@ impl SendEmailCode {
         if !Methods::of(profile, settings).email {
             return Decided::unchanged(EmailCode::Unavailable);
         }
-        if profile.failures.lock(now).is_some() {
-            return Decided::unchanged(EmailCode::Locked);
+        if let Some(until) = email_lock(settings, profile, now) {
+            return Decided::unchanged(EmailCode::Locked { until });
         }
         if let Some(code) = live_code(profile, now) {
             let expires = code.expires;
-            return Decided::unchanged(match code.is_exhausted(settings) {
-                true => EmailCode::Locked,
-                false => EmailCode::Live { expires },
-            });
+            return Decided::unchanged(EmailCode::Live { expires });
         }
         let expires = now + settings.email_code_lifetime();
         let mut changes = vec![Change::SetMailedCode {

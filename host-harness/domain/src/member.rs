@@ -10,7 +10,7 @@ use crate::reset::remove_totp;
 use crate::settings::Settings;
 use crate::standing::authenticate;
 use crate::time::Timestamp;
-use crate::totp::TotpKey;
+use crate::totp::{self, TotpKey};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Act {
     }
 }
 
-/// A code, as it was entered.
+/// A code, as it was entered: see [`totp::entered`].
 #[derive(Clone, Debug)]
 pub enum Code {
     /// A TOTP code or a backup code.
@@ -108,7 +108,10 @@ pub enum Denial {
     /// The code is right but was used before.
     Replayed,
     /// Too many failures in a row: even a right code is refused for now.
-    Locked,
+    Locked {
+        /// When it may be tried again.
+        until: Timestamp,
+    },
     /// The account has no TOTP factor, or no pending key, to do this to.
     NotEnrolled,
     /// The account has a TOTP factor already.
@@ -124,8 +127,16 @@ impl Denial {
     pub fn decision(self) -> Decision {
         match self {
             Self::Replayed => Decision::Replayed,
-            Self::Locked => Decision::Locked,
+            Self::Locked { .. } => Decision::Locked,
             _ => Decision::Refused,
+        }
+    }
+
+    /// When it may be tried again, where that is known.
+    pub fn retry_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Locked { until } => Some(until),
+            _ => None,
         }
     }
 
@@ -135,20 +146,11 @@ impl Denial {
             Self::NotAuthenticated => "not-authorized",
             Self::CodeRequired => "totp-required",
             Self::WrongCode | Self::Replayed => "totp-invalid",
-            Self::Locked => "totp-max-attempts",
+            Self::Locked { .. } => "totp-max-attempts",
             Self::NotEnrolled => "error-2fa-not-enabled",
             Self::Federated => "error-not-allowed",
             Self::NotEnabled => "error-two-factor-not-enabled",
             Self::AlreadyEnrolled => "error-2fa-already-enabled",
-        }
-    }
-}
-
-impl From<Unproved> for Denial {
-    fn from(unproved: Unproved) -> Self {
-        match unproved {
-            Unproved::Replayed => Self::Replayed,
-            Unproved::Wrong => Self::WrongCode,
         }
     }
 }
@@ -199,7 +201,10 @@ impl Order for MemberChange {
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
         let (answer, changes) = match self.grant(dossier) {
             Ok(changes) => (Ok(()), changes),
-            Err(Refused { why, changes }) => (Err(why), changes),
+            Err(Refused { why, mut changes }) => {
+                changes.extend(self.take_off_a_right_password(dossier));
+                (Err(why), changes)
+            }
         };
         let record = self.record(answer.err());
         Decided { answer, changes }.and(Change::Record(record))
@@ -243,6 +248,18 @@ impl MemberChange {
                 });
                 Ok(changes)
             }
+        }
+    }
+
+    /// An attempt with the password is counted before it is compared: where it was right
+    /// and the rest is refused, it was no guess.
+    fn take_off_a_right_password(&self, dossier: &Dossier) -> Option<Change> {
+        let profile = self.holder(dossier)?;
+        match &self.code {
+            Some(Code::Password(Ok(hash))) if profile.has_password(hash) => {
+                Failures::take_off(profile, self.now)
+            }
+            _ => None,
         }
     }
 
@@ -344,7 +361,12 @@ impl MemberChange {
         key: &TotpKey,
         code: &SecretString,
     ) -> Result<u64, Refused<Denial>> {
-        let failures = profile.failures.counted(self.now).ok_or(Denial::Locked)?;
+        let code = totp::entered(code);
+        if !totp::is_six_digits(&code) {
+            return Err(Denial::WrongCode.into());
+        }
+        let failures = profile.failures.counted(self.now);
+        let failures = failures.map_err(|until| Denial::Locked { until })?;
         let step = key.matching_step(code.expose_secret(), self.now, settings.totp_window);
         step.ok_or_else(|| Refused {
             why: Denial::WrongCode,
@@ -368,19 +390,28 @@ impl MemberChange {
     }
 
     /// Checks the code and spends it; success clears the count of failures, and what
-    /// is wrong is counted. A code for a factor that the account may not use is none.
+    /// is wrong is counted, unless it has no code's form or was right and is spent. A code
+    /// for a factor that the account may not use is none.
     fn prove(&self, settings: &Settings, profile: &Profile) -> Verdict<Denial> {
         let (proof, counted) = match &self.code {
             None => return Err(Denial::CodeRequired.into()),
             Some(Code::Totp(code)) => {
+                let code = totp::entered(code);
+                if !totp::is_six_digits(&code) && !totp::is_backup_code(&code) {
+                    return Err(Denial::WrongCode.into());
+                }
                 let begun = begin_totp(settings, profile, self.now);
                 let factor = handed(begun.answer)?;
                 (self.totp_proof(settings, &factor, code), begun.changes)
             }
             Some(Code::Email(code)) => {
+                let code = totp::entered(code);
+                if !totp::is_six_digits(&code) {
+                    return Err(Denial::WrongCode.into());
+                }
                 let begun = begin_email(settings, profile, self.now);
                 handed(begun.answer)?;
-                (Proof::EmailCode(code.clone()), begun.changes)
+                (Proof::EmailCode(code), begun.changes)
             }
             Some(Code::Password(_)) if !Methods::of(profile, settings).password => {
                 return Err(Denial::CodeRequired.into());
@@ -393,24 +424,22 @@ impl MemberChange {
                 spent.extend(Failures::forget(profile));
                 Ok(spent)
             }
-            Err(unproved) => Err(Refused {
-                why: unproved.into(),
+            Err(Unproved::Replayed) => Err(Denial::Replayed.into()),
+            Err(Unproved::Wrong) => Err(Refused {
+                why: Denial::WrongCode,
                 changes: counted,
             }),
         }
     }
 
-    fn totp_proof(&self, settings: &Settings, factor: &TotpFactor, code: &SecretString) -> Proof {
+    fn totp_proof(&self, settings: &Settings, factor: &TotpFactor, code: SecretString) -> Proof {
         let window = settings.totp_window;
         let step = factor
             .key
             .matching_step(code.expose_secret(), self.now, window);
         match step {
-            Some(step) => Proof::TotpStep {
-                step,
-                code: code.clone(),
-            },
-            None => Proof::BackupCode(code.clone()),
+            Some(step) => Proof::TotpStep { step, code },
+            None => Proof::BackupCode(code),
         }
     }
 }
@@ -435,7 +464,7 @@ pub fn may_enrol(settings: &Settings, user: &User, is_enrolled: bool) -> Result<
 fn handed<F>(attempt: Attempt<F>) -> Result<F, Denial> {
     match attempt {
         Attempt::Begun(factor) => Ok(factor),
-        Attempt::Locked => Err(Denial::Locked),
+        Attempt::Locked { until } => Err(Denial::Locked { until }),
         Attempt::Unavailable => Err(Denial::CodeRequired),
     }
 }

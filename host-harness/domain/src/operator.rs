@@ -10,11 +10,13 @@ use crate::account::{
 };
 use crate::attempts::Failures;
 use crate::audit::{Action, AuditRecord, Decision};
-use crate::dossier::{Dossier, Question, Subject};
+use crate::dossier::{Administrator, Dossier, Question, Subject};
+use crate::mail;
 use crate::mailed_code::forget_unproved;
 use crate::member::{Denial, may_enrol};
 use crate::order::{Change, Decided, Order, Tokens};
-use crate::reset::remove_totp;
+use crate::outbox::Post;
+use crate::reset::{self, remove_totp};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
@@ -182,9 +184,25 @@ pub struct Operation {
     pub now: Timestamp,
     /// For the audit record.
     pub request_id: String,
+    /// Also where nobody is left afterwards who may reset others.
+    pub forced: bool,
 }
 
 impl Operation {
+    /// Checks that somebody is left who may reset others, when those go that `gone` names.
+    fn leaves_an_administrator(
+        &self,
+        dossier: &Dossier,
+        gone: impl FnMut(&Administrator) -> bool,
+    ) -> Answer<()> {
+        let administrators = &dossier.administrators;
+        let last = !administrators.is_empty() && administrators.iter().all(gone);
+        match last && !self.forced {
+            true => Err(Problem::LastAdministrator),
+            false => Ok(()),
+        }
+    }
+
     /// The audit record of `action` on the account `target`. The detail is the
     /// role, permission, token, setting or mail that it is about.
     pub fn record(
@@ -222,6 +240,9 @@ pub enum UserChange {
         /// As [`crate::totp::code_hash`] writes them.
         backup_code_hashes: Vec<String>,
     },
+    /// Removes the TOTP factor, or a key that is not proved yet, and ends all tokens; the
+    /// holder is told. What the endpoint does, where no administrator can.
+    ResetTotp,
     /// Forgets the failures in a row, and those of a code that was sent by
     /// e-mail.
     Unlock,
@@ -248,6 +269,7 @@ impl UserChange {
             Self::SetPassword(_) => Action::SetPassword,
             Self::EnrolTotp(_) => Action::EnrolTotp,
             Self::ReplaceBackupCodes { .. } => Action::ReplaceBackupCodes,
+            Self::ResetTotp => Action::ResetTotp,
             Self::Unlock => Action::Unlock,
             Self::Activate => Action::Activate,
             Self::Deactivate => Action::Deactivate,
@@ -326,7 +348,10 @@ pub enum Problem {
         known: Vec<String>,
     },
     /// The account has TOTP already.
-    #[error("{0} has TOTP already: an administrator resets it first, by users.resetTOTP")]
+    #[error(
+        "{0} has TOTP already; `host-harness user reset-totp {0}` removes it, and \
+         `host-harness user backup-codes {0}` makes codes to log in by without the phone"
+    )]
     AlreadyEnrolled(String),
     /// The workspace does not use TOTP.
     #[error("the workspace does not use TOTP: set two-factor-enabled and totp-enabled to true")]
@@ -353,6 +378,12 @@ pub enum Problem {
         /// What was asked for.
         token: String,
     },
+    /// Nobody would be left who may reset others.
+    #[error(
+        "nobody would be left who may reset another's TOTP: `host-harness role give` a role that \
+         grants edit-other-user-totp to somebody first, or add --force"
+    )]
+    LastAdministrator,
     /// The workspace has no such mail.
     #[error("there is no mail {0}; `host-harness outbox list` shows all")]
     UnknownMail(i64),
@@ -585,7 +616,8 @@ impl Order for ChangeUser {
     fn question(&self) -> Question {
         let question = named_question(&self.operation.workspace, &self.user).with_role_names();
         match self.change {
-            UserChange::EnrolTotp(_) => question.with_settings(),
+            UserChange::EnrolTotp(_) | UserChange::ResetTotp => question.with_settings(),
+            UserChange::Deactivate | UserChange::TakeRole(_) => question.with_administrators(),
             _ => question,
         }
     }
@@ -598,7 +630,7 @@ impl Order for ChangeUser {
 impl ChangeUser {
     fn grant(&self, dossier: &Dossier) -> Granted<Changed> {
         let profile = named(&self.operation.workspace, &self.user, dossier)?;
-        let mut changes = self.change.of(profile, dossier)?;
+        let mut changes = self.change.of(profile, dossier, &self.operation)?;
         let mut changed = profile.clone();
         let mut ended_tokens = 0;
         for change in &changes {
@@ -624,8 +656,14 @@ impl ChangeUser {
 }
 
 impl UserChange {
-    /// What it does to the account.
-    fn of(&self, profile: &Profile, dossier: &Dossier) -> Answer<Vec<Change>> {
+    /// What it does to the account. Failures belong to the factor: what replaces one
+    /// forgets them.
+    fn of(
+        &self,
+        profile: &Profile,
+        dossier: &Dossier,
+        operation: &Operation,
+    ) -> Answer<Vec<Change>> {
         let user = || profile.user.id.clone();
         let end = |which: Tokens| Change::EndTokens {
             user: user(),
@@ -635,6 +673,7 @@ impl UserChange {
             Self::SetPassword(hash) => {
                 let hash = hash.clone();
                 let mut changes = vec![Change::SetPassword { user: user(), hash }];
+                changes.extend(Failures::forget(profile));
                 changes.extend(forget_unproved(profile));
                 changes.push(end(Tokens::Sessions { but: None }));
                 changes
@@ -643,6 +682,7 @@ impl UserChange {
                 may_be_enrolled(profile, dossier.settings.as_ref())?;
                 // A key that was shown and not yet proved goes.
                 let mut changes = remove_totp(profile);
+                changes.extend(Failures::forget(profile));
                 let factor = factor.clone();
                 changes.push(Change::Enrol {
                     user: user(),
@@ -656,14 +696,23 @@ impl UserChange {
                     return Err(Problem::NotEnrolled(profile.user.username.clone()));
                 }
                 let hashes = backup_code_hashes.clone();
-                vec![Change::ReplaceBackupCodes {
+                let mut changes = vec![Change::ReplaceBackupCodes {
                     user: user(),
                     hashes,
-                }]
+                }];
+                changes.extend(Failures::forget(profile));
+                changes
+            }
+            Self::ResetTotp => {
+                let settings = dossier.settings.as_ref();
+                let unknown = || Problem::UnknownWorkspace(operation.workspace.clone());
+                reset_totp(profile, settings.ok_or_else(unknown)?, operation.now)?
             }
             Self::Unlock => unlock(profile),
             Self::Activate => vec![deactivated(profile, false)],
             Self::Deactivate => {
+                let is_gone = |held: &Administrator| held.user == profile.user.id;
+                operation.leaves_an_administrator(dossier, is_gone)?;
                 let mut changes = vec![deactivated(profile, true)];
                 changes.extend(forget_unproved(profile));
                 changes.push(end(Tokens::All));
@@ -676,6 +725,9 @@ impl UserChange {
             }
             Self::TakeRole(role) => {
                 require_role(dossier, role)?;
+                let is_gone =
+                    |held: &Administrator| held.user == profile.user.id && held.role == *role;
+                operation.leaves_an_administrator(dossier, is_gone)?;
                 let role = role.clone();
                 vec![Change::TakeRole { user: user(), role }]
             }
@@ -706,6 +758,28 @@ fn may_be_enrolled(profile: &Profile, settings: Option<&Settings>) -> Answer<()>
         Err(Denial::Federated) => Err(Problem::Federated(username())),
         Err(_) => Err(Problem::AlreadyEnrolled(username())),
     }
+}
+
+/// By whom a holder is told that an operator has reset their factor.
+const AN_OPERATOR: &str = "an operator of the server";
+
+fn reset_totp(profile: &Profile, settings: &Settings, now: Timestamp) -> Answer<Vec<Change>> {
+    let username = || profile.user.username.clone();
+    if profile.user.federated {
+        return Err(Problem::Federated(username()));
+    }
+    if !reset::is_enrolled(profile) {
+        return Err(Problem::NotEnrolled(username()));
+    }
+    let mut changes = reset::remove(profile);
+    let letter = mail::reset_notice(AN_OPERATOR, now);
+    changes.extend(Post::to_all(
+        profile,
+        &letter,
+        now,
+        now + settings.mail_lifetime(),
+    ));
+    Ok(changes)
 }
 
 /// What forgets the failures in a row, and those of a code that was sent.
@@ -756,10 +830,12 @@ impl Order for ChangeRole {
     type Answer = Answer<Role>;
 
     fn question(&self) -> Question {
-        self.operation
-            .question()
-            .with_role_names()
-            .with_role(&self.role)
+        let question = self.operation.question();
+        let question = question.with_role_names().with_role(&self.role);
+        match self.change {
+            RoleChange::Deny(_) => question.with_administrators(),
+            RoleChange::Allow(_) => question,
+        }
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
@@ -793,6 +869,9 @@ impl ChangeRole {
             }
             RoleChange::Deny(permission) => {
                 require_role(dossier, name)?;
+                let is_gone =
+                    |held: &Administrator| held.role == *name && permission == EDIT_OTHER_USER_TOTP;
+                self.operation.leaves_an_administrator(dossier, is_gone)?;
                 role.permissions.retain(|granted| granted != permission);
                 let denied = Change::DenyPermission {
                     role: name.clone(),
@@ -834,15 +913,15 @@ impl Order for SetSetting {
 impl SetSetting {
     fn grant(&self, dossier: &Dossier) -> Granted<()> {
         self.operation.require_workspace(dossier)?;
-        let (setting, text) = (self.setting, self.value.expose_secret());
+        let setting = self.setting;
         let mut settings = Settings::default();
-        setting.set(&mut settings, text)?;
-        let value = setting.is_changed(&settings);
-        let value = value.then(|| self.value.clone());
+        setting.set(&mut settings, self.value.expose_secret())?;
+        let value = setting.value(&settings);
         let detail = match setting.is_secret() {
             true => setting.name.to_owned(),
-            false => format!("{}: {text}", setting.name),
+            false => format!("{}: {}", setting.name, value.expose_secret()),
         };
+        let value = setting.is_changed(&settings).then_some(value);
         let record = self
             .operation
             .record(Action::ChangeSetting, None, Some(detail));

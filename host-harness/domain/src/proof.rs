@@ -5,7 +5,7 @@ use crate::mailed_code::live_code;
 use crate::order::Change;
 use crate::settings::Settings;
 use crate::time::Timestamp;
-use crate::totp::{code_hash, step_of};
+use crate::totp::{code_hash, is_backup_code, is_six_digits, step_of};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How the caller's second factor was proved.
@@ -92,6 +92,45 @@ fn spend_step(
     match factor.last_step {
         Some(last) if step <= last => Err(Unproved::Replayed),
         _ => Ok(()),
+    }
+}
+
+/// What a counted attempt compared.
+#[derive(Clone, Debug)]
+pub enum Tried {
+    /// This with the TOTP factor, as [`crate::totp::entered`] gives it.
+    Totp(SecretString),
+    /// This with the code that the account was sent, as [`crate::totp::entered`] gives it.
+    Email(SecretString),
+    /// The password whose hash this is, and it was right.
+    Password(SecretString),
+}
+
+impl Tried {
+    /// Whether it was no guess at the factor that it was compared with: it is right, or was
+    /// until its step was spent, or has no code's form.
+    pub(crate) fn is_no_guess(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+        now: Timestamp,
+    ) -> bool {
+        match self {
+            Self::Totp(code) => {
+                let window = settings.totp_window;
+                let hash = code_hash(code.expose_secret());
+                !(is_six_digits(code) || is_backup_code(code))
+                    || profile.factor.as_ref().is_some_and(|factor| {
+                        let step = factor.key.matching_step(code.expose_secret(), now, window);
+                        step.is_some() || factor.backup_code_hashes.contains(&hash)
+                    })
+            }
+            Self::Email(code) => {
+                let hash = code_hash(code.expose_secret());
+                live_code(profile, now).is_some_and(|sent| sent.hash == hash)
+            }
+            Self::Password(hash) => profile.has_password(hash),
+        }
     }
 }
 

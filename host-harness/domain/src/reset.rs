@@ -6,9 +6,10 @@ use crate::attempts::Failures;
 use crate::audit::{Action, AuditRecord, Decision};
 use crate::dossier::{Dossier, Question, Subject};
 use crate::mail;
+use crate::mailed_code::live_code;
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
-use crate::proof::{Proof, Unproved, spend};
+use crate::proof::{Proof, Tried, Unproved, spend};
 use crate::settings::Settings;
 use crate::standing::authenticate;
 use crate::time::Timestamp;
@@ -24,8 +25,9 @@ pub enum Target {
 }
 
 /// A reset to commit: checks token, permission, target and proof, spends the proof,
-/// removes the target's factor, revokes its tokens, queues the notices, clears the
-/// caller's failures (unless no proof was needed) and writes the audit record.
+/// removes the target's factor and the failures at it, revokes its tokens, queues the
+/// notices, clears the caller's failures (unless no proof was needed) and writes the
+/// audit record.
 #[derive(Clone, Debug)]
 pub struct Reset {
     /// The workspace of all accounts below.
@@ -117,14 +119,18 @@ impl Reset {
             true => Receipt::Removed,
             false => Receipt::NothingEnrolled,
         };
+        let is_own = target.user.id == caller.user.id;
         if receipt == Receipt::Removed {
             changes.extend(remove(target));
             if let Target::User(_) = self.target {
                 changes.extend(self.notices(settings, caller, target));
             }
         }
-        // Whoever is excused has proved nothing that makes guesses forgotten.
-        if !matches!(self.proof, Proof::None) {
+        // Whoever is excused has proved nothing that makes guesses forgotten, but for those
+        // at a factor that goes.
+        let proved = !matches!(self.proof, Proof::None);
+        let is_forgotten = is_own && receipt == Receipt::Removed;
+        if proved && !is_forgotten {
             changes.extend(Failures::forget(caller));
         }
         changes.push(Change::Record(self.record(target, receipt)));
@@ -174,6 +180,59 @@ impl Reset {
     }
 }
 
+/// The record of a request that was refused, or failed. Where what it tried was no guess,
+/// its attempt comes off the count: it was counted before anybody could know. Until then it
+/// holds others up, where it was the fifth.
+#[derive(Clone, Debug)]
+pub struct RefuseReset {
+    /// What is recorded.
+    pub record: AuditRecord,
+    /// What was compared with the caller's factor; none where no attempt was counted.
+    pub tried: Option<Tried>,
+}
+
+impl Order for RefuseReset {
+    type Answer = ();
+
+    fn question(&self) -> Question {
+        let question = Question::of(&self.record.workspace);
+        match self.tried {
+            None => question,
+            Some(_) => question
+                .with_settings()
+                .about(Subject::id(&self.record.caller).with_backup_codes()),
+        }
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<()> {
+        Decided {
+            answer: (),
+            changes: self.take_off(dossier).unwrap_or_default(),
+        }
+        .and(Change::Record(self.record.clone()))
+    }
+}
+
+impl RefuseReset {
+    fn take_off(&self, dossier: &Dossier) -> Option<Vec<Change>> {
+        let (settings, caller) = (dossier.settings.as_ref()?, dossier.caller()?);
+        let (tried, now) = (self.tried.as_ref()?, self.record.at);
+        if !tried.is_no_guess(settings, caller, now) {
+            return None;
+        }
+        let sent = live_code(caller, now).filter(|_| matches!(tried, Tried::Email(_)));
+        let sent = sent.map(|sent| Change::SetMailedCode {
+            user: caller.user.id.clone(),
+            code: sent.failed_once_less(),
+        });
+        Some(
+            sent.into_iter()
+                .chain(Failures::take_off(caller, now))
+                .collect(),
+        )
+    }
+}
+
 /// Nothing to spend, where the caller needs no proof: by the token as it is kept.
 fn excuse(settings: &Settings, caller: &Profile, known: &Caller) -> Result<Vec<Change>, Refusal> {
     let has_factor = Methods::of(caller, settings).any();
@@ -183,16 +242,18 @@ fn excuse(settings: &Settings, caller: &Profile, known: &Caller) -> Result<Vec<C
     excused.then(Vec::new).ok_or(Refusal::WrongProof)
 }
 
-fn is_enrolled(profile: &Profile) -> bool {
+/// Whether there is something to remove.
+pub(crate) fn is_enrolled(profile: &Profile) -> bool {
     profile.factor.is_some() || profile.pending_key.is_some()
 }
 
-/// What removes secret, pending secret and backup codes, and ends every login.
-fn remove(target: &Profile) -> Vec<Change> {
-    let user = &target.user.id;
+/// What removes secret, pending secret and backup codes, forgets the failures at them,
+/// and ends every login.
+pub(crate) fn remove(target: &Profile) -> Vec<Change> {
     let mut changes = remove_totp(target);
+    changes.extend(Failures::forget(target));
     changes.push(Change::EndTokens {
-        user: user.clone(),
+        user: target.user.id.clone(),
         which: Tokens::All,
     });
     changes

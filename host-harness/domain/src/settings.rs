@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use url::Url;
 
 /// A workspace's settings. Each field is documented by its [`Setting`].
 #[derive(Clone, Debug)]
@@ -88,10 +89,11 @@ pub struct Setting {
 enum Field<'a> {
     Switch(&'a mut bool),
     Number(&'a mut u32, RangeInclusive<u32>),
-    /// The check says what is wrong with a value that is not empty.
-    Text(&'a mut String, fn(&str) -> Result<(), String>),
-    /// Shown to nobody; checked like a text.
-    Secret(&'a mut SecretString, fn(&str) -> Result<(), String>),
+    /// A value that is not empty is kept as the function writes it, which says what is
+    /// wrong with one that is none.
+    Text(&'a mut String, fn(&str) -> Result<String, String>),
+    /// Shown to nobody; otherwise like a text.
+    Secret(&'a mut SecretString, fn(&str) -> Result<String, String>),
 }
 
 /// Why a value is not one of a setting's.
@@ -212,11 +214,12 @@ impl Setting {
     ///
     /// When it is not one of the setting's values; `settings` is unchanged.
     pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), InvalidSetting> {
-        if let Field::Text(_, check) | Field::Secret(_, check) = (self.field)(settings) {
-            let checked = check_unless_empty(check, text);
-            checked.map_err(|problem| self.invalid(problem))?;
-        }
-        self.restore(settings, text)
+        let normal = match (self.field)(settings) {
+            Field::Text(_, normal) | Field::Secret(_, normal) if !text.is_empty() => normal(text),
+            _ => Ok(text.to_owned()),
+        };
+        let normal = normal.map_err(|problem| self.invalid(problem))?;
+        self.restore(settings, &normal)
     }
 
     /// Sets this setting to a value that [`Setting::set`] took when it was stored: a
@@ -275,42 +278,45 @@ impl Setting {
     }
 }
 
-fn check_unless_empty(check: fn(&str) -> Result<(), String>, text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
+/// Origins as browsers write them (RFC 6454 section 6.2), each once: a page is compared
+/// with them letter by letter.
+fn origins(text: &str) -> Result<String, String> {
+    let mut normal = Vec::new();
+    for origin in text.split_ascii_whitespace() {
+        let origin = match origin {
+            "*" => "*".to_owned(),
+            _ => as_browsers_write(origin)
+                .ok_or_else(|| format!("{origin} is not an origin such as https://chat.example"))?,
+        };
+        if !normal.contains(&origin) {
+            normal.push(origin);
+        }
     }
-    check(text)
+    Ok(normal.join(" "))
 }
 
-/// Scheme, host and port, as browsers write them (RFC 6454 section 6.2).
-fn origins(text: &str) -> Result<(), String> {
-    let is_origin = |origin: &str| {
-        let host = origin
-            .strip_prefix("https://")
-            .or_else(|| origin.strip_prefix("http://"));
-        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '@', '?', '#']))
-    };
-    match text
-        .split_ascii_whitespace()
-        .find(|origin| *origin != "*" && !is_origin(origin))
-    {
-        None => Ok(()),
-        Some(origin) => Err(format!(
-            "{origin} is not an origin such as https://chat.example"
-        )),
+/// Scheme and host in lower case, the host in Punycode, and no port that is the scheme's
+/// own.
+fn as_browsers_write(origin: &str) -> Option<String> {
+    let (scheme, host) = origin.split_once("://")?;
+    let is_web = ["http", "https"].contains(&&*scheme.to_ascii_lowercase());
+    if !is_web || host.is_empty() || host.contains(['/', '\\', '*', '@', '?', '#']) {
+        return None;
     }
+    Some(Url::parse(origin).ok()?.origin().ascii_serialization())
 }
 
 /// The reason never quotes the value: it may hold a password.
-fn mail_server(text: &str) -> Result<(), String> {
-    MailServer::parse(text)
-        .map(drop)
-        .map_err(|error| error.to_string())
+fn mail_server(text: &str) -> Result<String, String> {
+    match MailServer::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-fn mailbox(text: &str) -> Result<(), String> {
+fn mailbox(text: &str) -> Result<String, String> {
     match text.parse::<Mailbox>() {
-        Ok(_) if !text.contains(char::is_control) => Ok(()),
+        Ok(_) if !text.contains(char::is_control) => Ok(text.trim().to_owned()),
         _ => Err("it is not an address such as Acme chat <chat@acme.example>".to_owned()),
     }
 }
@@ -455,6 +461,29 @@ mod tests {
             let origins = named("cors-origins");
             assert!(origins.set(&mut settings, text).is_err(), "{text}");
             assert!(!origins.is_changed(&settings), "{text}");
+        }
+    }
+
+    /// What is compared letter by letter is kept as browsers write it; a number, in one way.
+    #[test]
+    fn a_value_is_kept_in_the_form_that_can_match() {
+        for (name, text, kept) in [
+            (
+                "cors-origins",
+                "https://Chat.Example https://chat.example:443 HTTP://chat.example:80",
+                "https://chat.example http://chat.example",
+            ),
+            (
+                "cors-origins",
+                "https://chat.example:8443  https://m\u{fc}ller.example https://[2001:DB8:0::1]",
+                "https://chat.example:8443 https://xn--mller-kva.example https://[2001:db8::1]",
+            ),
+            ("totp-window", "007", "7"),
+            ("mail-from", " chat@acme.example ", "chat@acme.example"),
+        ] {
+            let mut settings = Settings::default();
+            named(name).set(&mut settings, text).unwrap();
+            assert_eq!(named(name).value(&settings).expose_secret(), kept);
         }
     }
 

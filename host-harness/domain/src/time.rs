@@ -34,6 +34,12 @@ impl Timestamp {
         let (seconds, millis) = (self.to_string(), self.0 % 1000);
         format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
     }
+
+    /// So long before this moment; the epoch where that is earlier.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
 }
 
 impl std::ops::Add<Duration> for Timestamp {

@@ -126,6 +126,32 @@ impl BackupCodes {
     }
 }
 
+/// A code as its holder entered it, in the form in which codes are compared: without the
+/// blanks around it, and six digits without the one blank or hyphen that apps and mails
+/// show in their middle.
+pub fn entered(text: &SecretString) -> SecretString {
+    let text = text.expose_secret().trim();
+    let is_separator = |c: char| c == '-' || c.is_whitespace();
+    let halves = text.split_once(is_separator);
+    let halves = halves.filter(|(first, last)| first.len() == 3 && last.len() == 3);
+    let joined = halves.map(|(first, last)| SecretString::from([first, last].concat()));
+    let joined = joined.filter(is_six_digits);
+    joined.unwrap_or_else(|| text.into())
+}
+
+/// Whether this, as [`entered`] gives it, has the form of a TOTP code or a code by e-mail:
+/// what has not is no guess at one.
+pub fn is_six_digits(code: &SecretString) -> bool {
+    let code = code.expose_secret().as_bytes();
+    code.len() == CODE_DIGITS as usize && code.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether this, as [`entered`] gives it, has the form of a backup code.
+pub fn is_backup_code(code: &SecretString) -> bool {
+    let code = code.expose_secret().as_bytes();
+    code.len() == BACKUP_CODE_LENGTH && code.iter().all(|c| BACKUP_CODE_ALPHABET.contains(c))
+}
+
 /// A new code of `random` to be sent by e-mail: six digits.
 pub fn email_code(random: &mut impl Rng) -> SecretString {
     format!("{:06}", random.random_range(0..1_000_000)).into()
@@ -140,6 +166,44 @@ pub fn code_hash(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_read_as_people_enter_it() {
+        for (text, code) in [
+            ("012345", "012345"),
+            (" 012 345\n", "012345"),
+            ("012-345", "012345"),
+            ("\u{a0}012\u{a0}345", "012345"),
+            (" a2b3c4d5 ", "a2b3c4d5"),
+            // What is something else stays what it is.
+            ("012  345", "012  345"),
+            ("0 12345", "0 12345"),
+            ("abc def", "abc def"),
+            ("012-345-678", "012-345-678"),
+            (" \t", ""),
+        ] {
+            assert_eq!(entered(&text.into()).expose_secret(), code, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_codes_form_is_told_apart() {
+        for (text, six_digits, backup_code) in [
+            ("012345", true, false),
+            ("a2b3c4d5", false, true),
+            ("23456789", false, true),
+            ("", false, false),
+            ("12345", false, false),
+            ("1234567", false, false),
+            ("１２３４５６", false, false),
+            ("a1b2c3d4", false, false),
+            ("a2b3c4d", false, false),
+        ] {
+            let code = text.into();
+            let forms = (is_six_digits(&code), is_backup_code(&code));
+            assert_eq!(forms, (six_digits, backup_code), "{text:?}");
+        }
+    }
 
     /// RFC 6238 appendix B, for SHA-1.
     #[test]

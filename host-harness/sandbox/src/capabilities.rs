@@ -18,9 +18,11 @@ pub use faults::{Fault, FaultKind, Faults};
 
 use crate::limits::Limits;
 use crate::meter::Meter;
+use chat_domain::proof::Tried;
 use chat_domain::reset;
 use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
+use chat_domain::totp::entered;
 use chat_store::Store;
 use secrecy::SecretString;
 use std::pin::Pin;
@@ -39,7 +41,7 @@ pub struct Call {
     pub now: Timestamp,
     /// The request's id.
     pub request_id: String,
-    /// The `x-2fa-code` that the request carried.
+    /// The `x-2fa-code` that the request carried, as [`entered`] gives it.
     pub code: Option<SecretString>,
     /// What the host saw so far.
     pub observed: Observed,
@@ -68,6 +70,8 @@ pub type ResetOutcome = Result<reset::Receipt, reset::Refusal>;
 pub struct Observed {
     /// How the plugin's last attempt began; none before the first.
     pub attempt: Option<ObservedAttempt>,
+    /// What that attempt compared; none where it handed nothing out.
+    pub tried: Option<Tried>,
     /// The id of the account that was reset, or else of the one last found.
     pub target: Option<String>,
     /// How the last reset ended that got as far as the store.
@@ -84,7 +88,10 @@ pub enum ObservedAttempt {
         spent_code: bool,
     },
     /// Nothing was: too many failures in a row.
-    Locked,
+    Locked {
+        /// When it may be tried again.
+        until: Timestamp,
+    },
 }
 
 impl Observed {
@@ -110,7 +117,7 @@ impl Call {
             standing,
             now,
             request_id,
-            code,
+            code: code.as_ref().map(entered),
             observed: Observed::default(),
             faults: Faults::default(),
             meter: Meter::new(Limits::default()),

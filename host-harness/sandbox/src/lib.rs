@@ -14,6 +14,7 @@
 //! | [`limits`], `meter`, [`host_call`] | what a call may use, and what it has used |
 //! | [`turns`], [`breaker`] | how many calls run, and which plugins are left alone |
 //! | [`contract`] | the types generated from `wit/` |
+//! | [`regular_file`] | how a file is read that an operator names |
 //!
 //! What always holds: no instance serves a second call; the plugin reaches one
 //! workspace and one caller, and cannot name others; a plugin that fails in any way has
@@ -32,6 +33,7 @@ pub mod measure;
 mod meter;
 pub mod outcome;
 pub mod plugin;
+pub mod regular_file;
 pub mod runtime;
 pub mod sandbox;
 pub mod turns;

@@ -21,11 +21,11 @@ use plugin_sandbox::admission::TrustRoot;
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::limits::Limits;
+use plugin_sandbox::regular_file;
 use plugin_sandbox::runtime::Capacity;
 use reader::{Key, Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
-use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,10 +187,8 @@ impl Config {
     /// or says anything that is not understood or not possible.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |cause: String| ConfigError::unreadable(path, cause);
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(error.to_string()))?;
+        let bytes = regular_file::read(path, MAX_FILE + 1);
+        let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(unreadable(format!("it is larger than {MAX_FILE} bytes")));
         }

@@ -228,6 +228,7 @@ impl Hosting {
                 workspace: change.workspace.to_string(),
                 now: self.clock.now(),
                 request_id: request_id.clone(),
+                forced: false,
             };
             let FixedSetting { setting, value } = change.fixed.clone();
             let written = async {

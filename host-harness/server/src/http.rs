@@ -22,13 +22,14 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use chat_domain::audit::{AuditRecord, Decision, new_request_id};
 use chat_domain::member::{Denial, MemberChange};
 use chat_domain::order::Record;
 use chat_domain::settings::Settings;
 use chat_store::{Store, StoreError};
+use client_address::Doubts;
 use ipnet::IpNet;
 use plugin_sandbox::comparisons::Queue;
 use rate_limit::RateLimit;
@@ -176,6 +177,17 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .routes(routes!(totp::codes_remaining).map(member))
         .split_for_parts();
     router
+        .route("/api/v1/users.totp.enable", member(post(totp::enable)))
+        .route("/api/v1/users.totp.validate", member(post(totp::validate)))
+        .route("/api/v1/users.totp.disable", member(post(totp::disable)))
+        .route(
+            "/api/v1/users.totp.regenerateCodes",
+            member(post(totp::regenerate_codes)),
+        )
+        .route(
+            "/api/v1/users.totp.codesRemaining",
+            member(get(totp::codes_remaining)),
+        )
         .merge(openapi::routes(document))
         .fallback(async || Answer::not_found())
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
@@ -183,8 +195,31 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .layer(from_fn_with_state(app.clone(), finish))
         .layer(Extension(decisions))
         .layer(Extension(Arc::new(RateLimit::default())))
+        .layer(Extension(Arc::new(Doubts::default())))
         .layer(Extension(Arc::new(Queue::default())))
         .with_state(app)
+}
+
+/// What some clients call a route, and its name: it is the same to limits and metrics.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("/api/v1/users.totp.enable", "/api/v1/users.enableTotp"),
+    ("/api/v1/users.totp.validate", "/api/v1/users.validateTotp"),
+    ("/api/v1/users.totp.disable", "/api/v1/users.disableTotp"),
+    (
+        "/api/v1/users.totp.regenerateCodes",
+        "/api/v1/users.regenerateTotpCodes",
+    ),
+    (
+        "/api/v1/users.totp.codesRemaining",
+        "/api/v1/users.totpCodesRemaining",
+    ),
+];
+
+/// The name of a route, however it was called.
+fn route_name(route: &MatchedPath) -> &str {
+    let called = route.as_str();
+    let other = OTHER_NAMES.iter().find(|(other, _)| *other == called);
+    other.map_or(called, |(_, name)| name)
 }
 
 /// The id of a request, on its answer and in every log line and audit record.
@@ -196,15 +231,21 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Gives the request its id, its log lines that id, the answer the headers that
 /// every answer has, and the log its line. What comes next for every request is called
 /// rather than layered: a layer costs microseconds.
-async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+async fn finish(
+    State(app): State<Arc<App>>,
+    Extension(doubts): Extension<Arc<Doubts>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let start = Instant::now();
     let id = RequestId(new_request_id(&mut rand::rng()));
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = route.as_ref().map_or("none", route_name);
     let span = span(&id, route, &request);
     if client_address::is_trusted_proxy(&app.trusted_proxies, &request) {
         telemetry::continue_trace(&span, request.headers());
     }
+    span.in_scope(|| doubts.note(&app.trusted_proxies, &request));
     request.extensions_mut().insert(id.clone());
     let answered = choose_workspace(&app, request, next);
     let mut response = answered.instrument(span.clone()).await;

@@ -5,10 +5,14 @@ mod traces;
 
 pub(crate) use traces::continue_trace;
 
+use crate::clock::Clock;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -56,6 +60,7 @@ pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, St
     let traces = collector.map(traces::provider).transpose()?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt::layer()
+        .with_timer(Milliseconds(Clock::system()))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let log = match format {
@@ -67,6 +72,16 @@ pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, St
         .with(traces.as_ref().map(traces::layer))
         .init();
     Ok(Telemetry { traces })
+}
+
+/// The time of a log line. With microseconds it would hold six digits in a row, which could
+/// be taken for a code.
+struct Milliseconds(Clock);
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        line.write_str(&self.0.now().to_javascript())
+    }
 }
 
 impl Drop for Telemetry {

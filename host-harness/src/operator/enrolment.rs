@@ -66,6 +66,22 @@ pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Res
     Ok(with(report, &[("backupCodes", json!(codes.expose()))]))
 }
 
+pub(super) async fn reset(desk: &Desk, user: &str) -> anyhow::Result<Report> {
+    let changed = desk.change(user, UserChange::ResetTotp).await?;
+    Ok(changed_report(&changed, |username| {
+        let ended = ended(changed.ended_tokens, "token");
+        let verified = changed.account.emails.iter().filter(|email| email.verified);
+        let told = match verified.count() {
+            0 => "No address is verified: nobody can be told.",
+            _ => "The holder is told by e-mail.",
+        };
+        format!(
+            "{username} has TOTP no more; {ended}. {told} `host-harness user enrol-totp \
+             {username}` enrols it anew; by HTTP the holder can."
+        )
+    }))
+}
+
 fn with(mut report: Report, secrets: &[(&str, Value)]) -> Report {
     if let Some(members) = report.json.as_object_mut() {
         for (name, value) in secrets {

@@ -2,8 +2,8 @@
 
 use super::account::changed_report;
 use super::table::{headed, listed};
-use super::{Desk, Report, name};
-use chat_domain::operator::{Role, RoleChange, UserChange};
+use super::{Desk, Even, Report, name};
+use chat_domain::operator::{Operation, Role, RoleChange, UserChange};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -24,11 +24,21 @@ pub(crate) enum Command {
     /// Example: host-harness role allow helpdesk edit-other-user-totp
     Allow(Grant),
     /// Take a permission from a role.
-    Deny(Grant),
+    Deny {
+        #[command(flatten)]
+        grant: Grant,
+        #[command(flatten)]
+        even: Even,
+    },
     /// Give a role to a user.
     Give(Membership),
     /// Take a role from a user.
-    Take(Membership),
+    Take {
+        #[command(flatten)]
+        membership: Membership,
+        #[command(flatten)]
+        even: Even,
+    },
 }
 
 /// A permission of a role.
@@ -55,16 +65,26 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
     match command {
         Command::List => list(desk).await,
         Command::Allow(Grant { role, permission }) => {
-            change(desk, &role, RoleChange::Allow(permission)).await
+            let allowed = RoleChange::Allow(permission);
+            change(desk, desk.operation(), &role, allowed).await
         }
-        Command::Deny(Grant { role, permission }) => {
-            change(desk, &role, RoleChange::Deny(permission)).await
+        Command::Deny {
+            grant: Grant { role, permission },
+            even,
+        } => {
+            let denied = RoleChange::Deny(permission);
+            change(desk, even.operation(desk), &role, denied).await
         }
         Command::Give(Membership { role, user }) => {
-            change_membership(desk, &user, UserChange::GiveRole(role)).await
+            let given = UserChange::GiveRole(role);
+            change_membership(desk, desk.operation(), &user, given).await
         }
-        Command::Take(Membership { role, user }) => {
-            change_membership(desk, &user, UserChange::TakeRole(role)).await
+        Command::Take {
+            membership: Membership { role, user },
+            even,
+        } => {
+            let taken = UserChange::TakeRole(role);
+            change_membership(desk, even.operation(desk), &user, taken).await
         }
     }
 }
@@ -81,19 +101,26 @@ async fn list(desk: &Desk) -> anyhow::Result<Report> {
     })
 }
 
-async fn change(desk: &Desk, role: &str, change: RoleChange) -> anyhow::Result<Report> {
-    let role = desk
-        .store
-        .change_role(desk.operation(), role, change)
-        .await??;
+async fn change(
+    desk: &Desk,
+    operation: Operation,
+    role: &str,
+    change: RoleChange,
+) -> anyhow::Result<Report> {
+    let role = desk.store.change_role(operation, role, change).await??;
     Ok(Report {
         text: format!("{} grants: {}", role.name, listed(&role.permissions)),
         json: described(&role),
     })
 }
 
-async fn change_membership(desk: &Desk, user: &str, change: UserChange) -> anyhow::Result<Report> {
-    let changed = desk.change(user, change).await?;
+async fn change_membership(
+    desk: &Desk,
+    operation: Operation,
+    user: &str,
+    change: UserChange,
+) -> anyhow::Result<Report> {
+    let changed = desk.change_by(operation, user, change).await?;
     Ok(changed_report(&changed, |username| {
         format!(
             "{username} has the roles: {}",

@@ -3,10 +3,10 @@
 use super::account::{changed_report, described, ended};
 use super::enrolment;
 use super::table::{aligned, headed, listed};
-use super::{Desk, Report, input, name};
+use super::{Desk, Even, Report, input, name};
 use chat_domain::account::{Account, Email};
 use chat_domain::operator::NewUser;
-use chat_domain::operator::{Changed, UserChange, new_user_id};
+use chat_domain::operator::{Changed, Operation, UserChange, new_user_id};
 use chat_domain::password;
 use clap::{Args, Subcommand};
 use lettre::Address;
@@ -31,10 +31,18 @@ pub(crate) enum Command {
     EnrolTotp(Who),
     /// Replace an account's backup codes, and show the new ones.
     BackupCodes(Who),
+    /// Remove an account's TOTP and end all its tokens, for who has lost phone and codes
+    /// when no administrator can reset it. The holder is told by e-mail.
+    ResetTotp(Who),
     /// Forget an account's failed attempts, so that it can try again at once.
     Unlock(Who),
     /// Keep an account from logging in, and end all its tokens.
-    Deactivate(Who),
+    Deactivate {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        even: Even,
+    },
     /// Let an account log in again.
     Activate(Who),
 }
@@ -81,8 +89,12 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
         Command::Password(Who { user }) => set_password(desk, &user).await,
         Command::EnrolTotp(Who { user }) => enrolment::enrol(desk, &user).await,
         Command::BackupCodes(Who { user }) => enrolment::replace_backup_codes(desk, &user).await,
+        Command::ResetTotp(Who { user }) => enrolment::reset(desk, &user).await,
         Command::Unlock(Who { user }) => unlock(desk, &user).await,
-        Command::Deactivate(Who { user }) => deactivate(desk, &user).await,
+        Command::Deactivate {
+            who: Who { user },
+            even,
+        } => deactivate(desk, even.operation(desk), &user).await,
         Command::Activate(Who { user }) => activate(desk, &user).await,
     }
 }
@@ -200,8 +212,10 @@ async fn unlock(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     }))
 }
 
-async fn deactivate(desk: &Desk, user: &str) -> anyhow::Result<Report> {
-    let changed = desk.change(user, UserChange::Deactivate).await?;
+async fn deactivate(desk: &Desk, operation: Operation, user: &str) -> anyhow::Result<Report> {
+    let changed = desk
+        .change_by(operation, user, UserChange::Deactivate)
+        .await?;
     Ok(changed_report(&changed, |username| {
         let ended = ended(changed.ended_tokens, "token");
         format!("{username} is deactivated; {ended}.")
@@ -217,7 +231,15 @@ async fn activate(desk: &Desk, user: &str) -> anyhow::Result<Report> {
 
 impl Desk {
     pub(super) async fn change(&self, user: &str, change: UserChange) -> anyhow::Result<Changed> {
-        let operation = self.operation();
+        self.change_by(self.operation(), user, change).await
+    }
+
+    pub(super) async fn change_by(
+        &self,
+        operation: Operation,
+        user: &str,
+        change: UserChange,
+    ) -> anyhow::Result<Changed> {
         Ok(self.store.change_user(operation, user, change).await??)
     }
 }

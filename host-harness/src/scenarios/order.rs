@@ -41,11 +41,16 @@ pub(super) async fn a_malformed_body_costs_no_attempt(harness: &Harness) -> Verd
     let bodies = MALFORMED.map(str::as_bytes).into_iter();
     for body in bodies.chain([deep.as_bytes(), b"{\"userId\":\"alice\xffId\"}"]) {
         let shown: String = String::from_utf8_lossy(body).chars().take(60).collect();
-        let when = format!("the administrator sends {shown} and a right code");
-        let request = server.post(ADMIN).code(server.code(ADMIN));
-        let request = request.header("content-type", "application/json");
-        refuses_body(&server, &when, request.body(body)).await?;
-        expect(&format!("{when}: failures"), 0, server.failures(ADMIN)?)?;
+        for (kind, code) in [
+            ("right", server.code(ADMIN)),
+            ("wrong", "000000".to_owned()),
+        ] {
+            let when = format!("the administrator sends {shown} and a {kind} code");
+            let request = server.post(ADMIN).code(code);
+            let request = request.header("content-type", "application/json");
+            refuses_body(&server, &when, request.body(body)).await?;
+            expect(&format!("{when}: failures"), 0, server.failures(ADMIN)?)?;
+        }
     }
     let when = "the code that came with malformed bodies is used";
     answers(when, reset(&server, ALICE), SUCCESS).await

@@ -53,7 +53,8 @@ type SqlResult<T> = rusqlite::Result<T>;
 
 impl Sqlite {
     /// Opens the store in the file at `path`, which must exist, and brings its
-    /// schema up to date.
+    /// schema up to date. It answers from the runtime that opened it, which must outlive
+    /// its use.
     ///
     /// # Errors
     ///
@@ -81,6 +82,7 @@ impl Sqlite {
     ///
     /// As [`Sqlite::open`], or when the file cannot be made.
     pub async fn open_or_create(path: &Path) -> Result<Arc<dyn Store>> {
+        require_regular(path)?;
         OpenOptions::new()
             .write(true)
             .create(true)
@@ -149,7 +151,18 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// The other end of a pipe would be waited for for ever.
+fn require_regular(path: &Path) -> SqlResult<()> {
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        let problem = Some("it is no regular file".to_owned());
+        return Err(rusqlite::Error::SqliteFailure(code, problem));
+    }
+    Ok(())
+}
+
 fn connect(path: &Path, patience: Duration) -> SqlResult<Connection> {
+    require_regular(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;

@@ -119,7 +119,7 @@ async fn a_plugin_that_counts_before_it_reads_is_found() {
         &plugin,
         "a_malformed_body_costs_no_attempt",
         expect![[r#"
-        when      the administrator sends {"userId":{"$ne":null}} and a right code: failures
+        when      the administrator sends {"userId":{"$ne":null}} and a wrong code: failures
         expected  0
         seen      1"#]],
     )
@@ -155,7 +155,7 @@ async fn a_plugin_that_counts_where_no_code_came_is_found() {
         expect![[r#"
         when      admin has sent no code: failures
         expected  0
-        seen      5"#]],
+        seen      3"#]],
     )
     .await;
     let honest = component("", 400, REQUIRED);

@@ -11,12 +11,12 @@ use axum::routing::post;
 use chat_domain::account::{Caller, Selector, TotpFactor};
 use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
 use chat_domain::audit::{Action, AuditRecord, Decision, new_request_id};
-use chat_domain::order::Record;
-use chat_domain::proof::Proof;
-use chat_domain::reset::{Receipt, Refusal, Reset, Target};
+use chat_domain::proof::{Proof, Tried};
+use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::standing::{RefuseMalformed, Standing};
 use chat_domain::time::Timestamp;
 use chat_domain::token;
+use chat_domain::totp::entered;
 use chat_server::clock::Clock;
 use chat_server::telemetry::{self, LogFormat};
 use chat_store::Store;
@@ -183,18 +183,24 @@ impl Call<'_> {
         let response = decide(&lent, &caller, request);
         let Some(order) = lent.order.take() else {
             let decision = match lent.attempt {
-                Attempt::Locked => Decision::Locked,
+                Attempt::Locked { .. } => Decision::Locked,
                 _ => Decision::Refused,
             };
-            self.record(decision, &response.body).await?;
+            let tried = match lent.attempt {
+                Attempt::Begun(_) => Some(Tried::Totp(entered(&code.into()))),
+                _ => None,
+            };
+            self.record(decision, &response.body, tried).await?;
             return Ok(response);
         };
+        let tried = Some(Tried::Totp(entered(&code.clone().into())));
         self.commit(order, code.into(), &mut lent).await?;
         if lent.outcome.is_ok() {
             return Ok(response);
         }
         let response = decide(&lent, &caller, request);
-        self.record(Decision::Refused, &response.body).await?;
+        self.record(Decision::Refused, &response.body, tried)
+            .await?;
         Ok(response)
     }
 
@@ -246,7 +252,12 @@ impl Call<'_> {
     }
 
     /// Writes the audit record of a request that changed nothing.
-    async fn record(&self, decision: Decision, answer: &str) -> chat_store::Result<()> {
+    async fn record(
+        &self,
+        decision: Decision,
+        answer: &str,
+        tried: Option<Tried>,
+    ) -> chat_store::Result<()> {
         let answer: Value = serde_json::from_str(answer).unwrap_or_default();
         let reason = answer.get("errorType").and_then(Value::as_str);
         let (caller, action) = (self.standing.caller.id.clone(), Action::ResetTotp);
@@ -266,7 +277,7 @@ impl Call<'_> {
             decision,
             reason: reason.map(str::to_owned),
         };
-        self.store.decide(Record(record)).await
+        self.store.decide(RefuseReset { record, tried }).await
     }
 }
 
@@ -320,7 +331,7 @@ impl Host for Lent<'_> {
                 key: factor.key.expose().to_vec(),
                 last_step: factor.last_step,
             }),
-            Attempt::Locked => Err(secrets::AttemptRefusal::Locked),
+            Attempt::Locked { .. } => Err(secrets::AttemptRefusal::Locked),
             Attempt::Unavailable => Err(secrets::AttemptRefusal::Unavailable),
         }
     }

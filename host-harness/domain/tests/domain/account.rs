@@ -65,7 +65,7 @@ fn changes_of(id: &str) -> Vec<Change> {
         },
         Change::SpendBackupCode {
             user: user(),
-            hash: code_hash("a1b2c3d4"),
+            hash: code_hash("a2b3c4d5"),
         },
         Change::ReplaceBackupCodes {
             user: user(),

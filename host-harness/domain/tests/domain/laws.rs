@@ -11,10 +11,10 @@ use chat_domain::account::{Caller, Profile};
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::operator::{ChangeUser, UserChange};
 use chat_domain::proof::Proof;
-use chat_domain::reset::{Receipt, Refusal, Reset, Target};
+use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
-use chat_domain::totp::step_of;
+use chat_domain::totp::{code_hash, step_of};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -38,6 +38,11 @@ pub(crate) enum Deed {
         begun: bool,
     },
     Reset(Reset, Result<Receipt, Refusal>),
+    /// The record of a request of this proof that was refused.
+    RefusedReset {
+        refused: RefuseReset,
+        proof: Proof,
+    },
     Change {
         change: MemberChange,
         answer: Result<(), Denial>,
@@ -97,6 +102,7 @@ impl Seen {
             "a change was refused",
             "an operator changed an account",
             "failures were forgotten",
+            "an attempt was no guess",
         ] {
             let times = seen.get(what).copied().unwrap_or_default();
             assert!(times >= 10, "{what}: {times} times; all: {seen:#?}");
@@ -163,7 +169,9 @@ impl<'a> Ledger<'a> {
     pub(crate) fn judge(&mut self, before: &Workspace, after: &Workspace, deed: &Deed) {
         let proved = self.proved(before, deed);
         no_factor_is_lost_without_a_proof(before, after, deed);
-        failures_are_forgotten_by_a_proof_alone(before, after, deed, proved, self.seen);
+        failures_are_forgotten_by_a_proof_or_with_the_factor(
+            before, after, deed, proved, self.seen,
+        );
         a_locked_account_accepts_nothing(before, deed, self.seen);
         nothing_changes_but_what_is_named(before, after, deed);
         every_decision_is_recorded(before, after, deed);
@@ -468,31 +476,57 @@ fn no_factor_is_lost_without_a_proof(before: &Workspace, after: &Workspace, deed
                 answer: Ok(()),
                 ..
             } => change.user == *id && matches!(change.act, Act::DisableTotp),
+            Deed::Operation { change, done, .. } => {
+                *done && change.user == *id && matches!(change.change, UserChange::ResetTotp)
+            }
             _ => false,
         };
         assert!(asked, "{id} has lost the factor");
     }
 }
 
-/// Failures never decrease but by a success with a proof, or an unlock.
-fn failures_are_forgotten_by_a_proof_alone(
+/// Failures never decrease but by a success with a proof, an unlock, or with the factor at
+/// which they were made.
+fn failures_are_forgotten_by_a_proof_or_with_the_factor(
     before: &Workspace,
     after: &Workspace,
     deed: &Deed,
     proved: bool,
     seen: &Seen,
 ) {
-    for (id, profile) in &before.accounts {
-        let (before, after) = (profile.failures, after.account(id).failures);
+    let settings = &before.settings;
+    for (id, before_profile) in &before.accounts {
+        let (before, after) = (before_profile.failures, after.account(id).failures);
+        let is_one_less = after.count + 1 == before.count;
         if after.count >= before.count && after.locked_until >= before.locked_until {
             continue;
         }
         let by = match deed {
-            Deed::Reset(order, Ok(_)) if proved => order.caller.id == *id,
+            Deed::Reset(order, Ok(receipt)) => {
+                let target = match &order.target {
+                    Target::Caller => &order.caller.id,
+                    Target::User(target) => target,
+                };
+                (proved && order.caller.id == *id) || (*receipt == Receipt::Removed && target == id)
+            }
             Deed::Change { change, .. } if proved => change.user == *id,
             Deed::Operation { change, done, .. } => {
-                *done && change.user == *id && matches!(change.change, UserChange::Unlock)
+                *done && change.user == *id && forgets_failures(&change.change)
             }
+            Deed::RefusedReset { refused, proof } => {
+                assert_eq!(refused.record.caller, *id);
+                is_right_or_spent(settings, before_profile, proof, refused.record.at) && is_one_less
+            }
+            Deed::Change {
+                change:
+                    MemberChange {
+                        code: Some(Code::Password(Ok(hash))),
+                        user,
+                        ..
+                    },
+                answer: Err(_),
+                ..
+            } => user == id && before_profile.has_password(hash) && is_one_less,
             // The clock was set back, and the lock is counted from then.
             Deed::Attempt { user, .. } => user == id && after.count > before.count,
             Deed::Change { change, answer, .. } => {
@@ -502,10 +536,53 @@ fn failures_are_forgotten_by_a_proof_alone(
         };
         assert!(by, "failures of {id} are forgotten: {before:?} {after:?}");
         if after.count < before.count {
-            assert_eq!(after.count, 0);
-            seen.note("failures were forgotten");
+            match is_one_less && after.count > 0 {
+                true => seen.note("an attempt was no guess"),
+                false => {
+                    assert_eq!(after.count, 0);
+                    seen.note("failures were forgotten");
+                }
+            }
         }
     }
+}
+
+/// Whether what was entered is no guess, told apart from how the rules do it.
+fn is_right_or_spent(
+    settings: &Settings,
+    profile: &Profile,
+    proof: &Proof,
+    now: Timestamp,
+) -> bool {
+    match proof {
+        Proof::TotpStep { code, .. } => profile.factor.as_ref().is_some_and(|factor| {
+            let window = u64::from(settings.totp_window);
+            let mut steps = step_of(now).saturating_sub(window)..=step_of(now) + window;
+            steps.any(|step| factor.key.code(step) == code.expose_secret())
+        }),
+        Proof::BackupCode(code) => profile.factor.as_ref().is_some_and(|factor| {
+            let hash = code_hash(code.expose_secret());
+            factor.backup_code_hashes.contains(&hash)
+        }),
+        Proof::EmailCode(code) => {
+            let hash = code_hash(code.expose_secret());
+            let sent = profile.mailed_code.as_ref();
+            sent.is_some_and(|sent| sent.hash == hash && sent.expires > now)
+        }
+        Proof::Password(hash) => profile.has_password(hash),
+        Proof::None => false,
+    }
+}
+
+fn forgets_failures(change: &UserChange) -> bool {
+    matches!(
+        change,
+        UserChange::Unlock
+            | UserChange::SetPassword(_)
+            | UserChange::EnrolTotp(_)
+            | UserChange::ReplaceBackupCodes { .. }
+            | UserChange::ResetTotp
+    )
 }
 
 /// Until the lock ends no attempt is begun, no code sent and no code accepted. Of a
@@ -547,7 +624,7 @@ fn a_locked_account_accepts_nothing(before: &Workspace, deed: &Deed, seen: &Seen
             };
             let accepted = answer.is_ok() && by_code && !needs_none;
             assert!(!accepted, "a code of {}, who is locked", change.user);
-            if *answer == Err(Denial::Locked) {
+            if matches!(answer, Err(Denial::Locked { .. })) {
                 seen.note("a code of a locked account was refused");
             }
         }
@@ -562,6 +639,7 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
     const PROOF: [&str; 5] = ["codes", "last-step", "mailed", "tries", "failures"];
     const COUNTS: [&str; 2] = ["failures", "tries"];
     const FACTOR: [&str; 6] = ["key", "codes", "last-step", "pending", "tokens", "password"];
+    const RESET: [&str; 6] = ["key", "codes", "last-step", "pending", "tokens", "failures"];
     if !matches!(deed, Deed::Setting) {
         let settings = |workspace: &Workspace| format!("{:?}", workspace.settings);
         assert_eq!(settings(before), settings(after));
@@ -591,7 +669,7 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
         let allowed: Vec<&str> = match deed {
             Deed::Reset(order, Ok(_)) => {
                 let caller = (order.caller.id == *id).then_some(&PROOF[..]);
-                let target = (target_of(order) == id).then_some(&FACTOR[..5]);
+                let target = (target_of(order) == id).then_some(&RESET[..]);
                 [caller, target]
                     .into_iter()
                     .flatten()
@@ -604,6 +682,7 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
                 Err(_) => COUNTS.to_vec(),
             },
             Deed::Attempt { user, .. } if user == id => COUNTS.to_vec(),
+            Deed::RefusedReset { refused, .. } if refused.record.caller == *id => COUNTS.to_vec(),
             Deed::SendCode { user, code, .. } if user == id && code.is_some() => {
                 vec!["mailed", "tries"]
             }
@@ -628,7 +707,7 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
 fn every_decision_is_recorded(before: &Workspace, after: &Workspace, deed: &Deed) {
     let records = match deed {
         Deed::Reset(_, answer) => usize::from(answer.is_ok()),
-        Deed::Change { .. } | Deed::Setting => 1,
+        Deed::Change { .. } | Deed::RefusedReset { .. } | Deed::Setting => 1,
         Deed::Operation { done, .. } => usize::from(*done),
         Deed::Attempt { .. } | Deed::SendCode { .. } | Deed::LogOut(_) => 0,
     };

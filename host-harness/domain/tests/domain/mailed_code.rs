@@ -61,12 +61,15 @@ fn no_code_is_sent_beside_another_to_a_locked_account_or_to_who_may_use_none() {
     assert_eq!(unchanged(decided(sent(4), &send("cora"))), live);
     assert_eq!(
         unchanged(decided(sent(5), &send("cora"))),
-        EmailCode::Locked
+        EmailCode::Locked { until: after(1) }
     );
     let locked = |acme: &mut Workspace| {
-        acme.edit("cora").failures = failures(5, Some(after(1)));
+        acme.edit("cora").failures = failures(5, Some(after(2)));
     };
-    assert_eq!(unchanged(decided(locked, &send("cora"))), EmailCode::Locked);
+    assert_eq!(
+        unchanged(decided(locked, &send("cora"))),
+        EmailCode::Locked { until: after(2) }
+    );
     for id in ["admin", "alice", "bob", "nell", "nobody"] {
         let answer = unchanged(decided(|_| (), &send(id)));
         assert_eq!(answer, EmailCode::Unavailable, "{id}");

@@ -5,7 +5,7 @@
 use crate::text;
 use chat_domain::account::{Profile, Selector, Token};
 use chat_domain::audit::AuditRecord;
-use chat_domain::dossier::{Dossier, Question, Subject};
+use chat_domain::dossier::{Administrator, Dossier, Question, Subject};
 use chat_domain::operator::{NewUser, NewWorkspace, Role};
 use chat_domain::order::{Change, Decided, Order, Tokens};
 use chat_domain::outbox::{NextTry, Post, StoredMail};
@@ -99,6 +99,9 @@ impl Model {
             dossier.role_names = workspace.roles.keys().cloned().collect();
         }
         dossier.role = question.role.as_ref().and_then(|name| workspace.role(name));
+        if question.administrators {
+            dossier.administrators = workspace.administrators().collect();
+        }
         let mail = |id| workspace.outbox.iter().find(|mail| mail.id == id).cloned();
         dossier.mail = question.mail.and_then(mail);
         dossier
@@ -145,6 +148,22 @@ impl Workspace {
             assert!(!twice, "the role {role} twice");
         }
         assert!(self.accounts.insert(id, Rc::new(profile)).is_none());
+    }
+
+    fn administrators(&self) -> impl Iterator<Item = Administrator> {
+        let accounts = self.accounts.values();
+        let able = accounts.filter(|profile| !profile.deactivated && !profile.user.federated);
+        able.flat_map(|profile| {
+            let grants = |role: &&String| self.roles[*role].contains("edit-other-user-totp");
+            profile
+                .roles
+                .iter()
+                .filter(grants)
+                .map(|role| Administrator {
+                    user: profile.user.id.clone(),
+                    role: role.clone(),
+                })
+        })
     }
 
     fn token(&self, hash: &str, first: Option<&Selector>) -> Option<(&str, &Token)> {

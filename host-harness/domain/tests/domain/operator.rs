@@ -19,6 +19,7 @@ pub(crate) fn operation() -> Operation {
         workspace: "acme".to_owned(),
         now: now(),
         request_id: "request".to_owned(),
+        forced: false,
     }
 }
 
@@ -112,9 +113,10 @@ fn a_new_password_ends_sessions_and_what_was_not_proved() {
         busy,
         &to("alice", UserChange::SetPassword("new-password".into())),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 2
             set-password alice new-password
+            set-failures alice 0/-
             remove-pending-key alice
             remove-mailed-code alice
             remove-code-mails alice@example.com alice@example.org alice@example.net
@@ -137,7 +139,7 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
         bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
         ended 1
         remove-pending-key bob
-        enrol bob key-of-bob/-/[a1b2c3d4 e5f6g7h8]
+        enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
         end-tokens bob sessions but -
         record operator enrol-totp bob done - now
     "#]],
@@ -148,7 +150,7 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
         &expect![[r#"
         bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
         ended 1
-        enrol bob key-of-bob/-/[a1b2c3d4 e5f6g7h8]
+        enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
         end-tokens bob sessions but -
         record operator enrol-totp bob done - now
     "#]],
@@ -159,7 +161,8 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
     for (problem, expected) in [
         (
             problem(|_| (), &with_factor),
-            "Alice has TOTP already: an administrator resets it first, by users.resetTOTP",
+            "Alice has TOTP already; `host-harness user reset-totp Alice` removes it, and \
+             `host-harness user backup-codes Alice` makes codes to log in by without the phone",
         ),
         (
             problem(off, &enrol),
@@ -172,6 +175,87 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
     ] {
         assert_eq!(problem, expected);
     }
+}
+
+/// Admin alone may reset others, by the role `admin`.
+#[test]
+fn the_last_who_may_reset_others_stays_unless_it_is_forced() {
+    let take = |user: &str| to(user, UserChange::TakeRole("admin".to_owned()));
+    let deactivate = |user: &str| to(user, UserChange::Deactivate);
+    let deny = |permission: &str| role("admin", RoleChange::Deny(permission.to_owned()));
+    let last = "nobody would be left who may reset another's TOTP: `host-harness role give` a role \
+                that grants edit-other-user-totp to somebody first, or add --force";
+    let two = |acme: &mut Workspace| acme.edit("bob").roles = vec!["admin".to_owned()];
+    let none_counts = |acme: &mut Workspace| {
+        two(acme);
+        acme.edit("bob").deactivated = true;
+        acme.edit("alice").roles = vec!["admin".to_owned()];
+        acme.edit("alice").user.federated = true;
+    };
+    for change in [take("admin"), deactivate("admin")] {
+        assert_eq!(problem(|_| (), &change), last);
+        assert_eq!(problem(none_counts, &change), last);
+        assert!(decided(two, &change).0.is_ok());
+        let forced = ChangeUser {
+            operation: Operation {
+                forced: true,
+                ..operation()
+            },
+            ..change
+        };
+        assert!(decided(|_| (), &forced).0.is_ok());
+    }
+    let denied = |edit: &dyn Fn(&mut Workspace), change: &ChangeRole| {
+        decided(edit, change)
+            .0
+            .map_err(|problem| problem.to_string())
+    };
+    assert_eq!(
+        denied(&|_| (), &deny("edit-other-user-totp")).unwrap_err(),
+        last
+    );
+    assert_eq!(
+        denied(&two, &deny("edit-other-user-totp")).unwrap_err(),
+        last
+    );
+    assert!(denied(&|_| (), &deny("another-permission")).is_ok());
+    assert!(
+        decided(|_| (), &take("alice")).0.is_ok(),
+        "who has it not is not the last"
+    );
+    let nobody = |acme: &mut Workspace| acme.edit("admin").roles.clear();
+    assert!(
+        decided(nobody, &deactivate("admin")).0.is_ok(),
+        "there was none before"
+    );
+}
+
+#[test]
+fn totp_is_reset_where_there_is_some_and_the_holder_told() {
+    let (_, changes) = decided(busy, &to("alice", UserChange::ResetTotp));
+    for change in [
+        "remove-factor alice\n",
+        "remove-pending-key alice\n",
+        "set-failures alice 0/-\n",
+        "end-tokens alice all\n",
+        "record operator reset-totp alice done - now\n",
+    ] {
+        assert!(changes.contains(change), "{changes}");
+    }
+    assert_eq!(changes.matches("mail ").count(), 2, "{changes}");
+    assert!(changes.contains("an operator of the server"), "{changes}");
+    let shown = |acme: &mut Workspace| acme.edit("bob").pending_key = Some(pending("bob", now()));
+    let (_, changes) = decided(shown, &to("bob", UserChange::ResetTotp));
+    assert!(changes.starts_with("remove-pending-key bob\n"), "{changes}");
+    assert_eq!(
+        problem(|_| (), &to("bob", UserChange::ResetTotp)),
+        "Bob has no TOTP; `host-harness user enrol-totp Bob` enrols it"
+    );
+    let elsewhere = |acme: &mut Workspace| acme.edit("alice").user.federated = true;
+    assert_eq!(
+        problem(elsewhere, &to("alice", UserChange::ResetTotp)),
+        "Alice belongs to another server of the federation: TOTP is enrolled there"
+    );
 }
 
 #[test]
@@ -191,6 +275,9 @@ fn backup_codes_are_replaced_where_there_is_totp() {
         record operator replace-backup-codes alice done - now
     "#]],
     );
+    let guessed = |acme: &mut Workspace| acme.edit("alice").failures = failures(6, Some(after(1)));
+    let (_, changes) = decided(guessed, &replace("alice"));
+    assert!(changes.contains("set-failures alice 0/-\n"), "{changes}");
     assert_eq!(
         problem(|_| (), &replace("bob")),
         "Bob has no TOTP; `host-harness user enrol-totp Bob` enrols it"
@@ -465,7 +552,7 @@ fn an_account_is_added_with_everything_in_it() {
     let (answer, changes) = decided(|_| (), &add(bare));
     expect![[r#"
         eve Eve federated=true deactivated=true roles= emails= opted-in=true password=false backup-codes=Some(2) failures=0 locked=None
-        add-user eve deactivated=true email-two-factor=true emails= factor=key-of-eve/-/[a1b2c3d4 e5f6g7h8] failures=0/- federated=true id=eve mailed=- password=- pending=- roles= tokens= username=Eve
+        add-user eve deactivated=true email-two-factor=true emails= factor=key-of-eve/-/[a2b3c4d5 e5f6g7h8] failures=0/- federated=true id=eve mailed=- password=- pending=- roles= tokens= username=Eve
         record operator add-user eve done - now
     "#]].assert_eq(&format!("{}\n{changes}", shown(&answer.unwrap())));
 }
@@ -566,6 +653,16 @@ fn a_workspace_is_created_once() {
     );
 }
 
+fn forced(change: ChangeRole) -> ChangeRole {
+    ChangeRole {
+        operation: Operation {
+            forced: true,
+            ..operation()
+        },
+        ..change
+    }
+}
+
 fn role(name: &str, change: RoleChange) -> ChangeRole {
     ChangeRole {
         operation: operation(),
@@ -636,7 +733,7 @@ fn a_permission_is_granted_and_taken() {
         "#]],
         ),
         (
-            deny("admin", "edit-other-user-totp"),
+            forced(deny("admin", "edit-other-user-totp")),
             expect![[r#"
             admin: api-bypass-rate-limit of Admin
             deny admin edit-other-user-totp

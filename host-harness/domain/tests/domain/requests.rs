@@ -10,14 +10,15 @@ use bolero::TypeGenerator;
 use bolero::generator::produce;
 use chat_domain::account::{Caller, Profile, TotpFactor};
 use chat_domain::attempts::{
-    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
+    Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, FREE_FAILURES, Needed,
 };
+use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{self, Authority, Code, Denial, MemberChange};
 use chat_domain::operator::{ChangeUser, Operation, SetSetting, UserChange};
 use chat_domain::order::Order;
-use chat_domain::proof::Proof;
-use chat_domain::reset::{Reset, Target};
+use chat_domain::proof::{Proof, Tried};
+use chat_domain::reset::{RefuseReset, Reset, Target};
 use chat_domain::settings::Setting;
 use chat_domain::standing::LogOut;
 use chat_domain::time::Timestamp;
@@ -141,6 +142,7 @@ enum Intervention {
     SetPassword,
     EnrolTotp,
     ReplaceBackupCodes,
+    ResetTotp,
     Unlock,
     Activate,
     Deactivate,
@@ -235,9 +237,12 @@ impl Host<'_> {
                     self.commit(&order);
                 }
             }
+            // Whoever guesses does it more than once.
             Rare::Attempt(who, entered) => {
                 let proof = self.proof(self.id(who), entered, None);
-                self.begin(self.id(who), &proof);
+                for _ in 0..=FREE_FAILURES {
+                    self.begin(self.id(who), &proof);
+                }
             }
             Rare::SendCode(who) => self.send_code(self.id(who)),
             Rare::LogOut(held) => {
@@ -295,7 +300,38 @@ impl Host<'_> {
     }
 
     fn commit(&mut self, order: &Reset) {
-        let _ = self.ask(order, |answer| Deed::Reset(order.clone(), *answer));
+        let answer = self.ask(order, |answer| Deed::Reset(order.clone(), *answer));
+        if answer.is_err() {
+            self.refuse(order);
+        }
+    }
+
+    /// Whatever it is refused for.
+    fn refuse(&mut self, order: &Reset) {
+        let refused = RefuseReset {
+            record: AuditRecord {
+                at: order.now,
+                workspace: order.workspace.clone(),
+                request_id: order.request_id.clone(),
+                action: Action::ResetTotp,
+                caller: order.caller.id.clone(),
+                target: None,
+                decision: Decision::Refused,
+                reason: None,
+            },
+            tried: match &order.proof {
+                Proof::TotpStep { code, .. } | Proof::BackupCode(code) => {
+                    Some(Tried::Totp(code.clone()))
+                }
+                Proof::EmailCode(code) => Some(Tried::Email(code.clone())),
+                Proof::Password(hash) => Some(Tried::Password(hash.clone())),
+                Proof::None => None,
+            },
+        };
+        self.ask(&refused, |()| Deed::RefusedReset {
+            refused: refused.clone(),
+            proof: order.proof.clone(),
+        });
     }
 
     /// Whether the proof may be tried.
@@ -390,7 +426,7 @@ impl Host<'_> {
             Proof::Password(_) => self.begin(id, &proof),
             _ => true,
         };
-        let locked = self.account(id).failures.lock(self.now).is_some();
+        let lock = self.account(id).failures.lock(self.now);
         match proof {
             Proof::TotpStep { code, .. } | Proof::BackupCode(code) => Some(Code::Totp(code)),
             Proof::EmailCode(code) => Some(Code::Email(code)),
@@ -400,8 +436,8 @@ impl Host<'_> {
                     right.then_some(hash).ok_or(Denial::WrongCode),
                 ))
             }
-            Proof::Password(_) if locked => Some(Code::Password(Err(Denial::Locked))),
-            Proof::Password(_) | Proof::None => None,
+            Proof::Password(_) => lock.map(|until| Code::Password(Err(Denial::Locked { until }))),
+            Proof::None => None,
         }
     }
 
@@ -466,6 +502,7 @@ impl Host<'_> {
                 Intervention::ReplaceBackupCodes => {
                     UserChange::ReplaceBackupCodes { backup_code_hashes }
                 }
+                Intervention::ResetTotp => UserChange::ResetTotp,
                 Intervention::Unlock => UserChange::Unlock,
                 Intervention::Activate => UserChange::Activate,
                 Intervention::Deactivate => UserChange::Deactivate,
@@ -595,6 +632,7 @@ impl Host<'_> {
             workspace: "acme".to_owned(),
             now: self.now,
             request_id: "request".to_owned(),
+            forced: self.made.is_multiple_of(2),
         }
     }
 
@@ -604,7 +642,9 @@ impl Host<'_> {
 
     /// Backup codes that nobody has.
     fn codes(&self) -> Vec<String> {
-        (1..=3).map(|n| format!("code-{}-{n}", self.made)).collect()
+        let letter = |digit: char| char::from(b'a' + digit as u8 - b'0');
+        let code = |n| format!("{:07}{n}", self.made).chars().map(letter).collect();
+        (1..=3).map(code).collect()
     }
 }
 

@@ -6,8 +6,10 @@ use crate::acme::{
 };
 use crate::model::{Model, Workspace};
 use chat_domain::account::Caller;
-use chat_domain::proof::Proof;
-use chat_domain::reset::{Receipt, Refusal, Reset, Target};
+use chat_domain::attempts::{BeginTotpAttempt, Needed};
+use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::proof::{Proof, Tried};
+use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::time::Timestamp;
 use expect_test::expect;
 
@@ -109,6 +111,7 @@ fn what_the_target_was_shown_goes_too_and_the_callers_failures_are_forgotten() {
             spend-backup-code admin e5f6g7h8
             remove-factor alice
             remove-pending-key alice
+            set-failures alice 0/-
             end-tokens alice all
             mail alice@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
             mail alice@example.org notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
@@ -191,13 +194,13 @@ fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
         sent,
         &own("cora", Proof::EmailCode(MAILED.into())),
         &expect![[r#"
-        Ok(Removed)
-        remove-mailed-code cora
-        remove-pending-key cora
-        end-tokens cora all
-        set-failures cora 0/-
-        record cora reset-totp cora reset - now
-    "#]],
+            Ok(Removed)
+            remove-mailed-code cora
+            remove-pending-key cora
+            set-failures cora 0/-
+            end-tokens cora all
+            record cora reset-totp cora reset - now
+        "#]],
     );
     check(
         |acme| {
@@ -208,8 +211,8 @@ fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
         &expect![[r#"
             Ok(Removed)
             remove-pending-key bob
-            end-tokens bob all
             set-failures bob 0/-
+            end-tokens bob all
             record bob reset-totp bob reset - now
         "#]],
     );
@@ -466,7 +469,7 @@ fn each_excuse_is_one_setting_and_one_kind_of_caller() {
 
 /// Whoever is excused has proved nothing: guesses stay counted, and no code is spent.
 #[test]
-fn an_excuse_spends_nothing_and_forgets_no_failure() {
+fn an_excuse_spends_nothing() {
     check(
         |acme| {
             acme.settings.two_factor_enabled = false;
@@ -477,8 +480,21 @@ fn an_excuse_spends_nothing_and_forgets_no_failure() {
         &expect![[r#"
             Ok(Removed)
             remove-factor alice
+            set-failures alice 0/-
             end-tokens alice all
             record alice reset-totp alice reset - now
+        "#]],
+    );
+    check(
+        |acme| {
+            acme.settings.two_factor_enabled = false;
+            acme.edit("alice").failures = failures(4, None);
+            acme.edit("alice").factor = None;
+        },
+        &own("alice", Proof::None),
+        &expect![[r#"
+            Ok(NothingEnrolled)
+            record alice reset-totp alice nothing-enrolled - now
         "#]],
     );
 }
@@ -500,4 +516,133 @@ fn of_two_resets_by_one_code_the_second_is_refused() {
     let order = own("cora", Proof::EmailCode(MAILED.into()));
     assert_eq!(model.ask(&order).0, Ok(Receipt::NothingEnrolled));
     assert_eq!(model.ask(&order).0, Err(Refusal::WrongProof));
+}
+
+/// The record of a request of `caller` that was refused after it tried this.
+fn refusal_of(caller: &str, tried: Option<Tried>) -> RefuseReset {
+    RefuseReset {
+        record: AuditRecord {
+            at: now(),
+            workspace: "acme".to_owned(),
+            request_id: "request".to_owned(),
+            action: Action::ResetTotp,
+            caller: caller.to_owned(),
+            target: Some("nobody".to_owned()),
+            decision: Decision::Refused,
+            reason: Some("error-invalid-user".to_owned()),
+        },
+        tried,
+    }
+}
+
+/// Admin and bob have tried five times, and their lock lasts 30 s from now; cora, six.
+fn locked_now(acme: &mut Workspace) {
+    for id in ["admin", "bob"] {
+        acme.edit(id).failures = failures(5, Some(after(30_000)));
+    }
+    acme.edit("cora").failures = failures(6, Some(after(60_000)));
+    acme.edit("cora").mailed_code = Some(mailed(2, after(1)));
+}
+
+#[test]
+fn a_refused_request_with_a_right_code_is_no_guess() {
+    let right = |code: &str| Some(Tried::Totp(code.into()));
+    let record = |id| format!("record {id} reset-totp nobody refused error-invalid-user now\n");
+    let spent = |acme: &mut Workspace| {
+        locked_now(acme);
+        spent(STEP)(acme);
+    };
+    for distance in [-1, 0, 1] {
+        let code = key("admin").code(STEP.strict_add_signed(distance));
+        for edit in [&locked_now as &dyn Fn(&mut Workspace), &spent] {
+            let (_, changes) = decided(edit, &refusal_of("admin", right(&code)));
+            let expected = format!("set-failures admin 4/-\n{}", record("admin"));
+            assert_eq!(changes, expected, "{distance}");
+        }
+    }
+    for (id, tried, taken_off) in [
+        ("admin", right(BACKUP_CODES[0]), "set-failures admin 4/-\n"),
+        ("admin", right("no-form"), "set-failures admin 4/-\n"),
+        (
+            "cora",
+            Some(Tried::Email(MAILED.into())),
+            "set-mailed-code cora 012345/+1ms/1\nset-failures cora 5/-\n",
+        ),
+        (
+            "bob",
+            Some(Tried::Password("bob-password".into())),
+            "set-failures bob 4/-\n",
+        ),
+    ] {
+        let (_, changes) = decided(locked_now, &refusal_of(id, tried));
+        assert_eq!(changes, format!("{taken_off}{}", record(id)));
+    }
+}
+
+#[test]
+fn a_refused_request_with_a_wrong_code_stays_counted() {
+    let tried = |code: &str| Some(Tried::Totp(code.into()));
+    let outside = key("admin").code(STEP + 2);
+    let right = key("admin").code(STEP);
+    for (id, tried) in [
+        ("admin", None),
+        ("admin", tried("000000")),
+        ("admin", tried(&outside)),
+        ("admin", tried("23456789")),
+        ("admin", tried(MAILED)),
+        // Each code is compared with its own factor alone.
+        ("cora", tried(MAILED)),
+        ("admin", Some(Tried::Email(right.into()))),
+        ("bob", Some(Tried::Password("old-password".into()))),
+        ("nobody", tried("000000")),
+    ] {
+        let (_, changes) = decided(locked_now, &refusal_of(id, tried));
+        let record = format!("record {id} reset-totp nobody refused error-invalid-user now\n");
+        assert_eq!(changes, record);
+    }
+    let ended = |acme: &mut Workspace| {
+        locked_now(acme);
+        acme.edit("cora").mailed_code = Some(mailed(2, now()));
+    };
+    let (_, changes) = decided(
+        ended,
+        &refusal_of("cora", Some(Tried::Email(MAILED.into()))),
+    );
+    assert!(changes.starts_with("record cora"), "{changes}");
+}
+
+/// An administrator may stand at five, with the lock over: a mistyped name locks nobody.
+#[test]
+fn a_right_code_leaves_no_lock_where_there_were_failures_before() {
+    let mut workspace = acme();
+    workspace.edit("admin").failures = failures(5, Some(now()));
+    let mut model = Model::new("acme", workspace);
+    let attempt = BeginTotpAttempt {
+        workspace: "acme".to_owned(),
+        user: "admin".to_owned(),
+        needed: Needed::Key,
+        now: now(),
+    };
+    for _ in 0..10 {
+        assert_eq!(model.ask(&attempt).1, "set-failures admin 6/+60s\n");
+        let code = key("admin").code(STEP).into();
+        let (_, changes) = model.ask(&refusal_of("admin", Some(Tried::Totp(code))));
+        assert!(changes.starts_with("set-failures admin 5/-\n"), "{changes}");
+    }
+}
+
+/// Whoever was guessed at can use the new factor at once.
+#[test]
+fn failures_go_with_the_factor() {
+    let guessed = |acme: &mut Workspace| {
+        acme.edit("alice").failures = failures(6, Some(after(60_000)));
+    };
+    let (_, changes) = decided(guessed, &of_alice(code(0)));
+    assert!(changes.contains("set-failures alice 0/-\n"), "{changes}");
+    let unenrolled = |acme: &mut Workspace| {
+        guessed(acme);
+        acme.edit("alice").factor = None;
+    };
+    let (_, changes) = decided(unenrolled, &of_alice(code(0)));
+    assert!(!changes.contains("set-failures alice"), "{changes}");
 }

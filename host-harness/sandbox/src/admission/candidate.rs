@@ -2,8 +2,8 @@
 
 use super::report::Kind;
 use crate::digest::Digest;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use crate::regular_file;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,12 +47,12 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// When one of them is there and cannot be read.
+    /// When one of them is there and cannot be read, or is no regular file.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = read_within(path, MAX_PLUGIN as u64 + 1)?;
+        let bytes = regular_file::read(path, MAX_PLUGIN as u64 + 1)?;
         let mut signature = path.as_os_str().to_owned();
         signature.push(SIGNATURE_SUFFIX);
-        let signature = match read_within(Path::new(&signature), MAX_SIGNATURE) {
+        let signature = match regular_file::read(Path::new(&signature), MAX_SIGNATURE) {
             Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -77,10 +77,4 @@ pub(super) fn kind(bytes: &[u8]) -> Kind {
     } else {
         Kind::Other
     }
-}
-
-fn read_within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -16,10 +16,12 @@ use chat_domain::attempts::{
     Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
 };
 use chat_domain::mailed_code::{self, SendEmailCode};
-use chat_domain::totp::{code_hash, email_code};
+use chat_domain::password::is_digest;
+use chat_domain::proof::Tried;
+use chat_domain::totp::{code_hash, email_code, entered, is_six_digits};
 use chat_domain::{account, proof, reset};
 use data_encoding::HEXLOWER;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 impl Host for Call {
     fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
@@ -106,6 +108,7 @@ impl Call {
             Ok(factor) => factor,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        self.observed.tried = self.code.clone().map(Tried::Totp);
         let spent_code = self.carries_spent_code(&factor);
         if spent_code {
             self.observed.attempt = Some(ObservedAttempt::Begun { spent_code });
@@ -124,7 +127,9 @@ impl Call {
         let (sent_now, expires) = match sent {
             mailed_code::EmailCode::Sent { expires } => (true, expires),
             mailed_code::EmailCode::Live { expires } => (false, expires),
-            mailed_code::EmailCode::Locked => return Ok(self.begun(Attempt::Locked)),
+            mailed_code::EmailCode::Locked { until } => {
+                return Ok(self.begun(Attempt::Locked { until }));
+            }
             mailed_code::EmailCode::Unavailable => return Ok(self.begun(Attempt::Unavailable)),
         };
         Ok(Ok(EmailCode {
@@ -134,7 +139,13 @@ impl Call {
         }))
     }
 
+    /// What has no code's form is no guess, and is not counted.
     async fn compare_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
+        let code = entered(&code.into());
+        self.proved_email_code = false;
+        if !is_six_digits(&code) {
+            return Ok(Ok(false));
+        }
         let attempt = self.store.decide(BeginEmailAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
@@ -142,13 +153,21 @@ impl Call {
         });
         let attempt = attempt.await?;
         Ok(self.begun(attempt).map(|hash| {
-            self.proved_email_code = self.carries(&code) && hash == Some(code_hash(&code));
+            self.observed.tried = Some(Tried::Email(code.clone()));
+            let right = hash == Some(code_hash(code.expose_secret()));
+            self.proved_email_code = right && self.carries(&code);
             self.proved_email_code
         }))
     }
 
-    /// A host that is too busy to compare counts nothing.
+    /// A host that is too busy to compare counts nothing, and what has no digest's form is
+    /// no guess.
     async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
+        let digest = entered(&digest.into());
+        self.proved_password = None;
+        if !is_digest(digest.expose_secret()) {
+            return Ok(Ok(false));
+        }
         let place = SECOND_FACTORS.place(&self.workspace)?;
         let attempt = self.store.decide(BeginPasswordAttempt {
             workspace: self.workspace.clone(),
@@ -160,8 +179,9 @@ impl Call {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let right = self.carries(&digest) && place.matches(digest.into(), hash.clone()).await;
+        let right = self.carries(&digest) && place.matches(digest, hash.clone()).await;
         self.proved_password = right.then_some(hash);
+        self.observed.tried = self.proved_password.clone().map(Tried::Password);
         Ok(Ok(right))
     }
 
@@ -202,8 +222,8 @@ impl Call {
                 }
                 Ok(factor)
             }
-            Attempt::Locked => {
-                self.observed.attempt = Some(ObservedAttempt::Locked);
+            Attempt::Locked { until } => {
+                self.observed.attempt = Some(ObservedAttempt::Locked { until });
                 Err(AttemptRefusal::Locked)
             }
             Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
@@ -211,9 +231,9 @@ impl Call {
     }
 
     /// Whether this is the code that the request carried.
-    fn carries(&self, code: &str) -> bool {
+    fn carries(&self, code: &SecretString) -> bool {
         let carried = self.code.as_ref().map(ExposeSecret::expose_secret);
-        carried == Some(code)
+        carried == Some(code.expose_secret())
     }
 
     /// The call keeps the work: what the store has begun, it ends, also when the

@@ -6,6 +6,7 @@ use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::password;
 use chat_domain::reset::Receipt;
 use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
 use chat_testing::ask::Ask as _;
 use chat_testing::call::Calls;
@@ -281,10 +282,10 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
         ..Lie::default()
     };
     assert_eq!(lie.tell(&mut call).await, "Refusal::ProofRefused");
-    assert_eq!(
+    assert!(matches!(
         call.observed.attempt,
-        Some(plugin_sandbox::capabilities::ObservedAttempt::Locked)
-    );
+        Some(plugin_sandbox::capabilities::ObservedAttempt::Locked { .. })
+    ));
     assert_eq!(before.changes(&data.dump()), "");
 }
 
@@ -498,7 +499,8 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
     let refused = checked.unwrap().unwrap_err();
     assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
     for call in [asks, guesses] {
-        let seen = Some(plugin_sandbox::capabilities::ObservedAttempt::Locked);
+        let until = Timestamp::from_millis(1_234_567_890_001);
+        let seen = Some(plugin_sandbox::capabilities::ObservedAttempt::Locked { until });
         assert_eq!(call.observed.attempt, seen);
     }
     assert_eq!(before.changes(&data.dump()), "");

@@ -2,6 +2,8 @@
 
 use chat_testing::guest::{ADMISSIONS, Guest};
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use tempfile::NamedTempFile;
 
 const MIB: usize = 1024 * 1024;
@@ -35,6 +37,23 @@ fn a_file_that_is_not_there_is_named_unreadable() {
     ] {
         let error = ADMISSIONS.load(path).err().unwrap().to_string();
         assert!(error.starts_with("cannot read it: "), "{error}");
+    }
+}
+
+/// Nobody may ever write into the pipe.
+#[test]
+fn a_pipe_or_a_device_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.wasm");
+    let plugin = folder.path().join("plugin.wasm");
+    std::fs::write(&plugin, Guest::default().component()).unwrap();
+    for pipe in [&pipe, &folder.path().join("plugin.wasm.minisig")] {
+        let made = Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+    }
+    for path in [&*pipe, &plugin, Path::new("/dev/zero")] {
+        let error = ADMISSIONS.load(path).err().unwrap().to_string();
+        assert_eq!(error, "cannot read it: it is no regular file");
     }
 }
 

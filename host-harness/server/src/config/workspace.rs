@@ -181,11 +181,12 @@ fn fixed(setting: &'static Setting, value: &DeValue<'_>) -> Result<FixedSetting,
         DeValue::Integer(number) => number.to_string(),
         _ => return Err("it is a text, a whole number, true or false".to_owned()),
     };
-    let checked = setting.set(&mut Settings::default(), &text);
-    checked.map_err(|invalid| invalid.problem().to_owned())?;
+    let mut settings = Settings::default();
+    let set = setting.set(&mut settings, &text);
+    set.map_err(|invalid| invalid.problem().to_owned())?;
     Ok(FixedSetting {
         setting,
-        value: text.into(),
+        value: setting.value(&settings),
     })
 }
 
@@ -199,12 +200,12 @@ fn host_name(text: &str) -> Result<Box<str>, String> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         !label.is_empty() && label.bytes().all(is_plain)
     };
-    let is_host = match address {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => text == ANY_HOST || text.len() <= HOST_LIMIT && text.split('.').all(is_label),
-    };
-    if is_host {
-        return Ok(text.to_ascii_lowercase().into());
+    let is_name = text == ANY_HOST || text.len() <= HOST_LIMIT && text.split('.').all(is_label);
+    match address.map(str::parse::<Ipv6Addr>) {
+        // As browsers write it.
+        Some(Ok(address)) => return Ok(format!("[{address}]").into()),
+        None if is_name => return Ok(text.to_ascii_lowercase().into()),
+        _ => (),
     }
     Err(format!(
         "it is a list of host names such as chat.example, without port, or `{ANY_HOST}` for every \

@@ -76,7 +76,9 @@ pub async fn check(config: &Config, admissions: &Admissions) -> Result<Checked, 
 async fn admit(config: &Config, admissions: &Admissions, problems: &mut Vec<String>) -> Plugins {
     let mut candidates = HashMap::new();
     for file in &config.plugins {
-        match Candidate::read(file) {
+        let path = file.clone();
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path)).await;
+        match read.unwrap_or_else(|panic| Err(panic.into())) {
             Ok(candidate) => drop(candidates.insert(candidate.digest(), (file, candidate))),
             Err(error) => problems.push(format!(
                 "cannot read the plugin {}: {error}",

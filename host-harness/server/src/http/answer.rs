@@ -4,6 +4,7 @@
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chat_domain::standing::INVALID_PARAMS;
+use chat_domain::time::Timestamp;
 use chat_store::StoreError;
 use plugin_sandbox::comparisons::Busy;
 use plugin_sandbox::contract::exports::chat::reset_totp::handler;
@@ -190,6 +191,12 @@ impl Answer {
             error: problem,
         };
         Self::new(status, &body)
+    }
+
+    /// The same, and when it may be tried again.
+    pub(super) fn retry_at(mut self, until: Option<Timestamp>, now: Timestamp) -> Self {
+        self.retry_after = until.map(|until| until - now);
+        self
     }
 
     /// No workspace is served under the host name that was asked for (RFC 9110

@@ -255,7 +255,8 @@ pub(super) async fn log_in(
         Err(denial) => {
             let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
-            Err(Answer::login_refused_by(denial.id(), message, details))
+            let refused = Answer::login_refused_by(denial.id(), message, details);
+            Err(refused.retry_at(denial.retry_at(), now))
         }
     }
 }

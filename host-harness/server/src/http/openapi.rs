@@ -60,8 +60,9 @@ impl Modify for Logins {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it describes what the handlers read by name")]
 pub(super) struct SecondFactorHeaders {
-    /// Six digits of the authenticator app or of an e-mail, eight characters of a
-    /// backup code, or the password's SHA-256 in lower-case hexadecimal.
+    /// Six digits of the authenticator app or of an e-mail (`123456`, `123 456` or
+    /// `123-456`), eight characters of a backup code, or the password's SHA-256 in
+    /// lower-case hexadecimal.
     #[param(rename = "x-2fa-code", nullable = false)]
     code: Option<String>,
     /// `totp` or `email`, where the caller has both.

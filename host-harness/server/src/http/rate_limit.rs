@@ -1,7 +1,7 @@
 //! How often a client address may call a route.
 
 use super::answer::Answer;
-use super::{App, Site, client_address};
+use super::{App, Site, client_address, route_name};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName};
@@ -147,7 +147,7 @@ pub(super) async fn limit(
     let client = Client {
         workspace: &site.workspace.id,
         address: client_address::of(&app.trusted_proxies, &request),
-        route: route.as_str(),
+        route: route_name(&route),
     };
     let call = limiter.count(&client, settings, now);
     let mut response = match call.granted {

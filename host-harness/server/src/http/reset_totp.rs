@@ -6,13 +6,13 @@ use super::body;
 use super::caller::Credentials;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::rate_limit::{Client, RateLimit};
-use super::{App, RequestId, Site, client_address};
+use super::{App, RequestId, Site, client_address, route_name};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chat_domain::audit::{Action, AuditRecord, Decision};
-use chat_domain::reset::{Receipt, Refusal};
+use chat_domain::reset::{Receipt, Refusal, RefuseReset};
 use chat_domain::standing::{INVALID_PARAMS, RefuseMalformed, Standing};
 use chat_domain::time::Timestamp;
 use chat_store::StoreError;
@@ -200,7 +200,7 @@ impl Visit {
         Client {
             workspace: &self.site.workspace.id,
             address: self.address,
-            route: self.route.as_str(),
+            route: route_name(&self.route),
         }
     }
 
@@ -240,12 +240,15 @@ impl Visit {
         if observed.committed() {
             site.metrics.audited(&Ok::<_, StoreError>(()));
         } else {
-            site.record(record).await?;
+            let tried = observed.tried.clone();
+            let recorded = site.store.decide(RefuseReset { record, tried }).await;
+            site.metrics.audited(&recorded);
+            recorded?;
         }
         Ok(match outcome {
             Err(_) if observed.committed() => Answer::success(Done {}),
             Err(failure) => Answer::failed(&failure),
-            Ok(response) => Answer::of_plugin(response),
+            Ok(response) => Answer::of_plugin(response).retry_at(retry_at(&observed), now),
         })
     }
 }
@@ -268,6 +271,14 @@ async fn read(request: Request) -> Result<handler::Request, Answer> {
     })
 }
 
+/// When the caller may try again, where the last attempt met a lock.
+fn retry_at(observed: &Observed) -> Option<Timestamp> {
+    match observed.attempt {
+        Some(ObservedAttempt::Locked { until }) if !observed.committed() => Some(until),
+        _ => None,
+    }
+}
+
 type Outcome = Result<handler::Response, Failure>;
 
 fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
@@ -277,7 +288,7 @@ fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
         (_, Err(_)) => Decision::Failed,
         (Some(Err(Refusal::Replayed)), Ok(_)) => Decision::Replayed,
         _ => match observed.attempt {
-            Some(ObservedAttempt::Locked) => Decision::Locked,
+            Some(ObservedAttempt::Locked { .. }) => Decision::Locked,
             Some(ObservedAttempt::Begun { spent_code: true }) => Decision::Replayed,
             Some(ObservedAttempt::Begun { spent_code: false }) | None => Decision::Refused,
         },

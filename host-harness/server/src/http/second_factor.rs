@@ -9,15 +9,16 @@ use chat_domain::account::{Method, Methods};
 use chat_domain::attempts::{Attempt, BeginPasswordAttempt};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{Code, Denial};
+use chat_domain::password::is_digest;
 use chat_domain::time::Timestamp;
 use chat_domain::totp;
 use chat_store::StoreError;
 use plugin_sandbox::comparisons::SECOND_FACTORS;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// How a request carries a second factor.
 pub(super) struct CodeHeaders {
-    /// `x-2fa-code`; none where it is empty.
+    /// `x-2fa-code`; none where it is blank.
     code: Option<String>,
     /// `x-2fa-method`
     method: Option<String>,
@@ -28,16 +29,20 @@ impl CodeHeaders {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Answer> {
         let [code, method] = body::headers(headers, ["x-2fa-code", "x-2fa-method"])?;
         Ok(Self {
-            code: code.filter(|code| !code.is_empty()),
+            code: code.filter(|code| !is_blank(code)),
             method,
         })
     }
 
     /// The code may come in the body, too.
     pub(super) fn or_in_body(mut self, code: Option<String>) -> Self {
-        self.code = code.filter(|code| !code.is_empty()).or(self.code);
+        self.code = code.filter(|code| !is_blank(code)).or(self.code);
         self
     }
+}
+
+fn is_blank(code: &str) -> bool {
+    code.trim().is_empty()
 }
 
 /// The second factor of one request.
@@ -88,7 +93,8 @@ impl SecondFactor {
     }
 
     /// What was entered, as the store takes it. A password is compared here, and
-    /// counted before that. The error answers the request.
+    /// counted before that, unless it has not the form of its digest. The error answers
+    /// the request.
     pub(super) async fn code(&self, site: &Site, now: Timestamp) -> Result<Option<Code>, Answer> {
         let (Some(method), Some(entered)) = (self.method, self.entered.clone()) else {
             return Ok(None);
@@ -96,6 +102,9 @@ impl SecondFactor {
         Ok(match method {
             Method::Totp => Some(Code::Totp(entered)),
             Method::Email => Some(Code::Email(entered)),
+            Method::Password if !is_digest(totp::entered(&entered).expose_secret()) => {
+                Some(Code::Password(Err(Denial::WrongCode)))
+            }
             Method::Password => {
                 let place = SECOND_FACTORS.place(&site.workspace.id)?;
                 let attempt = site.store.decide(BeginPasswordAttempt {
@@ -105,12 +114,15 @@ impl SecondFactor {
                 });
                 match attempt.await? {
                     Attempt::Begun(hash) => {
+                        let entered = totp::entered(&entered);
                         let right = place.matches(entered, hash.clone()).await;
                         Some(Code::Password(
                             right.then_some(hash).ok_or(Denial::WrongCode),
                         ))
                     }
-                    Attempt::Locked => Some(Code::Password(Err(Denial::Locked))),
+                    Attempt::Locked { until } => {
+                        Some(Code::Password(Err(Denial::Locked { until })))
+                    }
                     Attempt::Unavailable => None,
                 }
             }
@@ -148,7 +160,7 @@ impl SecondFactor {
             match sent.await? {
                 EmailCode::Sent { .. } => details.code_generated = Some(true),
                 EmailCode::Live { expires } => details.code_expires = Some(expires.to_javascript()),
-                EmailCode::Locked => return Ok((Denial::Locked, details)),
+                EmailCode::Locked { until } => return Ok((Denial::Locked { until }, details)),
                 EmailCode::Unavailable => (),
             }
             details.email_or_username = Some(self.username.clone());
@@ -165,7 +177,7 @@ pub(super) fn message(denial: Denial) -> &'static str {
         Denial::CodeRequired => "TOTP Required",
         Denial::WrongCode | Denial::Replayed => "TOTP Invalid",
         // As Rocket.Chat spells it.
-        Denial::Locked => "TOTP Maximun Failed Attempts Reached",
+        Denial::Locked { .. } => "TOTP Maximun Failed Attempts Reached",
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
         Denial::AlreadyEnrolled => "Two factor authentication is already enabled",
         Denial::Federated => "Federated Users cant have TOTP",

@@ -1,4 +1,4 @@
-//! `users.totp.*`: a member enrols TOTP, and gives it up.
+//! `users.enableTotp` and its neighbours: a member enrols TOTP, and gives it up.
 
 use super::answer::{self, Answer, Details, Done, Refused, Success};
 use super::body;
@@ -53,11 +53,11 @@ pub(super) struct Remaining {
 
 /// Begin to enrol TOTP
 ///
-/// Shows a new key, which counts once `users.totp.validate` proves it. Needs the
+/// Shows a new key, which counts once `users.validateTotp` proves it. Needs the
 /// caller's second factor: a code by e-mail, or the password where there is none.
 #[utoipa::path(
     post,
-    path = "/api/v1/users.totp.enable",
+    path = "/api/v1/users.enableTotp",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
     params(SecondFactorHeaders),
@@ -108,7 +108,8 @@ pub(super) async fn enable(
         Err(denial) => {
             let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
-            Err(Answer::refused(denial.id(), message, Some(details)))
+            let refused = Answer::refused(denial.id(), message, Some(details));
+            Err(refused.retry_at(denial.retry_at(), now))
         }
     }
 }
@@ -119,7 +120,7 @@ pub(super) async fn enable(
 /// the caller's other sessions.
 #[utoipa::path(
     post,
-    path = "/api/v1/users.totp.validate",
+    path = "/api/v1/users.validateTotp",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
     request_body = EnteredCode,
@@ -147,7 +148,7 @@ pub(super) async fn validate(
 /// Removes the caller's own TOTP, proved by a code of it.
 #[utoipa::path(
     post,
-    path = "/api/v1/users.totp.disable",
+    path = "/api/v1/users.disableTotp",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
     request_body = EnteredCode,
@@ -178,7 +179,7 @@ pub(super) async fn disable(
 /// Proved by a code of the caller's TOTP, or one of the old backup codes.
 #[utoipa::path(
     post,
-    path = "/api/v1/users.totp.regenerateCodes",
+    path = "/api/v1/users.regenerateTotpCodes",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
     request_body = EnteredCode,
@@ -204,7 +205,7 @@ pub(super) async fn regenerate_codes(
 /// Count the backup codes that are left
 #[utoipa::path(
     get,
-    path = "/api/v1/users.totp.codesRemaining",
+    path = "/api/v1/users.totpCodesRemaining",
     tag = "TOTP",
     security(("userId" = [], "authToken" = [])),
     responses(
@@ -229,19 +230,20 @@ async fn change(
     request: Request,
 ) -> Result<(), Answer> {
     let EnteredCode { code } = body::parse(request).await?;
+    let now = site.clock.now();
     let change = MemberChange {
         workspace: site.workspace.id.clone(),
         user: caller.id.clone(),
         authority: Authority::Token(caller.token_hash.clone()),
         act,
         code: Some(Code::Totp(code.into())),
-        now: site.clock.now(),
+        now,
         request_id,
     };
     match site.change(change).await? {
         Ok(()) => Ok(()),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
-        Err(denial) => Err(refused(denial)),
+        Err(denial) => Err(refused(denial).retry_at(denial.retry_at(), now)),
     }
 }
 
@@ -253,7 +255,7 @@ fn refused(denial: Denial) -> Answer {
         Denial::WrongCode | Denial::Replayed | Denial::CodeRequired => {
             Answer::refused("invalid-totp", "Invalid TOTP code", None)
         }
-        Denial::Locked => {
+        Denial::Locked { .. } => {
             let details = Details {
                 method: Some(Method::Totp.name()),
                 code_generated: Some(false),

@@ -2,8 +2,8 @@
 
 use super::SqlResult;
 use super::read::{profile, restore};
-use chat_domain::account::Profile;
-use chat_domain::dossier::Subject;
+use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
+use chat_domain::dossier::{Administrator, Subject};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::settings::{SETTINGS, Settings};
 use chat_domain::time::Timestamp;
@@ -90,6 +90,21 @@ pub(super) fn role_names(db: &Connection, workspace: &str) -> SqlResult<Vec<Stri
     db.prepare_cached("SELECT name FROM role WHERE workspace = ?1 ORDER BY name")?
         .query_map([workspace], |row| row.get(0))?
         .collect()
+}
+
+pub(super) fn administrators(db: &Connection, workspace: &str) -> SqlResult<Vec<Administrator>> {
+    let mut query = db.prepare_cached(
+        "SELECT user.id, role FROM user JOIN user_role ON user_role.workspace = user.workspace
+                AND user_role.user = user.id JOIN role_permission USING (workspace, role)
+         WHERE user.workspace = ?1 AND permission = ?2 AND NOT deactivated AND NOT federated",
+    )?;
+    let administrators = query.query_map([workspace, EDIT_OTHER_USER_TOTP], |row| {
+        Ok(Administrator {
+            user: row.get(0)?,
+            role: row.get(1)?,
+        })
+    })?;
+    administrators.collect()
 }
 
 /// None where the workspace has no such role.

@@ -42,6 +42,9 @@ pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier
     if let Some(name) = &question.role {
         dossier.role = list::role(db, workspace, name)?;
     }
+    if question.administrators {
+        dossier.administrators = list::administrators(db, workspace)?;
+    }
     if let Some(id) = question.mail {
         dossier.mail = outbox::mails(db, workspace, Some(id))?.pop();
     }

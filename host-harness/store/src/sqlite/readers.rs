@@ -36,9 +36,10 @@ struct Glances {
 }
 
 impl Readers {
-    /// Opens the first.
+    /// Opens the first: another process may be switching to the write-ahead log.
     pub(super) fn of(path: PathBuf) -> SqlResult<Self> {
-        let first = connect(&path, Duration::ZERO)?;
+        let first = connect(&path, BUSY_TIMEOUT)?;
+        first.busy_timeout(Duration::ZERO)?;
         let threads = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             path,

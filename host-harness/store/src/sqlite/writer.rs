@@ -30,11 +30,11 @@ impl Writer {
     /// # Errors
     ///
     /// When the operating system gives no thread.
-    pub(super) fn spawn(connection: Connection, waiting: Handle) -> Result<Self> {
+    pub(super) fn spawn(connection: Connection, runtime: Handle) -> Result<Self> {
         let (queue, pieces) = mpsc::channel();
         std::thread::Builder::new()
             .name("store writer".to_owned())
-            .spawn(move || write_all(&connection, &pieces, &waiting))
+            .spawn(move || write_all(&connection, &pieces, &runtime))
             .map_err(|error| StoreError(error.into()))?;
         Ok(Self { queue })
     }
@@ -75,27 +75,32 @@ impl Writer {
 
 /// Whoever is about to write as well gets the processor first, where it is short: the more
 /// is written together, the less often all wait for the disk.
-fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>, waiting: &Handle) {
+fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>, runtime: &Handle) {
     while let Ok(first) = pieces.recv() {
         std::thread::yield_now();
         let mut batch = vec![first];
         batch.extend(pieces.try_iter().take(TOGETHER - 1));
         let results = commit(connection, &mut batch);
-        answer(batch, results, waiting);
+        answer(batch, results, runtime);
     }
 }
 
-/// Tells those who wait from one of their own threads: to wake it for each of them would
-/// cost more than their pieces.
-fn answer(batch: Vec<Piece>, results: Vec<Result<()>>, waiting: &Handle) {
+/// Tells those who wait: more than one from a thread of theirs, since to wake it for each of
+/// them would cost more than their pieces.
+fn answer(batch: Vec<Piece>, results: Vec<Result<()>>, runtime: &Handle) {
+    let is_one = batch.len() == 1;
     let answers = batch.into_iter().map(|piece| piece.done).zip(results);
     let answers: Vec<_> = answers.collect();
-    waiting.spawn(async move {
+    let answer = move || {
         for (done, result) in answers {
             // Nobody may be waiting any more.
             let _ = done.send(result);
         }
-    });
+    };
+    match is_one {
+        true => answer(),
+        false => drop(runtime.spawn(async move { answer() })),
+    }
 }
 
 /// Commits the pieces together, or one by one where together they cannot be.

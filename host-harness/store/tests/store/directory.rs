@@ -19,6 +19,7 @@ fn operation(workspace: &str) -> Operation {
         workspace: workspace.to_owned(),
         now: now(),
         request_id: "command-1".to_owned(),
+        forced: false,
     }
 }
 
@@ -103,12 +104,15 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         format!("{AUDIT}null action=replace-backup-codes"),
         format!("+ {}", backup_code("new")),
     ];
+    // Failures belong to the factor that is replaced.
+    new_codes.push(format!("- {locked}"));
     new_codes.extend(old_codes.map(|hash| format!("- {}", backup_code(&hash))));
     let mut new_password = vec![
         format!("{AUDIT}null action=set-password"),
         format!("- {}", alice("null", 0)),
         format!("+ {}", alice("hash", 0)),
     ];
+    new_password.push(format!("- {locked}"));
     new_password.extend(sessions());
     new_password.extend(unproved());
     let mut deactivated = vec![

@@ -137,19 +137,21 @@ async fn no_code_is_sent_beside_another_or_to_a_locked_account() {
         (
             "UPDATE email_code SET failures = 5",
             "alice",
-            EmailCode::Locked,
+            EmailCode::Locked { until: after(60) },
         ),
         (
             "INSERT INTO setting VALUES ('acme', 'email-code-failures', '1');
              UPDATE email_code SET failures = 1",
             "alice",
-            EmailCode::Locked,
+            EmailCode::Locked { until: after(60) },
         ),
         (
             "DELETE FROM email_code;
              INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, 1234567890001)",
             "alice",
-            EmailCode::Locked,
+            EmailCode::Locked {
+                until: Timestamp::from_millis(1_234_567_890_001),
+            },
         ),
         ("", "moderator", EmailCode::Unavailable),
         (
@@ -260,9 +262,11 @@ async fn a_code_or_an_account_with_too_many_failures_is_locked() {
     for moment in [now(), after(29), after(31)] {
         assert!(matches!(
             begin(&data, "alice", moment).await,
-            Attempt::Locked
+            Attempt::Locked { .. }
         ));
-        assert_eq!(log_in(&data, CODE, moment).await, Err(Denial::Locked));
+        // The lock ends after 30 s, but the code was tried too often.
+        let denied = Err(Denial::Locked { until: after(60) });
+        assert_eq!(log_in(&data, CODE, moment).await, denied);
     }
     let changes = before.changes(&data.dump());
     assert_eq!(changes.matches("decision=locked").count(), 3, "{changes}");
@@ -270,8 +274,10 @@ async fn a_code_or_an_account_with_too_many_failures_is_locked() {
     let data = sent().await;
     data.edit("INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, 1234567890001)");
     let attempt = begin(&data, "alice", now()).await;
-    assert!(matches!(attempt, Attempt::Locked));
-    assert_eq!(log_in(&data, CODE, now()).await, Err(Denial::Locked));
+    assert!(matches!(attempt, Attempt::Locked { .. }));
+    let until = Timestamp::from_millis(1_234_567_890_001);
+    let denied = Err(Denial::Locked { until });
+    assert_eq!(log_in(&data, CODE, now()).await, denied);
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ async fn an_attempt_at_the_password_is_counted_before_the_hash_is_given_out() {
     }
     let locked = data.dump();
     let attempt = begin("bob", after(29)).await.unwrap();
-    assert!(matches!(attempt, Attempt::Locked));
+    assert!(matches!(attempt, Attempt::Locked { .. }));
     assert_eq!(locked.changes(&data.dump()), "");
     let attempt = begin("bob", after(30)).await.unwrap();
     assert!(matches!(attempt, Attempt::Begun(_)));

@@ -4,7 +4,7 @@ use crate::store::totp;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
-use chat_store::sqlite::Sqlite;
+use chat_store::sqlite::{Sqlite, holds_mail, survey};
 use chat_testing::ask::Ask as _;
 use chat_testing::{Data, step, token_hash};
 use rusqlite::Connection;
@@ -178,6 +178,26 @@ async fn a_file_that_is_not_there_is_made_only_where_asked() {
     assert!(!path.exists());
     Sqlite::open_or_create(&path).await.unwrap();
     Sqlite::open(&path).await.unwrap();
+}
+
+/// Nobody may ever open the other end of the pipe.
+#[tokio::test]
+async fn a_pipe_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("chat.sqlite");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for problem in [
+        Sqlite::open(&pipe).await.err().unwrap(),
+        Sqlite::open_or_create(&pipe).await.err().unwrap(),
+        survey(&pipe).await.err().unwrap(),
+        holds_mail(&pipe).await.err().unwrap(),
+    ] {
+        assert_eq!(
+            problem.to_string(),
+            "the store failed: it is no regular file"
+        );
+    }
 }
 
 #[tokio::test]
