@@ -154,7 +154,8 @@ impl Workspace {
         let accounts = self.accounts.values();
         let able = accounts.filter(|profile| !profile.deactivated && !profile.user.federated);
         able.flat_map(|profile| {
-            let grants = |role: &&String| self.roles[*role].contains("edit-other-user-totp");
+            let granted = |role: &String| self.roles.get(role).unwrap();
+            let grants = move |role: &&String| granted(role).contains("edit-other-user-totp");
             profile
                 .roles
                 .iter()
