@@ -6,6 +6,8 @@ use chat_domain::settings::Settings;
 use chat_store::sqlite::Sqlite;
 use plugin_sandbox::digest::Digest;
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -159,6 +161,21 @@ async fn every_plugin_store_and_workspace_that_is_not_there_is_said() {
         )
     );
     assert!(!place.path("other.sqlite").exists());
+}
+
+/// A stranger who may write it says which plugin decides.
+#[tokio::test]
+async fn a_file_that_others_may_write_is_refused() {
+    let place = Place::new().await;
+    place.accepts(RIGHT, &[]);
+    let path = place.path("host.toml");
+    for (mode, refused) in [(0o600, false), (0o644, false), (0o664, true), (0o602, true)] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let output = check(&path, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), !refused, "{mode:o}: {said}");
+        assert_eq!(said.contains("chmod go-w"), refused, "{mode:o}: {said}");
+    }
 }
 
 /// Nobody may ever write into the pipe.

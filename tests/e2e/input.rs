@@ -223,6 +223,27 @@ async fn a_malformed_code_is_a_wrong_one_and_no_guess() {
     }
 }
 
+/// Decoded by nobody, it would be decided by other bytes than its sender means.
+#[tokio::test]
+async fn a_body_that_is_encoded_is_not_read() {
+    let server = Server::start().await;
+    let before = server.dump();
+    let call = || {
+        let call = server.post(ADMIN).code(server.code(ADMIN));
+        call.json(r#"{"userId":"aliceId"}"#)
+    };
+    for encoding in ["gzip", "br", "identity, gzip", "zstd"] {
+        let answer = call().header("content-encoding", encoding).send().await;
+        assert_eq!(
+            answer.text(),
+            r#"415 {"success":false,"errorType":"invalid-params","error":"Content-Encoding: bodies are taken as they are"}"#
+        );
+    }
+    assert_eq!(server.dump(), before);
+    let plain = call().header("content-encoding", "Identity").send().await;
+    assert_eq!(plain.text(), r#"200 {"success":true}"#);
+}
+
 #[tokio::test]
 async fn a_header_that_is_repeated_or_no_text_or_too_long_is_refused() {
     let long = "1".repeat(257);

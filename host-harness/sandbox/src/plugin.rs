@@ -8,7 +8,7 @@ use crate::limits::{Limits, MAX_ANSWER};
 use crate::outcome::{Ended, Failure, Usage};
 use crate::sandbox::Sandbox;
 use crate::turns::Turns;
-use serde::de::IgnoredAny;
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::{Engine, Store};
@@ -82,19 +82,25 @@ pub(crate) fn caller(call: &Call) -> Caller {
     }
 }
 
-/// Holds an answer to the contract, and to what the host saw: "done" is
-/// believed only after a commit.
+/// Holds an answer to the contract, and status and body to what the host saw: "done" is
+/// believed only after a commit. Other statuses are the host's own to give.
 fn check(response: Response, observed: &Observed) -> Result<Response, Failure> {
-    let problem = if !matches!(response.status, 200 | 400..=499) {
+    #[derive(Deserialize)]
+    struct Body {
+        success: bool,
+    }
+    let problem = if !matches!(response.status, 200 | 400) {
         "its status"
     } else if (response.status == 200) != observed.committed() {
         "its status does not say whether a reset was committed"
     } else if response.body.len() > MAX_ANSWER {
         "its body is too long"
-    } else if serde_json::from_str::<IgnoredAny>(&response.body).is_err() {
-        "its body is not JSON"
     } else {
-        return Ok(response);
+        match serde_json::from_str::<Body>(&response.body) {
+            Ok(body) if body.success == observed.committed() => return Ok(response),
+            Err(error) if !error.is_data() => "its body is not JSON",
+            Ok(_) | Err(_) => "its body does not say whether a reset was committed",
+        }
     };
     Err(Failure::BadAnswer(problem))
 }

@@ -27,6 +27,7 @@ use reader::{Key, Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use url::Url;
@@ -178,13 +179,17 @@ impl Draft {
     }
 }
 
+/// Permission bits by which others than a file's owner may write it, and read it.
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS_READ: u32 = 0o044;
+
 impl Config {
     /// Reads the file at `path`.
     ///
     /// # Errors
     ///
-    /// See [`ConfigError`]: when the file cannot be read, is larger than 64 MiB,
-    /// or says anything that is not understood or not possible.
+    /// See [`ConfigError`]: when the file cannot be read, is larger than 64 MiB, may be
+    /// written by others than its owner, or says anything that is not understood or not possible.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |cause: String| ConfigError::unreadable(path, cause);
         let bytes = regular_file::read(path, MAX_FILE + 1);
@@ -193,7 +198,26 @@ impl Config {
             return Err(unreadable(format!("it is larger than {MAX_FILE} bytes")));
         }
         let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
-        Self::parse(&text, path)
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        let mode = metadata.permissions().mode();
+        let shown = path.display();
+        if mode & OTHERS_WRITE != 0 {
+            let cause = format!("others than its owner may write it: `chmod go-w {shown}` first");
+            return Err(unreadable(cause));
+        }
+        let config = Self::parse(&text, path)?;
+        if mode & OTHERS_READ != 0 && config.holds_a_secret() {
+            tracing::warn!(
+                "{shown} holds a password, and others than its owner may read it: `chmod go-r {shown}`"
+            );
+        }
+        Ok(config)
+    }
+
+    fn holds_a_secret(&self) -> bool {
+        let fixed = self.workspaces.iter().flat_map(|w| w.settings.iter());
+        let mut secrets = fixed.filter(|fixed| fixed.setting.is_secret());
+        secrets.any(|fixed| !fixed.value.expose_secret().is_empty())
     }
 
     /// Reads `text` as that of the file at `path`.

@@ -293,19 +293,45 @@ fn span(RequestId(id): &RequestId, route: &str, request: &Request) -> Span {
 }
 
 /// The host that the request is for: a target that is a whole address overrules the
-/// header (RFC 9112 section 3.2.2), which must be there once even so.
-fn host(request: &Request) -> Option<&str> {
-    let header = only(request.headers(), "host")?;
+/// header (RFC 9112 section 3.2.2), which must be there once even so, unless one workspace
+/// takes any.
+fn host(request: &Request, is_needed: bool) -> Option<&str> {
+    let header = match request.headers().contains_key(header::HOST) {
+        false if !is_needed => "",
+        _ => only(request.headers(), "host")?,
+    };
     let target = request.uri().authority();
     Some(target.map_or(header, |authority| authority.as_str()))
 }
 
+/// Why a request is not read: passed over, what it says of its body would be decided by
+/// other bytes than it means.
+fn not_understood(headers: &HeaderMap) -> Option<Answer> {
+    let other_than = |name: HeaderName, known: &str| {
+        let is_known =
+            |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+        !headers.get_all(name).iter().all(is_known)
+    };
+    if other_than(header::TRANSFER_ENCODING, "chunked") {
+        return Some(Answer::unknown_transfer_encoding());
+    }
+    let encoded = other_than(header::CONTENT_ENCODING, "identity");
+    encoded.then(Answer::unknown_content_encoding)
+}
+
 /// Passes a request on to the workspace that its host names, as a [`Site`].
 async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Response {
-    let workspace = host(&request).and_then(|host| app.workspaces.load().of_host(host).cloned());
-    let Some(workspace) = workspace else {
+    if let Some(refused) = not_understood(request.headers()) {
+        return refused.into_response();
+    }
+    let workspaces = app.workspaces.load();
+    let Some(host) = host(&request, !workspaces.takes_any_host()) else {
+        return Answer::no_host().into_response();
+    };
+    let Some(workspace) = workspaces.of_host(host).cloned() else {
         return Answer::unknown_workspace().into_response();
     };
+    drop(workspaces);
     let store = match workspace.store.get().await {
         Ok(store) => store,
         Err(error) => return Answer::store_failed(error).into_response(),

@@ -140,6 +140,11 @@ impl Workspaces {
         Self::from_iter([(ANY_HOST.to_owned(), Arc::new(workspace))])
     }
 
+    /// Whether one workspace is served, whatever the host.
+    pub fn takes_any_host(&self) -> bool {
+        self.0.len() == 1 && self.0.contains_key(ANY_HOST)
+    }
+
     /// The workspace that is served under a `Host` header, which may name a port and
     /// end the name with a dot (RFC 3986 section 3.2.2).
     pub fn of_host(&self, host: &str) -> Option<&Arc<HostedWorkspace>> {

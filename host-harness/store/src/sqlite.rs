@@ -9,6 +9,7 @@ mod create;
 pub mod evidence;
 mod list;
 mod outbox;
+mod place;
 mod read;
 mod readers;
 mod schema;
@@ -22,7 +23,9 @@ use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
+use place::Place;
 use readers::Readers;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -45,6 +48,7 @@ const STATEMENTS: usize = 128;
 
 /// A store in a SQLite file.
 pub struct Sqlite {
+    place: Place,
     writer: Writer,
     readers: Readers,
 }
@@ -66,9 +70,11 @@ impl Sqlite {
             let mut connection = connect(&path, BUSY_TIMEOUT)?;
             schema::migrate(&mut connection)?;
             use_write_ahead_log(&connection)?;
+            let place = Place::of(&path)?;
             let store: Arc<dyn Store> = Arc::new(Self {
-                writer: Writer::spawn(connection, Handle::current())?,
-                readers: Readers::of(path)?,
+                writer: Writer::spawn(connection, place.clone(), Handle::current())?,
+                readers: Readers::of(place.clone())?,
+                place,
             });
             Ok(store)
         })
@@ -138,6 +144,16 @@ impl From<rusqlite::Error> for StoreError {
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+/// Closes a connection. What is left to be merged would go into a file that is not the
+/// store where that is lost.
+fn close(connection: Connection, place: &Place) {
+    if place.is_lost() {
+        // Where even this fails, nothing more can be done.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+    drop(connection);
 }
 
 /// Runs what may wait for the disk, or for another program, where nothing else waits
@@ -232,6 +248,7 @@ impl Store for Sqlite {
     }
 
     async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
+        self.place.require()?;
         self.readers.read(outbox::next_mail_due).await
     }
 

@@ -40,7 +40,7 @@ pub const LOOP: &str = "(loop $again (br $again)) (unreachable)";
 /// Begins an attempt, and answers.
 pub const ATTEMPTING: Guest<'static> = Guest {
     export: "(call $begin-totp-attempt (i32.const 2048))
-             (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
     ..Guest::BEHAVING
 };
 
@@ -67,13 +67,13 @@ impl Default for Guest<'_> {
 }
 
 impl Guest<'_> {
-    /// Answers every request with 403 and [`ANSWER`].
+    /// Answers every request with 400 and [`ANSWER`].
     pub const BEHAVING: Self = Self {
         fields: r#"(memory (export "memory") 1)"#,
         // 256 bytes each time: nothing that a test sends is longer.
         realloc: "(global.set $next (i32.add (global.get $next) (i32.const 256)))
                   (global.get $next)",
-        export: "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+        export: "(call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
     };
 
     /// The guest as a component that imports what it calls and exports the

@@ -84,7 +84,7 @@ async fn our_plugin_keeps_every_promise() {
 /// scenario takes that for trouble of the host's.
 #[tokio::test]
 async fn every_scenario_can_fail() {
-    let refuser = component("", 403, r#"{"success":false}"#);
+    let refuser = component("", 400, r#"{"success":false}"#);
     for tried in report(&refuser, "").await.tried {
         let failed = matches!(tried.verdict, Err(Problem::Difference(_)));
         assert!(failed, "{}", tried.line());

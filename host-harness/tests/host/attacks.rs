@@ -161,7 +161,7 @@ fn attacks() -> Vec<Attack> {
                 fields: r#"(memory (export "memory") 200)"#,
                 export: concat!(
                     spoil!(),
-                    "(call $answer (i32.const 403) (i32.const 0) (i32.const 10000000))"
+                    "(call $answer (i32.const 400) (i32.const 0) (i32.const 10000000))"
                 ),
                 ..Guest::BEHAVING
             },
@@ -170,16 +170,16 @@ fn attacks() -> Vec<Attack> {
             "an answer that is not UTF-8",
             concat!(
                 spoil!(),
-                "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))"
+                "(call $answer (i32.const 400) (i32.const 0) (i32.const 17))"
             ),
         ),
         export(
             "an answer out of bounds",
-            "(call $answer (i32.const 403) (i32.const 65530) (i32.const -1))",
+            "(call $answer (i32.const 400) (i32.const 65530) (i32.const -1))",
         ),
         export(
             "an answer that is not JSON",
-            "(call $answer (i32.const 403) (i32.const 0) (i32.const 16))",
+            "(call $answer (i32.const 400) (i32.const 0) (i32.const 16))",
         ),
         export(
             "a success without a reset",
@@ -254,7 +254,7 @@ async fn run(attack: Attack) -> (String, String) {
     let address = serve(&data, &attack).await;
     let neighbours = async {
         for _ in 0..NEIGHBOURS {
-            assert_eq!(reset(&address, GLOBEX).await, format!("403 {ANSWER}"));
+            assert_eq!(reset(&address, GLOBEX).await, format!("400 {ANSWER}"));
         }
     };
     let (answer, ()) = tokio::join!(reset(&address, ACME), neighbours);

@@ -31,7 +31,7 @@ fn calling(times: u32) -> Plugin {
            (drop (call $totp-window))
            (local.set $n (i32.add (local.get $n) (i32.const 1)))
            (br_if $again (i32.lt_u (local.get $n) (i32.const {times}))))
-         (call $answer (i32.const 403) (i32.const 0) (i32.const 17))"
+         (call $answer (i32.const 400) (i32.const 0) (i32.const 17))"
     );
     let guest = Guest {
         export: &export,
@@ -49,7 +49,7 @@ fn claiming(bytes: usize, times: u32) -> Plugin {
     let claims = claim.repeat(times.try_into().unwrap());
     let guest = Guest {
         fields: r#"(memory (export "memory") 16)"#,
-        export: &format!("{claims} (call $answer (i32.const 403) (i32.const 0) (i32.const 17))"),
+        export: &format!("{claims} (call $answer (i32.const 400) (i32.const 0) (i32.const 17))"),
         ..Guest::default()
     };
     guest.plugin()

@@ -209,7 +209,7 @@ async fn a_request_in_flight_is_answered_before_the_server_stops() {
         lock.execute_batch("ROLLBACK").unwrap();
     };
     let (answer, ()) = tokio::join!(answer, stop);
-    assert_eq!(answer.text, format!("403 {ANSWER}"));
+    assert_eq!(answer.text, format!("400 {ANSWER}"));
     let data = server.stop().await;
     assert_eq!(audit(&data).len(), 1);
 }
@@ -306,13 +306,41 @@ async fn a_request_is_for_one_workspace_whatever_else_it_names() {
         );
         client.write_all(head.as_bytes()).unwrap();
         let answer = rest(client).await;
-        let status = if found.is_some() { " 403 " } else { " 421 " };
+        let is_one = hosts.starts_with("host: ") && !hosts.contains("\r\n");
+        let status = match found.is_some() || !is_one {
+            true => " 400 ",
+            false => " 421 ",
+        };
         assert!(answer.contains(status), "{target} {hosts}: {answer}");
         let recorded: Option<String> = data
             .connect()
             .query_row("SELECT max(workspace) FROM audit", [], |row| row.get(0))
             .unwrap();
         assert_eq!(recorded.as_deref(), found, "{target} {hosts}");
+    }
+}
+
+/// One workspace that takes every host needs none, but no two.
+#[tokio::test]
+async fn what_is_sent_in_another_way_than_is_understood_is_refused() {
+    let server = Server::start(Data::new().await, Guest::default().plugin()).await;
+    for (headers, status) in [
+        ("", "401"),
+        ("host: anything\r\n", "401"),
+        ("host: a\r\nhost: b\r\n", "400"),
+        ("host: a\r\ntransfer-encoding: chunked\r\n", "401"),
+        ("host: a\r\ntransfer-encoding: gzip, chunked\r\n", "501"),
+        (
+            "host: a\r\ntransfer-encoding: chunked\r\ncontent-encoding: gzip\r\n",
+            "415",
+        ),
+    ] {
+        let mut client = TcpStream::connect(server.address).unwrap();
+        let head = format!("POST {PATH} HTTP/1.1\r\n{headers}connection: close\r\n\r\n0\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let answer = rest(client).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{headers}: {answer}");
     }
 }
 

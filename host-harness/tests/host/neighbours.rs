@@ -52,7 +52,7 @@ const ATTACKS: [(&str, Guest<'static>); 4] = [
              (loop $again
                (local.set $n (i32.add (local.get $n) (i32.const 1)))
                (br_if $again (i32.lt_u (local.get $n) (i32.const 1000000))))
-             (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
             ..Guest::BEHAVING
         },
     ),
@@ -136,7 +136,7 @@ const FILL_MEMORY: &str = "(memory.fill (i32.const 8192) (i32.const FILLING) (i3
 /// Fills its table.
 const FILL_TABLE: &str = "(table.fill $t (i32.const 0) (ref.func $f) (i32.const 9000))";
 
-/// Answers 418 where the memory, with a page more, or the table holds what a call
+/// Answers 418, which no plugin may, where the memory, with a page more, or the table holds what a call
 /// has filled in.
 const SPY: &str = "
     (drop (memory.grow (i32.const 1)))
@@ -151,7 +151,7 @@ const SPY: &str = "
         (then (return (call $answer (i32.const 418) (i32.const 0) (i32.const 17)))))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br_if $next (i32.lt_u (local.get $at) (i32.const 9000))))
-    (call $answer (i32.const 403) (i32.const 0) (i32.const 17))";
+    (call $answer (i32.const 400) (i32.const 0) (i32.const 17))";
 
 /// One place for calls, so that each call has that of the call before.
 fn one_place() -> Runtime {
@@ -172,41 +172,47 @@ fn spying(runtime: &Runtime, export: &str) -> Plugin {
     Plugin::unadmitted(runtime, &guest.component()).unwrap()
 }
 
-/// What a guest finds; a scan of 16 MiB may take long on a machine that is busy.
-async fn found(plugin: &Plugin, data: &Data) -> u16 {
+/// Whether a guest finds something; a scan of 16 MiB may take long on a machine that is busy.
+async fn found(plugin: &Plugin, data: &Data) -> bool {
     let limits = plugin_sandbox::limits::Limits {
         cpu_time: Duration::from_secs(30),
         ..limits()
     };
     let request = request(None, "{}");
     let ended = plugin.reset_totp(data.call("admin", None).await, &request, limits);
-    ended.await.outcome.unwrap().status
+    match ended.await.outcome {
+        Ok(_) => false,
+        Err(failure) => {
+            assert_eq!(failure.code(), "plugin-bad-answer");
+            true
+        }
+    }
 }
 
 #[tokio::test]
 async fn nothing_of_a_call_is_found_by_the_next() {
     let data = Data::new().await;
     let runtime = one_place();
-    let answer = "(call $answer (i32.const 403) (i32.const 0) (i32.const 17))";
+    let answer = "(call $answer (i32.const 400) (i32.const 0) (i32.const 17))";
     let fill = format!("{FILL_MEMORY} {FILL_TABLE}");
     let filling = spying(&runtime, &format!("{fill} {answer}"));
     let trapping = spying(&runtime, &format!("{fill} (unreachable)"));
     let spy = spying(&runtime, SPY);
     for _ in 0..3 {
-        assert_eq!(found(&filling, &data).await, 403);
-        assert_eq!(found(&spy, &data).await, 403);
+        assert!(!found(&filling, &data).await);
+        assert!(!found(&spy, &data).await);
         assert!(
             run(&trapping, data.call("admin", None).await)
                 .await
                 .0
                 .is_err()
         );
-        assert_eq!(found(&spy, &data).await, 403);
+        assert!(!found(&spy, &data).await);
     }
     // The spy is not blind: it finds what is there.
     for fill in [FILL_MEMORY, FILL_TABLE] {
         let both = spying(&runtime, &format!("{fill} {SPY}"));
-        assert_eq!(found(&both, &data).await, 418);
+        assert!(found(&both, &data).await);
     }
 }
 

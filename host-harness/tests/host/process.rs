@@ -142,7 +142,7 @@ const GLOBEX: &str = "[workspaces.globex]\nhosts = [\"globex.example\"]\nstore =
 async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
     let guest = Guest::default().component();
     let process = Process::start(&guest).await;
-    assert_eq!(process.reset("acme.example").await, 403);
+    assert_eq!(process.reset("acme.example").await, 400);
     assert_eq!(process.reset("globex.example").await, 421);
     let (status, body) = process.asked("/healthz").await;
     assert_eq!((status, body.as_str()), (200, r#"{"status":"live"}"#));
@@ -152,7 +152,7 @@ async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
     configure(&process.data, &guest, &globex);
     process.signal("HUP");
     assert_eq!(process.logged("took the configuration", "workspaces"), "2");
-    assert_eq!(process.reset("globex.example").await, 403);
+    assert_eq!(process.reset("globex.example").await, 400);
 
     configure(&process.data, b"no such plugin", &globex);
     let refused = process.command(&["reload"]).unwrap_err();
@@ -161,7 +161,7 @@ async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
         "{refused}"
     );
     process.logged("the configuration stays as it was", "error");
-    assert_eq!(process.reset("acme.example").await, 403);
+    assert_eq!(process.reset("acme.example").await, 400);
 
     configure(&process.data, &plugin_bytes(), "");
     assert_eq!(

@@ -71,7 +71,7 @@ async fn a_guest_gets_no_more_memory_than_its_limit() {
             Guest {
                 export: "(if (i32.eq (memory.grow (i32.const 256)) (i32.const -1))
                            (then (unreachable)))
-                         (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+                         (call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
                 ..Guest::default()
             },
         ),
@@ -216,7 +216,7 @@ async fn a_guest_that_goes_on_without_the_memory_is_answered() {
     let data = Data::new().await;
     let guest = Guest {
         export: "(drop (memory.grow (i32.const 10000)))
-                 (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+                 (call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
         ..Guest::default()
     };
     let (answer, _) = guest.run(data.call("admin", None).await).await;
@@ -241,17 +241,17 @@ async fn a_guest_that_breaks_the_rules_is_trapped() {
         (
             "a body that is not UTF-8",
             "(i32.store8 (i32.const 0) (i32.const 0xff))
-             (call $answer (i32.const 403) (i32.const 0) (i32.const 17))",
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 17))",
             "utf-8",
         ),
         (
             "a body out of bounds",
-            "(call $answer (i32.const 403) (i32.const 65530) (i32.const 17))",
+            "(call $answer (i32.const 400) (i32.const 65530) (i32.const 17))",
             "out of bounds",
         ),
         (
             "a body whose end overflows",
-            "(call $answer (i32.const 403) (i32.const 65530) (i32.const -1))",
+            "(call $answer (i32.const 400) (i32.const 65530) (i32.const -1))",
             "out of bounds",
         ),
         (
@@ -282,7 +282,31 @@ async fn a_realloc_that_points_nowhere_traps_the_guest() {
 #[tokio::test]
 async fn an_answer_outside_the_contract_is_refused() {
     const STATUS: &str = "its status";
+    const BODY: &str = "its body does not say whether a reset was committed";
     let cases = [
+        (
+            "status 401, which is the host's to give",
+            "(call $answer (i32.const 401) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "status 407, for which a browser asks for a password",
+            "(call $answer (i32.const 407) (i32.const 0) (i32.const 17))",
+            STATUS,
+        ),
+        (
+            "a refusal that says it is a success",
+            // {"success":true}
+            "(i64.store (i32.const 11) (i64.const 0x7d65757274))
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 16))",
+            BODY,
+        ),
+        (
+            "a body that says nothing",
+            "(i32.store16 (i32.const 0) (i32.const 0x7d7b))
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 2))",
+            BODY,
+        ),
         (
             "status 500",
             "(call $answer (i32.const 500) (i32.const 0) (i32.const 17))",
@@ -311,17 +335,17 @@ async fn an_answer_outside_the_contract_is_refused() {
         (
             "a body of 100 KB",
             "(drop (memory.grow (i32.const 2)))
-             (call $answer (i32.const 403) (i32.const 65536) (i32.const 100000))",
+             (call $answer (i32.const 400) (i32.const 65536) (i32.const 100000))",
             "its body is too long",
         ),
         (
             "a body that is not JSON",
-            "(call $answer (i32.const 403) (i32.const 0) (i32.const 16))",
+            "(call $answer (i32.const 400) (i32.const 0) (i32.const 16))",
             "its body is not JSON",
         ),
         (
             "an empty body",
-            "(call $answer (i32.const 403) (i32.const 0) (i32.const 0))",
+            "(call $answer (i32.const 400) (i32.const 0) (i32.const 0))",
             "its body is not JSON",
         ),
     ];
@@ -500,5 +524,5 @@ async fn fails_as(plugin: &Plugin, name: &str, code: &str, text: &str) {
 async fn served(data: &Data) {
     let (answer, _) = Guest::default().run(data.call("admin", None).await).await;
     let answer = answer.unwrap();
-    assert_eq!((answer.status, answer.body.as_str()), (403, ANSWER));
+    assert_eq!((answer.status, answer.body.as_str()), (400, ANSWER));
 }

@@ -206,6 +206,24 @@ impl Answer {
         Self::failure(StatusCode::MISDIRECTED_REQUEST, error, None, None)
     }
 
+    /// The request names no host, or more than one (RFC 9112 section 3.2).
+    pub(super) fn no_host() -> Self {
+        let problem = "the request names no host, or more than one";
+        Self::invalid_params(StatusCode::BAD_REQUEST, problem)
+    }
+
+    /// The body is encoded in a way that is not understood (RFC 9110 section 15.5.16).
+    pub(super) fn unknown_content_encoding() -> Self {
+        let problem = "Content-Encoding: bodies are taken as they are";
+        Self::invalid_params(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem)
+    }
+
+    /// The request is sent in a way that is not understood (RFC 9112 section 6.1).
+    pub(super) fn unknown_transfer_encoding() -> Self {
+        let problem = "Transfer-Encoding: nothing but chunked is understood";
+        Self::invalid_params(StatusCode::NOT_IMPLEMENTED, problem)
+    }
+
     /// There is no such route.
     pub(super) fn not_found() -> Self {
         let error = "Resource not found".to_owned();

@@ -86,12 +86,18 @@ pub(super) enum Refusals {
     /// The body is too long
     #[response(status = 413)]
     TooLong(Refused),
+    /// The body has a content encoding
+    #[response(status = 415)]
+    Encoded(Refused),
     /// Too many calls from the client's address
     #[response(status = 429)]
     TooManyCalls(Refused),
     /// The host failed
     #[response(status = 500)]
     Failed(Refused),
+    /// The request has another transfer encoding than chunked
+    #[response(status = 501)]
+    Transferred(Refused),
 }
 
 /// The document and the page, as routes.

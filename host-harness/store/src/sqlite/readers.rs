@@ -6,10 +6,10 @@
 //! the threads that serve can be in a glance at one store, so that a disk that hangs
 //! leaves the others to other stores.
 
-use super::{BUSY_TIMEOUT, SqlResult, blocking, connect, is_busy};
+use super::place::Place;
+use super::{BUSY_TIMEOUT, SqlResult, blocking, close, connect, is_busy};
 use crate::{Result, StoreError};
 use rusqlite::Connection;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const PATIENT: usize = 2;
 const YIELDS: usize = 100;
 
 pub(super) struct Readers {
-    path: PathBuf,
+    place: Place,
     glances: Mutex<Glances>,
     patient: Arc<Semaphore>,
 }
@@ -37,12 +37,12 @@ struct Glances {
 
 impl Readers {
     /// Opens the first: another process may be switching to the write-ahead log.
-    pub(super) fn of(path: PathBuf) -> SqlResult<Self> {
-        let first = connect(&path, BUSY_TIMEOUT)?;
+    pub(super) fn of(place: Place) -> SqlResult<Self> {
+        let first = connect(place.path(), BUSY_TIMEOUT)?;
         first.busy_timeout(Duration::ZERO)?;
         let threads = available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            path,
+            place,
             glances: Mutex::new(Glances {
                 idle: vec![first],
                 unopened: (threads / 2).saturating_sub(1),
@@ -85,7 +85,7 @@ impl Readers {
         }
         glances.unopened = glances.unopened.checked_sub(1)?;
         drop(glances);
-        let opened = connect(&self.path, Duration::ZERO);
+        let opened = connect(self.place.path(), Duration::ZERO);
         if opened.is_err() {
             self.glances().unopened += 1;
         }
@@ -99,17 +99,29 @@ impl Readers {
     ) -> Result<T> {
         let turn = self.patient.clone().acquire_owned().await;
         let turn = turn.map_err(|closed| StoreError(closed.into()))?;
-        let path = self.path.clone();
+        let place = self.place.clone();
         blocking(move || {
             let _turn = turn;
-            let connection = connect(&path, BUSY_TIMEOUT)?;
-            Ok(snapshot(&connection, query)?)
+            place.require()?;
+            let connection = connect(place.path(), BUSY_TIMEOUT)?;
+            let found = snapshot(&connection, query);
+            close(connection, &place);
+            Ok(found?)
         })
         .await
     }
 
     fn glances(&self) -> std::sync::MutexGuard<'_, Glances> {
         self.glances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        let connections = std::mem::take(&mut self.glances().idle);
+        for connection in connections {
+            close(connection, &self.place);
+        }
     }
 }
 
@@ -139,7 +151,7 @@ mod tests {
         other
             .execute_batch("CREATE TABLE note (text TEXT)")
             .unwrap();
-        let readers = Readers::of(path).unwrap();
+        let readers = Readers::of(Place::of(&path).unwrap()).unwrap();
         (folder, other, readers)
     }
 

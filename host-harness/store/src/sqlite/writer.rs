@@ -2,7 +2,8 @@
 //! is committed together next: each piece in a savepoint of its own, all answered
 //! after the one wait for the disk. A piece that fails takes nothing with it.
 
-use super::{SqlResult, StoreError};
+use super::place::Place;
+use super::{SqlResult, StoreError, close};
 use crate::Result;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,11 +31,14 @@ impl Writer {
     /// # Errors
     ///
     /// When the operating system gives no thread.
-    pub(super) fn spawn(connection: Connection, runtime: Handle) -> Result<Self> {
+    pub(super) fn spawn(connection: Connection, place: Place, runtime: Handle) -> Result<Self> {
         let (queue, pieces) = mpsc::channel();
         std::thread::Builder::new()
             .name("store writer".to_owned())
-            .spawn(move || write_all(&connection, &pieces, &runtime))
+            .spawn(move || {
+                write_all(&connection, &place, &pieces, &runtime);
+                close(connection, &place);
+            })
             .map_err(|error| StoreError(error.into()))?;
         Ok(Self { queue })
     }
@@ -75,12 +79,20 @@ impl Writer {
 
 /// Whoever is about to write as well gets the processor first, where it is short: the more
 /// is written together, the less often all wait for the disk.
-fn write_all(connection: &Connection, pieces: &mpsc::Receiver<Piece>, runtime: &Handle) {
+fn write_all(
+    connection: &Connection,
+    place: &Place,
+    pieces: &mpsc::Receiver<Piece>,
+    runtime: &Handle,
+) {
     while let Ok(first) = pieces.recv() {
         std::thread::yield_now();
         let mut batch = vec![first];
         batch.extend(pieces.try_iter().take(TOGETHER - 1));
-        let results = commit(connection, &mut batch);
+        let results = match place.require() {
+            Ok(()) => commit(connection, &mut batch),
+            Err(lost) => all_failed(&lost, batch.len()),
+        };
         answer(batch, results, runtime);
     }
 }

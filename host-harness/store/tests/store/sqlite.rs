@@ -1,17 +1,19 @@
 //! What is particular to the store in a SQLite file.
 
 use crate::store::totp;
+use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
 use chat_store::sqlite::{Sqlite, holds_mail, survey};
 use chat_testing::ask::Ask as _;
-use chat_testing::{Data, step, token_hash};
+use chat_testing::{ACME, Data, now, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -178,6 +180,53 @@ async fn a_file_that_is_not_there_is_made_only_where_asked() {
     assert!(!path.exists());
     Sqlite::open_or_create(&path).await.unwrap();
     Sqlite::open(&path).await.unwrap();
+}
+
+/// What is written into a file without a name is lost, and a backup that takes the name
+/// would be spoilt by what was left to be merged.
+#[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_is_not_written_and_not_spoilt() {
+    for replaced in [false, true] {
+        let data = Data::new().await;
+        let path = data.path().to_owned();
+        let backup = path.with_extension("backup");
+        data.connect()
+            .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+            .unwrap();
+        let bytes = std::fs::read(&backup).unwrap();
+        assert!(data.store.next_mail_due().await.is_ok());
+        match replaced {
+            true => std::fs::rename(&backup, &path).unwrap(),
+            false => std::fs::remove_file(&path).unwrap(),
+        }
+        let record = data.store.record(record()).await.unwrap_err().to_string();
+        assert!(record.contains("moved, replaced or deleted"), "{record}");
+        assert!(data.store.next_mail_due().await.is_err(), "not ready");
+        assert!(data.store.workspaces(now()).await.is_err());
+        drop(data.store);
+        // The writer closes on a thread of its own.
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if replaced {
+            assert!(std::fs::read(&path).unwrap() == bytes, "it is as it was");
+        } else {
+            assert!(!path.exists());
+        }
+    }
+}
+
+fn record() -> AuditRecord {
+    AuditRecord {
+        at: now(),
+        workspace: ACME.to_owned(),
+        request_id: "request-1".to_owned(),
+        action: Action::ResetTotp,
+        caller: "admin".to_owned(),
+        target: None,
+        decision: Decision::Refused,
+        reason: None,
+    }
 }
 
 /// Nobody may ever open the other end of the pipe.

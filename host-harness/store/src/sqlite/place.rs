@@ -1,0 +1,56 @@
+//! Which file a store was opened in: another one under its name is not the store.
+
+use crate::{Result, StoreError};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Place {
+    /// # Errors
+    ///
+    /// When there is no file.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let file = file(path).ok_or_else(|| StoreError("there is no file".into()))?;
+        let path = path.to_owned();
+        Ok(Self { path, file })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether another file has the name, or none.
+    pub(super) fn is_lost(&self) -> bool {
+        file(&self.path) != Some(self.file)
+    }
+
+    /// # Errors
+    ///
+    /// Where it is lost: what is written then would be lost, too, or spoil another file.
+    pub(super) fn require(&self) -> Result<()> {
+        if !self.is_lost() {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(StoreError(
+            format!(
+                "{path} is not the file that was opened: it was moved, replaced or deleted. Stop \
+                 the host, remove {path}-wal and {path}-shm, put the right file there and start \
+                 the host again"
+            )
+            .into(),
+        ))
+    }
+}
+
+/// Device and inode.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
