@@ -331,7 +331,7 @@ async fn a_malformed_request_of_a_stranger_needs_no_transaction() {
         workspace: "acme".to_owned(),
         user: "admin".to_owned(),
         token_hash,
-        now: chat_testing::now(),
+        now: now(),
         request_id: "request-1".to_owned(),
         recent_calls: 0,
     };
