@@ -227,6 +227,9 @@ async fn run(
 ) -> anyhow::Result<()> {
     let host = config.host.clone();
     let _telemetry = telemetry::start(log, host.otlp.as_ref())?;
+    if let Some(advice) = file.as_deref().and_then(|file| config.advice(file)) {
+        tracing::warn!("{advice}");
+    }
     let hosting = Hosting::start(config, file, Clock::system()).await?;
     let (stop, reload) = (stop_signal()?, signal(SignalKind::hangup())?);
     let listener = listen(host.listen).await?;

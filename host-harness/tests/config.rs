@@ -49,8 +49,11 @@ impl Place {
     /// With this file, in which `DIGEST` stands for the plugin's.
     fn check(&self, text: &str, args: &[&str]) -> Output {
         let text = text.replace("DIGEST", &Digest::of(&PLUGIN).to_string());
-        std::fs::write(self.path("host.toml"), text).unwrap();
-        check(&self.path("host.toml"), args)
+        let path = self.path("host.toml");
+        std::fs::write(&path, text).unwrap();
+        // It may hold a password.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        check(&path, args)
     }
 
     /// What it prints to standard output.
@@ -165,16 +168,31 @@ async fn every_plugin_store_and_workspace_that_is_not_there_is_said() {
 
 /// A stranger who may write it says which plugin decides.
 #[tokio::test]
-async fn a_file_that_others_may_write_is_refused() {
+async fn a_file_that_everybody_may_write_is_refused() {
     let place = Place::new().await;
     place.accepts(RIGHT, &[]);
     let path = place.path("host.toml");
-    for (mode, refused) in [(0o600, false), (0o644, false), (0o664, true), (0o602, true)] {
+    for (mode, refused) in [(0o600, false), (0o664, false), (0o646, true), (0o602, true)] {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let output = check(&path, &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.success(), !refused, "{mode:o}: {said}");
-        assert_eq!(said.contains("chmod go-w"), refused, "{mode:o}: {said}");
+        assert_eq!(said.contains("chmod o-w"), refused, "{mode:o}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_everybody_may_read_is_told_of() {
+    let place = Place::new().await;
+    place.accepts(RIGHT, &[]);
+    let path = place.path("host.toml");
+    for (mode, told) in [(0o640, false), (0o644, true)] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let output = check(&path, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("chmod o-r"), told, "{mode:o}: {said}");
+        assert!(!said.contains("hunter2"));
     }
 }
 

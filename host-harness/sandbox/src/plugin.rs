@@ -82,6 +82,10 @@ pub(crate) fn caller(call: &Call) -> Caller {
     }
 }
 
+fn is_object(json: &str) -> bool {
+    json.trim_start().starts_with('{')
+}
+
 /// Holds an answer to the contract, and status and body to what the host saw: "done" is
 /// believed only after a commit. Other statuses are the host's own to give.
 fn check(response: Response, observed: &Observed) -> Result<Response, Failure> {
@@ -97,7 +101,10 @@ fn check(response: Response, observed: &Observed) -> Result<Response, Failure> {
         "its body is too long"
     } else {
         match serde_json::from_str::<Body>(&response.body) {
-            Ok(body) if body.success == observed.committed() => return Ok(response),
+            // A list of one, too, could be read as that structure.
+            Ok(body) if body.success == observed.committed() && is_object(&response.body) => {
+                return Ok(response);
+            }
             Err(error) if !error.is_data() => "its body is not JSON",
             Ok(_) | Err(_) => "its body does not say whether a reset was committed",
         }

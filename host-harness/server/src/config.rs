@@ -179,9 +179,14 @@ impl Draft {
     }
 }
 
-/// Permission bits by which others than a file's owner may write it, and read it.
-const OTHERS_WRITE: u32 = 0o022;
-const OTHERS_READ: u32 = 0o044;
+fn mode(path: &Path) -> std::io::Result<u32> {
+    Ok(std::fs::metadata(path)?.permissions().mode())
+}
+
+/// Permission bits by which everybody may write a file, and read it. Many systems give each
+/// user a group of their own, which may write what they make.
+const ALL_WRITE: u32 = 0o002;
+const ALL_READ: u32 = 0o004;
 
 impl Config {
     /// Reads the file at `path`.
@@ -189,7 +194,7 @@ impl Config {
     /// # Errors
     ///
     /// See [`ConfigError`]: when the file cannot be read, is larger than 64 MiB, may be
-    /// written by others than its owner, or says anything that is not understood or not possible.
+    /// written by everybody, or says anything that is not understood or not possible.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |cause: String| ConfigError::unreadable(path, cause);
         let bytes = regular_file::read(path, MAX_FILE + 1);
@@ -198,20 +203,23 @@ impl Config {
             return Err(unreadable(format!("it is larger than {MAX_FILE} bytes")));
         }
         let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
-        let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
-        let mode = metadata.permissions().mode();
-        let shown = path.display();
-        if mode & OTHERS_WRITE != 0 {
-            let cause = format!("others than its owner may write it: `chmod go-w {shown}` first");
+        let mode = mode(path).map_err(|error| unreadable(error.to_string()))?;
+        if mode & ALL_WRITE != 0 {
+            let shown = path.display();
+            let cause = format!("everybody may write it: `chmod o-w {shown}` first");
             return Err(unreadable(cause));
         }
-        let config = Self::parse(&text, path)?;
-        if mode & OTHERS_READ != 0 && config.holds_a_secret() {
-            tracing::warn!(
-                "{shown} holds a password, and others than its owner may read it: `chmod go-r {shown}`"
-            );
-        }
-        Ok(config)
+        Self::parse(&text, path)
+    }
+
+    /// What an operator should mend in the file at `path`, which says this: everybody may
+    /// read a password that it holds.
+    pub fn advice(&self, path: &Path) -> Option<String> {
+        let is_open = mode(path).is_ok_and(|mode| mode & ALL_READ != 0);
+        let shown = path.display();
+        (is_open && self.holds_a_secret()).then(|| {
+            format!("{shown} holds a password and everybody may read it: `chmod o-r {shown}`")
+        })
     }
 
     fn holds_a_secret(&self) -> bool {

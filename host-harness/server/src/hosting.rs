@@ -141,8 +141,14 @@ impl Hosting {
         let Some(file) = self.file.clone() else {
             return Err(Refused::of(&"there is no configuration file to read again"));
         };
-        let config = tokio::task::spawn_blocking(move || Config::read(&file)).await;
-        let config = config.map_err(|panic| Refused::of(&panic))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::read(&file)?;
+            if let Some(advice) = config.advice(&file) {
+                tracing::warn!("{advice}");
+            }
+            Ok::<_, config::ConfigError>(config)
+        });
+        let config = read.await.map_err(|panic| Refused::of(&panic))?;
         self.load(config.map_err(|error| Refused::of(&error))?)
             .await
     }
@@ -172,6 +178,7 @@ impl Hosting {
         if config.host != self.host {
             return Err(Refused::of(&"[host] has changed: that takes a restart"));
         }
+        self.require_stores(&config).await?;
         let Checked { plugins, changes } = check(&config, &self.admissions).await?;
         let live = self.live.load_full();
         let workspaces = self.assemble(&config, &plugins, &live);
@@ -194,6 +201,21 @@ impl Hosting {
             .store(Arc::new(by_host(&config, &workspaces)));
         self.live.store(Arc::new(workspaces));
         Ok(loaded)
+    }
+
+    /// Nobody may look into a file that has taken the place of a store which is open.
+    async fn require_stores(&self, config: &Config) -> Result<(), Refused> {
+        let asked = self
+            .stores
+            .ask_open(|store| async move { store.next_mail_due().await });
+        for (path, answer) in asked.await {
+            let is_named = config.workspaces.iter().any(|w| *w.store == *path);
+            if let (true, Err(error)) = (is_named, answer) {
+                let shown = path.display();
+                return Err(Refused::of(&format!("the store {shown}: {error}")));
+            }
+        }
+        Ok(())
     }
 
     /// A workspace that is to be as it was stays itself, with what it has learnt.

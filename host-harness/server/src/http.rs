@@ -304,25 +304,10 @@ fn host(request: &Request, is_needed: bool) -> Option<&str> {
     Some(target.map_or(header, |authority| authority.as_str()))
 }
 
-/// Why a request is not read: passed over, what it says of its body would be decided by
-/// other bytes than it means.
-fn not_understood(headers: &HeaderMap) -> Option<Answer> {
-    let other_than = |name: HeaderName, known: &str| {
-        let is_known =
-            |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(known.as_bytes());
-        !headers.get_all(name).iter().all(is_known)
-    };
-    if other_than(header::TRANSFER_ENCODING, "chunked") {
-        return Some(Answer::unknown_transfer_encoding());
-    }
-    let encoded = other_than(header::CONTENT_ENCODING, "identity");
-    encoded.then(Answer::unknown_content_encoding)
-}
-
 /// Passes a request on to the workspace that its host names, as a [`Site`].
 async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Response {
-    if let Some(refused) = not_understood(request.headers()) {
-        return refused.into_response();
+    if is_encoded(request.headers(), header::TRANSFER_ENCODING, "chunked") {
+        return Answer::unknown_transfer_encoding().into_response();
     }
     let workspaces = app.workspaces.load();
     let Some(host) = host(&request, !workspaces.takes_any_host()) else {
@@ -348,6 +333,14 @@ async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Respon
     };
     request.extensions_mut().insert(site.clone());
     cors::allow(&site, request, next).await
+}
+
+/// Whether a header names another encoding than the one that is understood: passed over, it
+/// would be decided by other bytes than its sender means.
+fn is_encoded(headers: &HeaderMap, name: HeaderName, understood: &str) -> bool {
+    let is_understood =
+        |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(understood.as_bytes());
+    !headers.get_all(name).iter().all(is_understood)
 }
 
 /// The text of a header that is there exactly once.

@@ -280,10 +280,12 @@ impl StoreFile {
         if !open.is_idle(idle, &open.used()) {
             return;
         }
-        // A store that cannot say is closed: it is opened anew when it is used.
-        let due = within(ASK_LIMIT, open.store.next_mail_due()).await;
-        if matches!(due, Ok(Some(due)) if due <= until) {
-            return;
+        // A store that is silent is closed: it is opened anew when it is used. One that
+        // says what is wrong stays: where its file was replaced, it must not be opened anew.
+        match timeout(ASK_LIMIT, open.store.next_mail_due()).await {
+            Ok(Ok(Some(due))) if due <= until => return,
+            Ok(Err(_)) => return,
+            Ok(Ok(_)) | Err(_) => (),
         }
         // It may have been taken meanwhile, and mail put into it.
         let mut used = open.used();

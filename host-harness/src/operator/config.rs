@@ -16,6 +16,9 @@ pub(super) async fn check(path: &Path) -> anyhow::Result<Report> {
         let problems = refused.to_string().replace('\n', "\n  ");
         bail!("{path} cannot be served:\n  {problems}");
     }
+    if let Some(advice) = config.advice(path) {
+        eprintln!("{}", printable(&advice));
+    }
     Ok(report(&config))
 }
 

@@ -302,6 +302,13 @@ async fn an_answer_outside_the_contract_is_refused() {
             BODY,
         ),
         (
+            "a list",
+            // [false]
+            "(i64.store (i32.const 0) (i64.const 0x5d65736c61665b))
+             (call $answer (i32.const 400) (i32.const 0) (i32.const 7))",
+            BODY,
+        ),
+        (
             "a body that says nothing",
             "(i32.store16 (i32.const 0) (i32.const 0x7d7b))
              (call $answer (i32.const 400) (i32.const 0) (i32.const 2))",

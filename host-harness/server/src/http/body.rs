@@ -1,6 +1,7 @@
 //! The body of a request, and its headers.
 
 use super::answer::Answer;
+use super::is_encoded;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -22,6 +23,9 @@ const MAX_HEADER: usize = 256;
 
 /// The body as it came. The error answers the request.
 pub(super) async fn read(request: Request) -> Result<Bytes, Answer> {
+    if is_encoded(request.headers(), header::CONTENT_ENCODING, "identity") {
+        return Err(Answer::unknown_content_encoding());
+    }
     match timeout(MAX_BODY_TIME, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {

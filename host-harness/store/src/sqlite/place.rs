@@ -40,9 +40,10 @@ impl Place {
         let path = self.path.display();
         Err(StoreError(
             format!(
-                "{path} is not the file that was opened: it was moved, replaced or deleted. Stop \
-                 the host, remove {path}-wal and {path}-shm, put the right file there and start \
-                 the host again"
+                "{path} is not the file that was opened: it was moved, replaced or deleted. Where \
+                 it was moved, move it back, and leave {path}-wal alone: it holds what was \
+                 committed last. To serve another file, stop the host, remove {path}-wal and \
+                 {path}-shm, put it there and start the host again"
             )
             .into(),
         ))
