@@ -39,9 +39,13 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Until when even a right code is refused, if it is at `now`.
+    /// Until when even a right code is refused, if it is at `now`. A lock that ends later than
+    /// any can is a clock's that was wrong: it is over.
     pub fn lock(&self, now: Timestamp) -> Option<Timestamp> {
-        self.locked_until.filter(|until| *until > now)
+        // Twice, as the clocks of several hosts differ, and a request takes its time.
+        let latest = now + LONGEST_LOCK * 2;
+        self.locked_until
+            .filter(|until| *until > now && *until <= latest)
     }
 
     /// With one more.
@@ -311,6 +315,26 @@ mod tests {
             (unlocked(0), unlocked(0)),
         ] {
             assert_eq!(after.uncounted(now), expected, "{after:?}");
+        }
+    }
+
+    /// Made while the clock was ahead.
+    #[test]
+    fn a_lock_that_ends_later_than_any_can_is_over() {
+        let now = Timestamp::from_millis(1_000_000);
+        for (seconds, locks) in [
+            (0, false),
+            (1, true),
+            (7200, true),
+            (7201, false),
+            (86_400, false),
+        ] {
+            let until = now + Duration::from_secs(seconds);
+            let failures = Failures {
+                count: 12,
+                locked_until: Some(until),
+            };
+            assert_eq!(failures.lock(now), locks.then_some(until), "{seconds}");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::outbox::Post;
 use crate::reset::{self, remove_totp};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::time::Timestamp;
+use crate::totp::step_of;
 use data_encoding::HEXLOWER;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
@@ -616,7 +617,9 @@ impl Order for ChangeUser {
     fn question(&self) -> Question {
         let question = named_question(&self.operation.workspace, &self.user).with_role_names();
         match self.change {
-            UserChange::EnrolTotp(_) | UserChange::ResetTotp => question.with_settings(),
+            UserChange::EnrolTotp(_) | UserChange::ResetTotp | UserChange::Unlock => {
+                question.with_settings()
+            }
             UserChange::Deactivate | UserChange::TakeRole(_) => question.with_administrators(),
             _ => question,
         }
@@ -708,7 +711,7 @@ impl UserChange {
                 let unknown = || Problem::UnknownWorkspace(operation.workspace.clone());
                 reset_totp(profile, settings.ok_or_else(unknown)?, operation.now)?
             }
-            Self::Unlock => unlock(profile),
+            Self::Unlock => unlock(profile, dossier.settings.as_ref(), operation.now),
             Self::Activate => vec![deactivated(profile, false)],
             Self::Deactivate => {
                 let is_gone = |held: &Administrator| held.user == profile.user.id;
@@ -782,8 +785,16 @@ fn reset_totp(profile: &Profile, settings: &Settings, now: Timestamp) -> Answer<
     Ok(changes)
 }
 
-/// What forgets the failures in a row, and those of a code that was sent.
-fn unlock(profile: &Profile) -> Vec<Change> {
+/// What forgets the failures in a row, and those of a code that was sent. A code that was
+/// accepted while the clock was ahead spends none that are still to come.
+fn unlock(profile: &Profile, settings: Option<&Settings>, now: Timestamp) -> Vec<Change> {
+    let window = settings.map_or(0, |settings| u64::from(settings.totp_window));
+    let last = profile.factor.as_ref().and_then(|factor| factor.last_step);
+    let is_ahead = last.is_some_and(|last| last > step_of(now) + window);
+    let step = is_ahead.then(|| Change::SpendStep {
+        user: profile.user.id.clone(),
+        step: step_of(now),
+    });
     let code = profile.mailed_code.clone();
     let code = code.map(|code| Change::SetMailedCode {
         user: profile.user.id.clone(),
@@ -792,7 +803,8 @@ fn unlock(profile: &Profile) -> Vec<Change> {
             ..code
         },
     });
-    Failures::forget(profile).into_iter().chain(code).collect()
+    let forgotten = Failures::forget(profile).into_iter();
+    forgotten.chain(code).chain(step).collect()
 }
 
 fn deactivated(profile: &Profile, deactivated: bool) -> Change {

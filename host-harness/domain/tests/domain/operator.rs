@@ -1,7 +1,7 @@
 //! What operators do.
 
 use crate::acme::{
-    access, acme, after, check, decided, factor, failures, mailed, now, pending, session,
+    STEP, access, acme, after, check, decided, factor, failures, mailed, now, pending, session,
 };
 use crate::model::{Model, Workspace};
 use crate::text;
@@ -282,6 +282,20 @@ fn backup_codes_are_replaced_where_there_is_totp() {
         problem(|_| (), &replace("bob")),
         "Bob has no TOTP; `host-harness user enrol-totp Bob` enrols it"
     );
+}
+
+/// The clock was a day ahead, and one code was accepted meanwhile.
+#[test]
+fn to_unlock_mends_what_a_clock_that_was_ahead_has_left() {
+    for (ahead, mended) in [(0, false), (1, false), (2, true), (2880, true)] {
+        let spent = |acme: &mut Workspace| {
+            let factor = acme.edit("alice").factor.as_mut();
+            factor.unwrap().last_step = Some(STEP + ahead);
+        };
+        let (_, changes) = decided(spent, &to("alice", UserChange::Unlock));
+        let step = format!("spend-step alice {STEP}\n");
+        assert_eq!(changes.contains(&step), mended, "{ahead}: {changes}");
+    }
 }
 
 #[test]
