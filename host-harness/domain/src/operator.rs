@@ -244,8 +244,8 @@ pub enum UserChange {
     /// Removes the TOTP factor, or a key that is not proved yet, and ends all tokens; the
     /// holder is told. What the endpoint does, where no administrator can.
     ResetTotp,
-    /// Forgets the failures in a row, and those of a code that was sent by
-    /// e-mail.
+    /// Forgets the failures in a row, those of a code that was sent by e-mail, and a
+    /// step that was spent while the clock was ahead.
     Unlock,
     /// Lets the account log in again.
     Activate,

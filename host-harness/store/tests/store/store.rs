@@ -917,11 +917,8 @@ async fn tokens_of_the_target_end_with_the_factor_on_every_handle() {
     assert!(admin.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn a_record_is_kept_as_given() {
-    let data = Data::new().await;
-    let before = data.dump();
-    let record = AuditRecord {
+pub(crate) fn refusal() -> AuditRecord {
+    AuditRecord {
         at: now(),
         workspace: ACME.to_owned(),
         request_id: "request-1".to_owned(),
@@ -930,8 +927,14 @@ async fn a_record_is_kept_as_given() {
         target: None,
         decision: Decision::Refused,
         reason: Some("totp-invalid".to_owned()),
-    };
-    data.store.record(record).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_kept_as_given() {
+    let data = Data::new().await;
+    let before = data.dump();
+    data.store.record(refusal()).await.unwrap();
     assert_eq!(
         before.changes(&data.dump()),
         "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller=admin \
