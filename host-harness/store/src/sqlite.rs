@@ -25,7 +25,6 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use place::Place;
 use readers::Readers;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -144,16 +143,6 @@ impl From<rusqlite::Error> for StoreError {
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-}
-
-/// Closes a connection. What is left to be merged would go into a file that is not the
-/// store where that is lost.
-fn close(connection: Connection, place: &Place) {
-    if place.is_lost() {
-        // Where even this fails, nothing more can be done.
-        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-    }
-    drop(connection);
 }
 
 /// Runs what may wait for the disk, or for another program, where nothing else waits

@@ -7,7 +7,7 @@
 //! leaves the others to other stores.
 
 use super::place::Place;
-use super::{BUSY_TIMEOUT, SqlResult, blocking, close, connect, is_busy};
+use super::{BUSY_TIMEOUT, SqlResult, blocking, connect, is_busy};
 use crate::{Result, StoreError};
 use rusqlite::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,24 +109,13 @@ impl Readers {
             let _turn = turn;
             place.require()?;
             let connection = connect(place.path(), BUSY_TIMEOUT)?;
-            let found = snapshot(&connection, query);
-            close(connection, &place);
-            Ok(found?)
+            Ok(snapshot(&connection, query)?)
         })
         .await
     }
 
     fn glances(&self) -> std::sync::MutexGuard<'_, Glances> {
         self.glances.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        let connections = std::mem::take(&mut self.glances().idle);
-        for connection in connections {
-            close(connection, &self.place);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! after the one wait for the disk. A piece that fails takes nothing with it.
 
 use super::place::Place;
-use super::{SqlResult, StoreError, close};
+use super::{SqlResult, StoreError};
 use crate::Result;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,10 +35,7 @@ impl Writer {
         let (queue, pieces) = mpsc::channel();
         std::thread::Builder::new()
             .name("store writer".to_owned())
-            .spawn(move || {
-                write_all(&connection, &place, &pieces, &runtime);
-                close(connection, &place);
-            })
+            .spawn(move || write_all(&connection, &place, &pieces, &runtime))
             .map_err(|error| StoreError(error.into()))?;
         Ok(Self { queue })
     }
