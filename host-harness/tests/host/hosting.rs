@@ -224,6 +224,30 @@ async fn a_workspace_that_the_file_names_no_more_is_not_served() {
     assert!(served.me("acme.example", "alice").await.starts_with("200 "));
 }
 
+/// A backup, for example, beside what the store that is open has not merged yet.
+#[tokio::test]
+async fn a_file_in_the_place_of_an_open_store_is_neither_looked_into_nor_opened() {
+    let place = Place::new().await;
+    let digest = place.plugin("plugin.wasm", &Guest::default().component());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    assert!(served.me("acme.example", "alice").await.starts_with("200 "));
+    let path = place.data.path();
+    let backup = path.with_extension("backup");
+    let copy = "VACUUM INTO ?1";
+    let copied = place.data.connect().execute(copy, [backup.to_str()]);
+    copied.unwrap();
+    let bytes = std::fs::read(&backup).unwrap();
+    std::fs::rename(&backup, &path).unwrap();
+    let refused = served.hosting.reload().await.unwrap_err().to_string();
+    assert!(refused.contains("moved, replaced or deleted"), "{refused}");
+    assert!(!served.hosting.reasons_not_ready().await.is_empty());
+    served.hosting.stores().close_idle(Duration::ZERO).await;
+    served.me("acme.example", "alice").await;
+    assert!(!served.hosting.reasons_not_ready().await.is_empty());
+    assert!(std::fs::read(path).unwrap() == bytes, "it is as it was");
+}
+
 /// Two plugins that tell themselves by their answers take turns; a third is never
 /// admitted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
