@@ -70,6 +70,15 @@ fn no_code_is_sent_beside_another_to_a_locked_account_or_to_who_may_use_none() {
         unchanged(decided(locked, &send("cora"))),
         EmailCode::Locked { until: after(2) }
     );
+    for (lock, ends, later) in [(1, 2, 2), (2, 1, 2)] {
+        let both = |acme: &mut Workspace| {
+            acme.edit("cora").failures = failures(5, Some(after(lock)));
+            acme.edit("cora").mailed_code = Some(mailed(5, after(ends)));
+        };
+        let until = after(later);
+        let answer = unchanged(decided(both, &send("cora")));
+        assert_eq!(answer, EmailCode::Locked { until });
+    }
     for id in ["admin", "alice", "bob", "nell", "nobody"] {
         let answer = unchanged(decided(|_| (), &send(id)));
         assert_eq!(answer, EmailCode::Unavailable, "{id}");

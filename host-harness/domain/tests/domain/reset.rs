@@ -579,6 +579,21 @@ fn a_refused_request_with_a_right_code_is_no_guess() {
     }
 }
 
+/// The code that was sent has a count of its own, which this did not raise.
+#[test]
+fn what_was_compared_with_the_app_leaves_the_mailed_codes_count() {
+    let both = |acme: &mut Workspace| {
+        locked_now(acme);
+        acme.edit("admin").mailed_code = Some(mailed(2, after(1)));
+    };
+    let right = Tried::Totp(key("admin").code(STEP).into());
+    let (_, changes) = decided(both, &refusal_of("admin", Some(right)));
+    assert!(
+        changes.starts_with("set-failures admin 4/-\nrecord"),
+        "{changes}"
+    );
+}
+
 #[test]
 fn a_refused_request_with_a_wrong_code_stays_counted() {
     let tried = |code: &str| Some(Tried::Totp(code.into()));
