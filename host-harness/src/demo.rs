@@ -230,6 +230,7 @@ impl Login {
                 key: self.totp_key()?,
                 last_step: None,
                 backup_code_hashes: Vec::new(),
+                spent_code_hashes: Vec::new(),
             }),
             ..NewUser::default()
         })

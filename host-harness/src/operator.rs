@@ -2,6 +2,7 @@
 //! a plugin or a configuration before it is served; and to a process that serves.
 
 mod account;
+mod audit;
 mod config;
 mod enrolment;
 mod input;
@@ -19,12 +20,13 @@ use crate::WORKSPACE;
 use anyhow::{Context, ensure};
 use chat_domain::audit::new_request_id;
 use chat_domain::operator::{NAME_FORM, Operation, is_name};
+use chat_domain::retention::Prune;
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,6 +87,19 @@ pub(crate) enum Command {
         place: Place,
         #[command(subcommand)]
         command: outbox::Command,
+    },
+    /// Show what was decided, by whom and from where.
+    Audit {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: audit::Command,
+    },
+    /// Remove audit records, dead letters and ended sessions that are older than the
+    /// settings audit-days and dead-letter-days say; a server does so every hour.
+    Prune {
+        #[command(flatten)]
+        place: Place,
     },
     /// Tell what a plugin can and cannot do, and whether it may be admitted.
     ///
@@ -193,6 +208,11 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
+        Command::Audit { place, command } => (
+            audit::run(&Desk::at(&place).await?, command).await?,
+            place.file.json,
+        ),
+        Command::Prune { place } => (prune(&Desk::at(&place).await?).await?, place.file.json),
         Command::Inspect { plugin } => return inspect(&plugin),
         Command::Admit { plugin, cache } => {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
@@ -203,6 +223,20 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
     };
     show(report, json)
+}
+
+/// One transaction after another, so that others get their turn.
+async fn prune(desk: &Desk) -> anyhow::Result<Report> {
+    let mut rounds = 0;
+    while desk.store.decide(Prune(desk.operation())).await?? {
+        rounds += 1;
+    }
+    let text = match rounds {
+        0 => "nothing is older than it is kept".to_owned(),
+        _ => "what is older than it is kept is removed".to_owned(),
+    };
+    let json = json!({"pruned": rounds > 0});
+    Ok(Report { text, json })
 }
 
 /// The report is printed also where it says that the plugin is not admissible.
@@ -234,8 +268,22 @@ impl File {
             true => "",
             false => "; `host-harness workspace create` makes one",
         };
-        let store = Sqlite::open(path).await;
-        store.with_context(|| format!("cannot open the store {}{hint}", path.display()))
+        let context = || format!("cannot open the store {}{hint}", path.display());
+        let problem = match Sqlite::open(path).await {
+            Ok(store) => return Ok(store),
+            Err(problem) => problem,
+        };
+        // What is there is shown all the same; what would change it fails.
+        match Sqlite::open_to_look(path).await {
+            Ok(store) => {
+                eprintln!(
+                    "host-harness: the store can only be looked at: {}",
+                    problem.0
+                );
+                Ok(store)
+            }
+            Err(_) => Err(problem).with_context(context),
+        }
     }
 }
 

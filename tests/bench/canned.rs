@@ -4,10 +4,12 @@
 use async_trait::async_trait;
 use chat_domain::account::{Caller, Methods, Profile, Selector, Token, TotpFactor, User};
 use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Order;
-use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Reset, Target};
 use chat_domain::settings::Settings;
@@ -87,6 +89,7 @@ fn dossier(question: &Question) -> Dossier {
                     true => backup_code_hashes(),
                     false => Vec::new(),
                 },
+                spent_code_hashes: Vec::new(),
             }),
             ..Profile::default()
         })
@@ -226,22 +229,25 @@ impl Store for Canned {
     async fn mails(&self, _: &str) -> Result<Vec<StoredMail>> {
         absent()
     }
-    async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
+    async fn next_mail_due(&self, _: Timestamp) -> Result<Option<Timestamp>> {
         absent()
     }
     async fn mail_count(&self) -> Result<MailCount> {
         absent()
     }
-    async fn claim_mail(&self, _: Timestamp, _: &[String]) -> Result<Option<Claim>> {
+    async fn claim_mail(&self, _: Due, _: Among<'_>) -> Result<Option<Claim>> {
         absent()
     }
-    async fn mail_sent(&self, _: &Claim) -> Result<()> {
+    async fn expired_mails(&self, _: Due) -> Result<Vec<Expired>> {
         absent()
     }
-    async fn mail_failed(&self, _: &Claim, _: &str, _: NextTry) -> Result<()> {
+    async fn records(&self, _: &str, _: &RecordFilter) -> Result<Vec<StoredRecord>> {
         absent()
     }
-    async fn expire_mail(&self, _: Timestamp) -> Result<Vec<Expired>> {
+    async fn clock_faults(&self, _: Horizon) -> Result<u32> {
+        absent()
+    }
+    async fn probe(&self, _: Timestamp) -> Result<()> {
         absent()
     }
 }

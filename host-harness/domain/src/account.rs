@@ -5,8 +5,10 @@ use crate::order::{Change, Tokens};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 use crate::totp::TotpKey;
+use caseless::Caseless;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
+use unicode_normalization::UnicodeNormalization;
 
 /// The permission to remove another member's TOTP factor.
 pub const EDIT_OTHER_USER_TOTP: &str = "edit-other-user-totp";
@@ -19,8 +21,10 @@ pub const BYPASS_RATE_LIMIT: &str = "api-bypass-rate-limit";
 pub enum Selector {
     /// Compared byte for byte.
     Id(String),
-    /// Compared without regard to case.
+    /// Compared as [`username_key`] writes it.
     Username(String),
+    /// By a username that looks like this one: compared as [`skeleton`] writes it.
+    LookAlike(String),
     /// One of its e-mail addresses, compared without regard to the case of ASCII
     /// letters.
     Address(String),
@@ -36,6 +40,22 @@ impl Selector {
             false => Self::Username(name.to_owned()),
         }
     }
+}
+
+/// What two usernames have in common that name the same account: NFKC and case folding
+/// (Unicode Standard Annex 15, section 3.13 of the standard).
+pub fn username_key(username: &str) -> String {
+    if username.is_ascii() {
+        return username.to_ascii_lowercase();
+    }
+    let folded: String = username.nfkc().default_case_fold().nfkc().collect();
+    folded
+}
+
+/// What two usernames have in common that people cannot tell apart (Unicode Technical
+/// Standard 39, section 4).
+pub fn skeleton(username: &str) -> String {
+    unicode_security::skeleton(&username_key(username)).collect()
 }
 
 /// What of an account everybody in the workspace may know.
@@ -67,6 +87,8 @@ pub struct TotpFactor {
     pub last_step: Option<u64>,
     /// The unused backup codes, as [`crate::totp::code_hash`] writes them.
     pub backup_code_hashes: Vec<String>,
+    /// The used ones, likewise.
+    pub spent_code_hashes: Vec<String>,
 }
 
 /// A key that was shown and not yet proved.
@@ -83,18 +105,24 @@ pub struct PendingKey {
 pub struct MailedCode {
     /// As [`crate::totp::code_hash`] writes it.
     pub hash: String,
+    /// When it was sent.
+    pub issued: Timestamp,
     /// When it ends.
     pub expires: Timestamp,
     /// Wrong tries.
     pub failures: u32,
+    /// Mails that brought it, or may still do so.
+    pub mails: u32,
 }
 
 /// Without the hash, which a million guesses open.
 impl fmt::Debug for MailedCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("MailedCode");
+        shown.field("issued", &self.issued);
         shown.field("expires", &self.expires);
         shown.field("failures", &self.failures);
+        shown.field("mails", &self.mails);
         shown.finish_non_exhaustive()
     }
 }
@@ -205,11 +233,13 @@ impl Profile {
             Change::SpendBackupCode { user, hash } if user == id => {
                 if let Some(factor) = &mut self.factor {
                     factor.backup_code_hashes.retain(|code| code != hash);
+                    factor.spent_code_hashes.push(hash.clone());
                 }
             }
             Change::ReplaceBackupCodes { user, hashes } if user == id => {
                 if let Some(factor) = &mut self.factor {
                     factor.backup_code_hashes.clone_from(hashes);
+                    factor.spent_code_hashes.clear();
                 }
             }
             Change::SetPendingKey { user, pending } if user == id => {

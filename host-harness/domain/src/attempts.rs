@@ -1,10 +1,14 @@
 //! How many wrong codes an account may give in a row (NIST SP 800-63B section
-//! 5.2.2, OWASP ASVS 5.0 V6.3.1), and how an attempt begins.
+//! 5.2.2, 800-63B-4 section 3.2.2, OWASP ASVS 5.0 V6.3.1), and how an attempt begins.
 
 use crate::account::{Methods, Profile, TotpFactor};
+use crate::audit::{Action, AuditRecord, Decision};
+use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question, Subject};
+use crate::mail::Event;
 use crate::mailed_code::{email_lock, live_code};
 use crate::order::{Change, Decided, Order};
+use crate::outbox::Post;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 use secrecy::SecretString;
@@ -29,6 +33,26 @@ pub fn lock_after(failures: u32) -> Option<Duration> {
     Some(lock.min(LONGEST_LOCK))
 }
 
+/// Why even a right code is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// It may be tried again then.
+    Until(Timestamp),
+    /// So many failures in a row that the factor must be replaced: the setting
+    /// `failure-budget`.
+    UntilReplaced,
+}
+
+impl Lock {
+    /// When it may be tried again, where that is known.
+    pub fn ends(self) -> Option<Timestamp> {
+        match self {
+            Self::Until(until) => Some(until),
+            Self::UntilReplaced => None,
+        }
+    }
+}
+
 /// Failed attempts in a row at the second factor of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
@@ -42,20 +66,32 @@ impl Failures {
     /// Until when even a right code is refused, if it is at `now`. A lock that ends later than
     /// any can is a clock's that was wrong: it is over.
     pub fn lock(&self, now: Timestamp) -> Option<Timestamp> {
-        // Twice, as the clocks of several hosts differ, and a request takes its time.
-        let latest = now + LONGEST_LOCK * 2;
+        let latest = Horizon::at(now).lock;
         self.locked_until
             .filter(|until| *until > now && *until <= latest)
+    }
+
+    /// Whether there were so many that the factor must be replaced.
+    pub fn are_too_many(&self, settings: &Settings) -> bool {
+        self.count >= settings.failure_budget
+    }
+
+    /// Why even a right code is refused at `now`, if it is.
+    pub fn why_locked(&self, settings: &Settings, now: Timestamp) -> Option<Lock> {
+        match self.are_too_many(settings) {
+            true => Some(Lock::UntilReplaced),
+            false => self.lock(now).map(Lock::Until),
+        }
     }
 
     /// With one more.
     ///
     /// # Errors
     ///
-    /// Until when it is locked: nothing is counted then.
-    pub fn counted(&self, now: Timestamp) -> Result<Self, Timestamp> {
-        if let Some(until) = self.lock(now) {
-            return Err(until);
+    /// Why it is locked: nothing is counted then.
+    pub fn counted(&self, settings: &Settings, now: Timestamp) -> Result<Self, Lock> {
+        if let Some(lock) = self.why_locked(settings, now) {
+            return Err(lock);
         }
         let count = self.count.saturating_add(1);
         let locked_until = lock_after(count).map(|lock| now + lock);
@@ -63,6 +99,20 @@ impl Failures {
             count,
             locked_until,
         })
+    }
+
+    /// What the holder is told, where the failure that was counted at `now` is the first that
+    /// locks, or the last that is counted.
+    fn told(&self, settings: &Settings, now: Timestamp) -> Option<Event<'static>> {
+        let failures = self.count;
+        let until = self.locked_until?;
+        if lock_after(failures).is_none_or(|lock| now + lock != until) {
+            return None;
+        }
+        if failures == settings.failure_budget {
+            return Some(Event::GuessedOut { failures });
+        }
+        (failures == FREE_FAILURES).then_some(Event::Locked { failures, until })
     }
 
     /// Without one attempt that was counted at `now`, and turned out to be no guess.
@@ -98,6 +148,36 @@ impl Failures {
     }
 }
 
+/// What tells the holder, and the audit trail, that the failure which `refused` records has
+/// locked the account, where it has; `failures` are those of `profile` afterwards.
+pub(crate) fn tell_of_lock(
+    settings: &Settings,
+    profile: &Profile,
+    failures: &Failures,
+    refused: &AuditRecord,
+) -> Vec<Change> {
+    let Some(event) = failures.told(settings, refused.at) else {
+        return Vec::new();
+    };
+    let mut changes = Post::notices(
+        settings,
+        profile,
+        &event,
+        refused.at,
+        refused.source.as_ref(),
+    );
+    let record = AuditRecord {
+        action: Action::Guess,
+        target: Some(profile.user.id.clone()),
+        decision: Decision::Locked,
+        reason: Some(format!("{} in a row", failures.count)),
+        ..refused.clone()
+    };
+    let record = record.telling(&changes);
+    changes.push(Change::Record(record));
+    changes
+}
+
 /// How an attempt to prove a second factor began.
 #[derive(Debug)]
 pub enum Attempt<F> {
@@ -105,10 +185,7 @@ pub enum Attempt<F> {
     /// checked against.
     Begun(F),
     /// Too many failures in a row; nothing was counted.
-    Locked {
-        /// When it may be tried again.
-        until: Timestamp,
-    },
+    Locked(Lock),
     /// The account does not have the factor, or may not use it.
     Unavailable,
 }
@@ -226,7 +303,7 @@ pub(crate) fn begin_totp(
 ) -> Decided<Attempt<TotpFactor>> {
     match &profile.factor {
         Some(factor) if Methods::of(profile, settings).totp => {
-            count(profile, now, || factor.clone())
+            count(settings, profile, now, || factor.clone())
         }
         _ => Decided::unchanged(Attempt::Unavailable),
     }
@@ -240,7 +317,7 @@ fn begin_password(
 ) -> Decided<Attempt<SecretString>> {
     let usable = Methods::of(profile, settings).password && !profile.deactivated;
     match &profile.password_hash {
-        Some(hash) if usable => count(profile, now, || hash.clone()),
+        Some(hash) if usable => count(settings, profile, now, || hash.clone()),
         _ => Decided::unchanged(Attempt::Unavailable),
     }
 }
@@ -254,11 +331,13 @@ pub(crate) fn begin_email(
     if !Methods::of(profile, settings).email {
         return Decided::unchanged(Attempt::Unavailable);
     }
-    if let Some(until) = email_lock(settings, profile, now) {
-        return Decided::unchanged(Attempt::Locked { until });
+    if let Some(lock) = email_lock(settings, profile, now) {
+        return Decided::unchanged(Attempt::Locked(lock));
     }
     let code = live_code(profile, now);
-    let mut begun = count(profile, now, || code.map(|code| code.hash.clone()));
+    let mut begun = count(settings, profile, now, || {
+        code.map(|code| code.hash.clone())
+    });
     if let (Attempt::Begun(_), Some(code)) = (&begun.answer, code) {
         begun.changes.push(Change::SetMailedCode {
             user: profile.user.id.clone(),
@@ -269,10 +348,15 @@ pub(crate) fn begin_email(
 }
 
 /// Counts one failure more, unless the account is locked.
-fn count<F>(profile: &Profile, now: Timestamp, handed: impl FnOnce() -> F) -> Decided<Attempt<F>> {
-    let failures = match profile.failures.counted(now) {
+fn count<F>(
+    settings: &Settings,
+    profile: &Profile,
+    now: Timestamp,
+    handed: impl FnOnce() -> F,
+) -> Decided<Attempt<F>> {
+    let failures = match profile.failures.counted(settings, now) {
         Ok(failures) => failures,
-        Err(until) => return Decided::unchanged(Attempt::Locked { until }),
+        Err(lock) => return Decided::unchanged(Attempt::Locked(lock)),
     };
     Decided {
         answer: Attempt::Begun(handed()),
@@ -315,6 +399,38 @@ mod tests {
             (unlocked(0), unlocked(0)),
         ] {
             assert_eq!(after.uncounted(now), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_lock_and_the_last_failure_are_told() {
+        let settings = Settings {
+            failure_budget: 8,
+            ..Settings::default()
+        };
+        let now = Timestamp::from_millis(1_000_000);
+        let told = |count| failures(count, 1000).told(&settings, now);
+        assert!(matches!(
+            told(5),
+            Some(Event::Locked { failures: 5, until }) if until == now + FIRST_LOCK
+        ));
+        assert!(matches!(told(8), Some(Event::GuessedOut { failures: 8 })));
+        for count in [0, 1, 4, 6, 7, 9] {
+            assert!(told(count).is_none(), "{count}");
+        }
+        // Another's failure.
+        assert!(failures(5, 1001).told(&settings, now).is_none());
+    }
+
+    #[test]
+    fn the_last_failure_of_the_budget_locks_for_good() {
+        let settings = Settings::default();
+        let now = Timestamp::from_millis(1_000_000_000);
+        let after = |count| failures(count, 0).counted(&settings, now);
+        assert_eq!(after(98), Ok(failures(99, 1_000_000)));
+        assert_eq!(after(99), Ok(failures(100, 1_000_000)));
+        for count in [100, 101, u32::MAX] {
+            assert_eq!(after(count), Err(Lock::UntilReplaced), "{count}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! The audit trail: every decision, whose, about what, and why.
 
+use crate::order::Change;
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
 use rand::Rng;
+use std::net::IpAddr;
 
 /// Bytes of chance in the id of a request.
 const REQUEST_ID_BYTES: usize = 16;
@@ -13,6 +15,39 @@ pub fn new_request_id(random: &mut impl Rng) -> String {
     let mut bytes = [0; REQUEST_ID_BYTES];
     random.fill_bytes(&mut bytes);
     HEXLOWER.encode(&bytes)
+}
+
+/// Longest name of a client's program that is kept, in bytes: browsers' have half of that.
+const MAX_AGENT: usize = 256;
+
+/// Where a request came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The client's address, as far as proxies are believed.
+    pub address: IpAddr,
+    /// What its program calls itself, in printable characters; none where it says nothing.
+    pub agent: Option<String>,
+}
+
+impl Source {
+    /// `agent` is cut to 256 bytes; what does not print is written as its escape.
+    pub fn new(address: IpAddr, agent: Option<&[u8]>) -> Self {
+        let agent = agent.filter(|agent| !agent.is_empty()).map(|agent| {
+            let mut printable = String::new();
+            for c in String::from_utf8_lossy(agent).chars() {
+                let shown = match c.is_control() {
+                    true => c.escape_default().to_string(),
+                    false => c.to_string(),
+                };
+                if printable.len() + shown.len() > MAX_AGENT {
+                    break;
+                }
+                printable.push_str(&shown);
+            }
+            printable
+        });
+        Self { address, agent }
+    }
 }
 
 /// What a decision was about.
@@ -60,12 +95,53 @@ pub enum Action {
     RetryMail,
     /// To remove a mail.
     RemoveMail,
+    /// To log out.
+    LogOut,
+    /// To be told about oneself.
+    Look,
+    /// To guess at a second factor until it is locked.
+    Guess,
+    /// To remove what is older than it is kept.
+    Prune,
 }
+
+/// All that a decision can be about.
+pub const ACTIONS: [Action; 25] = [
+    Action::ResetTotp,
+    Action::LogIn,
+    Action::BeginEnrolment,
+    Action::ConfirmTotp,
+    Action::DisableTotp,
+    Action::ReplaceBackupCodes,
+    Action::AddUser,
+    Action::SetPassword,
+    Action::EnrolTotp,
+    Action::Unlock,
+    Action::Activate,
+    Action::Deactivate,
+    Action::GiveRole,
+    Action::TakeRole,
+    Action::CreateToken,
+    Action::RevokeTokens,
+    Action::AllowPermission,
+    Action::DenyPermission,
+    Action::ChangeSetting,
+    Action::RetryMail,
+    Action::RemoveMail,
+    Action::LogOut,
+    Action::Look,
+    Action::Guess,
+    Action::Prune,
+];
 
 impl Action {
     /// The name in the audit trail.
     pub fn name(self) -> &'static str {
         match self {
+            Self::LogOut => "log-out",
+            Self::Look => "look",
+            Self::Guess => "guess",
+            Self::Prune => "prune",
             Self::ResetTotp => "reset-totp",
             Self::LogIn => "log-in",
             Self::BeginEnrolment => "begin-enrolment",
@@ -104,8 +180,10 @@ pub enum Decision {
     Refused,
     /// It was refused because its proof was used before.
     Replayed,
-    /// It was refused because the caller is locked.
+    /// It was refused because the caller is locked; of guesses: they have locked it.
     Locked,
+    /// It was refused because the client called too often.
+    Limited,
     /// The plugin or the host failed.
     Failed,
 }
@@ -120,6 +198,7 @@ impl Decision {
             Self::Refused => "refused",
             Self::Replayed => "replayed",
             Self::Locked => "locked",
+            Self::Limited => "limited",
             Self::Failed => "failed",
         }
     }
@@ -145,11 +224,95 @@ pub struct AuditRecord {
     /// Why: the answer's error id or the failure's code. For what an operator
     /// did: the role, permission, token or setting that it is about.
     pub reason: Option<String>,
+    /// Where the request came from; none for what an operator did.
+    pub source: Option<Source>,
+    /// By what a second factor was proved, or tried to be; none where nothing was.
+    pub proof: Option<&'static str>,
+    /// To how many addresses of the target, or else of the caller, a notice goes; none
+    /// where there is nothing to tell them.
+    pub told: Option<u32>,
+    /// Requests that were decided so: more than one only of those that came too often.
+    pub calls: u32,
+}
+
+impl AuditRecord {
+    /// With the notices among `changes`: none of them says that nobody can be told.
+    #[must_use]
+    pub(crate) fn telling(mut self, notices: &[Change]) -> Self {
+        self.told = Some(u32::try_from(notices.len()).unwrap_or(u32::MAX));
+        self
+    }
+}
+
+/// A record, as a store gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// When the request was accepted.
+    pub at: Timestamp,
+    /// The request's id.
+    pub request_id: String,
+    /// As [`Action::name`] tells it.
+    pub action: String,
+    /// The caller's id, or [`crate::operator::OPERATOR`].
+    pub caller: String,
+    /// The caller's username, where there is such an account.
+    pub caller_name: Option<String>,
+    /// The target's id.
+    pub target: Option<String>,
+    /// The target's username, where there is such an account.
+    pub target_name: Option<String>,
+    /// As [`Decision::name`] tells it.
+    pub decision: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+    /// What its program calls itself.
+    pub agent: Option<String>,
+    /// By what a second factor was proved, or tried to be.
+    pub proof: Option<String>,
+    /// To how many addresses a notice goes.
+    pub told: Option<u32>,
+    /// Requests that were decided so.
+    pub calls: u32,
+}
+
+/// Which records are asked for: those for which all holds that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordFilter {
+    /// By the account with this id, or [`crate::operator::OPERATOR`].
+    pub caller: Option<String>,
+    /// About the account with this id.
+    pub target: Option<String>,
+    /// With this action's name.
+    pub action: Option<&'static str>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// So many at most, the newest.
+    pub most: u32,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_calls_itself_forges_no_line_and_is_short() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let agent = |agent: &[u8]| Source::new(address, Some(agent)).agent;
+        assert_eq!(agent(b""), None);
+        assert_eq!(agent(b"curl/8.14.1").as_deref(), Some("curl/8.14.1"));
+        assert_eq!(agent(b"a\r\nb\xff").as_deref(), Some("a\\r\\nb\u{fffd}"));
+        assert_eq!(agent(&[b'x'; 300]).unwrap().len(), 256);
+        assert_eq!(agent("é".repeat(200).as_bytes()).unwrap().len(), 256);
+        assert_eq!(agent(&[b'\n'; 129]).unwrap().len(), 256);
+    }
+
+    #[test]
+    fn every_action_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<_> = ACTIONS.map(Action::name).into();
+        assert_eq!(names.len(), ACTIONS.len());
+    }
 
     #[test]
     fn a_request_has_an_id_of_its_own() {

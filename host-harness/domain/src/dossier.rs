@@ -2,8 +2,9 @@
 //! as of one moment.
 
 use crate::account::{Profile, Selector, Token};
-use crate::operator::Role;
+use crate::operator::{FixedSetting, Role};
 use crate::outbox::StoredMail;
+use crate::retention::Oldest;
 use crate::settings::Settings;
 
 /// What a store is asked about one workspace: nothing but what is named.
@@ -26,8 +27,12 @@ pub struct Question {
     pub role: Option<String>,
     /// Who may reset others.
     pub administrators: bool,
-    /// A mail in the outbox.
+    /// A mail in the outbox, and the account that it is for.
     pub mail: Option<i64>,
+    /// Which settings the configuration says.
+    pub fixed_settings: bool,
+    /// How old the oldest of what is kept is.
+    pub oldest: bool,
     /// Most who ask this have nothing changed: a store looks first, and begins no
     /// transaction where that is so.
     pub look_first: bool,
@@ -42,7 +47,7 @@ pub struct Subject {
     pub emails: bool,
     /// Its roles and what they grant.
     pub roles: bool,
-    /// The backup codes of its TOTP factor.
+    /// The backup codes of its TOTP factor, used and not.
     pub backup_codes: bool,
     /// Its tokens.
     pub tokens: bool,
@@ -113,7 +118,21 @@ impl Question {
         self
     }
 
-    /// With this mail.
+    /// With which settings the configuration says.
+    #[must_use]
+    pub fn with_fixed_settings(mut self) -> Self {
+        self.fixed_settings = true;
+        self
+    }
+
+    /// With how old the oldest of what is kept is.
+    #[must_use]
+    pub fn with_oldest(mut self) -> Self {
+        self.oldest = true;
+        self
+    }
+
+    /// With this mail, and the account that it is for.
     #[must_use]
     pub fn with_mail(mut self, id: i64) -> Self {
         self.mail = Some(id);
@@ -194,6 +213,12 @@ pub struct Dossier {
     pub administrators: Vec<Administrator>,
     /// The mail.
     pub mail: Option<StoredMail>,
+    /// The account that the mail is for, without its lists.
+    pub mail_holder: Option<Profile>,
+    /// The settings that the configuration says.
+    pub fixed_settings: Vec<FixedSetting>,
+    /// How old the oldest of what is kept is.
+    pub oldest: Oldest,
 }
 
 /// An account that may reset others, by a role.

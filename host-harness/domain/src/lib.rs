@@ -16,14 +16,17 @@
 //! | attempts, failures and locks | [`attempts`] |
 //! | log-in, enrolment and what else members do to themselves | [`member`] |
 //! | who is logged in, and what they may | [`standing`] |
+//! | what a wrong clock has left | [`clock_fault`] |
 //! | codes by e-mail | [`mailed_code`] |
 //! | what operators do | [`operator`], with mail [`outbox`] |
+//! | how long what has been is kept | [`retention`] |
 //! | what a rule may ask for, and what it may change | [`dossier`], [`order`] |
 //! | the nouns | [`account`], [`audit`], [`mail`], [`mail_server`], [`password`], [`settings`], [`time`], [`token`], [`totp`] |
 
 pub mod account;
 pub mod attempts;
 pub mod audit;
+pub mod clock_fault;
 pub mod dossier;
 pub mod mail;
 pub mod mail_server;
@@ -35,6 +38,7 @@ pub mod outbox;
 pub mod password;
 pub mod proof;
 pub mod reset;
+pub mod retention;
 pub mod settings;
 pub mod standing;
 pub mod time;

@@ -1,5 +1,6 @@
 //! What members are told by e-mail.
 
+use crate::audit::Source;
 use crate::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -15,18 +16,136 @@ pub struct Letter {
     pub holds_code: bool,
 }
 
-/// The notice that `caller` has reset the reader's TOTP factor. Its subject is
-/// that of Rocket.Chat's.
-pub fn reset_notice(caller: &str, at: Timestamp) -> Letter {
-    let caller = printable(caller);
+/// What a holder is told about their second factor, password or tokens.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Their TOTP factor was removed by this account, or by an operator.
+    Reset {
+        /// A username, or who else.
+        by: &'a str,
+    },
+    /// They have removed it themselves, and are logged out everywhere.
+    OwnReset,
+    /// A key to enrol was shown.
+    KeyShown,
+    /// TOTP was enrolled.
+    Enrolled,
+    /// TOTP was given up by its code.
+    Disabled,
+    /// There are new backup codes.
+    NewBackupCodes,
+    /// A backup code was used.
+    BackupCodeUsed {
+        /// How many are left.
+        left: usize,
+    },
+    /// Guesses have locked the second factor for the first time.
+    Locked {
+        /// Wrong codes in a row.
+        failures: u32,
+        /// When it may be tried again.
+        until: Timestamp,
+    },
+    /// Guesses have locked the second factor for good.
+    GuessedOut {
+        /// Wrong codes in a row.
+        failures: u32,
+    },
+    /// There is a new password.
+    NewPassword,
+    /// There is a new login token.
+    NewToken {
+        /// Its name; empty for that of a session.
+        name: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// The subject of a reset by another is Rocket.Chat's.
+    fn subject(&self) -> &'static str {
+        match self {
+            Self::Reset { .. } | Self::OwnReset => "Two Factor TOTP Reset Notification",
+            Self::KeyShown => "Two-factor authentication: a key was shown",
+            Self::Enrolled => "Two-factor authentication was enrolled",
+            Self::Disabled => "Two-factor authentication was given up",
+            Self::NewBackupCodes => "Two-factor authentication: new backup codes",
+            Self::BackupCodeUsed { .. } => "Two-factor authentication: a backup code was used",
+            Self::Locked { .. } => "Two-factor authentication is locked for a while",
+            Self::GuessedOut { .. } => "Two-factor authentication is locked",
+            Self::NewPassword => "Your password was changed",
+            Self::NewToken { .. } => "A login token was created",
+        }
+    }
+
+    /// What happened, and what it means for the reader.
+    fn story(&self, at: Timestamp) -> String {
+        match self {
+            Self::Reset { by } => format!(
+                "Your two-factor authentication by TOTP was reset by {} at {at}.\n\
+                 You have been logged out everywhere. Log in again and enrol your\n\
+                 authenticator app anew.",
+                printable(by)
+            ),
+            Self::OwnReset => format!(
+                "Your two-factor authentication by TOTP was reset by yourself at {at}.\n\
+                 You have been logged out everywhere. Log in again and enrol your\n\
+                 authenticator app anew."
+            ),
+            Self::KeyShown => format!(
+                "A key to enrol two-factor authentication by TOTP was shown at {at}.\n\
+                 It counts once a code of it is entered."
+            ),
+            Self::Enrolled => format!(
+                "Two-factor authentication by TOTP was enrolled at {at}.\n\
+                 Your other sessions have been logged out."
+            ),
+            Self::Disabled => {
+                format!("Two-factor authentication by TOTP was given up at {at}, by its code.")
+            }
+            Self::NewBackupCodes => {
+                format!("New backup codes were made at {at}. The old ones are void.")
+            }
+            Self::BackupCodeUsed { left } => {
+                format!("A backup code was used at {at}; {left} are left.")
+            }
+            Self::Locked { failures, until } => format!(
+                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\
+                 Even a right code is refused until {until}."
+            ),
+            Self::GuessedOut { failures } => format!(
+                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\
+                 No code is accepted until an administrator has replaced your second factor."
+            ),
+            Self::NewPassword => format!(
+                "Your password was changed by an operator of the server at {at}.\n\
+                 Your sessions have ended."
+            ),
+            Self::NewToken { name: "" } => {
+                format!("You were logged in by an operator of the server at {at}.")
+            }
+            Self::NewToken { name } => format!(
+                "The personal access token {} was created by an operator of the server at {at}.",
+                printable(name)
+            ),
+        }
+    }
+}
+
+/// The notice that something has happened to the reader's account.
+pub fn notice(event: &Event<'_>, at: Timestamp, source: Option<&Source>) -> Letter {
+    let from = source.map(|source| {
+        let agent = source.agent.as_deref().map(printable);
+        let agent = agent.map(|agent| format!(" ({agent})"));
+        format!("\nFrom: {}{}\n", source.address, agent.unwrap_or_default())
+    });
+    let from = from.unwrap_or_default();
     Letter {
-        subject: "Two Factor TOTP Reset Notification",
+        subject: event.subject(),
         body: format!(
-            "Your two-factor authentication by TOTP was reset by {caller} at {at}.\n\
-             \n\
-             You have been logged out everywhere. Log in again and enrol your\n\
-             authenticator app anew. If you did not ask for this, tell your\n\
-             workspace's administrator at once.\n"
+            "{}\n{from}\n\
+             If this was neither you nor asked for by you, tell your workspace's\n\
+             administrator at once.\n",
+            event.story(at)
         )
         .into(),
         holds_code: false,
@@ -69,7 +188,13 @@ mod tests {
 
     #[test]
     fn a_name_cannot_write_a_line_of_its_own() {
-        let letter = reset_notice("eve\r\n\r\nYou have won", Timestamp::from_millis(0));
+        let by = "eve\r\n\r\nYou have won";
+        let source = Source {
+            address: [192, 0, 2, 1].into(),
+            agent: Some("x\r\n\r\ny".to_owned()),
+        };
+        let at = Timestamp::from_millis(0);
+        let letter = notice(&Event::Reset { by }, at, Some(&source));
         let body = letter.body.expose_secret();
         assert!(
             body.starts_with(
@@ -77,5 +202,6 @@ mod tests {
             ),
             "{body}"
         );
+        assert!(body.contains("\nFrom: 192.0.2.1 (xy)\n"), "{body}");
     }
 }

@@ -1,6 +1,8 @@
 //! Codes by e-mail: sent, replaced, ended.
 
 use crate::account::{MailedCode, Methods, Profile};
+use crate::attempts::Lock;
+use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question, Subject};
 use crate::mail;
 use crate::order::{Change, Decided, Order};
@@ -9,6 +11,7 @@ use crate::settings::Settings;
 use crate::time::Timestamp;
 use crate::totp::code_hash;
 use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
 
 /// The state of the code that an account may be sent by e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,7 @@ pub enum EmailCode {
         expires: Timestamp,
     },
     /// Too many failures in a row, or at the code that was sent.
-    Locked {
-        /// When it may be tried again.
-        until: Timestamp,
-    },
+    Locked(Lock),
     /// The account does not have the factor, or may not use it.
     Unavailable,
 }
@@ -53,26 +53,31 @@ impl MailedCode {
     }
 }
 
+/// How far the clocks of a store's hosts may be apart: a code that was sent later than that
+/// from now was sent by a clock that was wrong.
+pub(crate) const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
+/// After how long another code may be asked for, which replaces the one that was sent: mail
+/// that has not come in a minute is asked for again.
+pub const RESEND_AFTER: Duration = Duration::from_secs(60);
+
 /// The code that the account was sent and that has not ended.
 pub(crate) fn live_code(profile: &Profile, now: Timestamp) -> Option<&MailedCode> {
     let code = profile.mailed_code.as_ref();
-    code.filter(|code| code.expires > now)
+    code.filter(|code| code.expires > now && code.issued <= Horizon::at(now).code)
 }
 
-/// Until when no code by e-mail is accepted: the account is locked, or the code that it was
-/// sent was tried in vain too often; the later of both.
-pub(crate) fn email_lock(
-    settings: &Settings,
-    profile: &Profile,
-    now: Timestamp,
-) -> Option<Timestamp> {
+/// Why no code by e-mail is accepted: the account is locked, or the code that it was
+/// sent was tried in vain too often; what ends later.
+pub(crate) fn email_lock(settings: &Settings, profile: &Profile, now: Timestamp) -> Option<Lock> {
     let exhausted = live_code(profile, now).filter(|code| code.is_exhausted(settings));
-    let ends = exhausted.map(|code| code.expires);
-    profile.failures.lock(now).max(ends)
+    let ends = exhausted.map(|code| Lock::Until(code.expires));
+    profile.failures.why_locked(settings, now).max(ends)
 }
 
 /// Makes `code` the code of an account and queues it for every verified address, unless
-/// an earlier one is still valid.
+/// an earlier one is still valid and was sent less than [`RESEND_AFTER`] ago. Wrong tries at
+/// that one count for this one, too.
 #[derive(Clone, Debug)]
 pub struct SendEmailCode {
     /// The account's workspace.
@@ -108,24 +113,30 @@ impl SendEmailCode {
         if !Methods::of(profile, settings).email {
             return Decided::unchanged(EmailCode::Unavailable);
         }
-        if let Some(until) = email_lock(settings, profile, now) {
-            return Decided::unchanged(EmailCode::Locked { until });
+        if let Some(lock) = email_lock(settings, profile, now) {
+            return Decided::unchanged(EmailCode::Locked(lock));
         }
-        if let Some(code) = live_code(profile, now) {
+        let earlier = live_code(profile, now);
+        if let Some(code) = earlier.filter(|code| now - code.issued < RESEND_AFTER) {
             let expires = code.expires;
             return Decided::unchanged(EmailCode::Live { expires });
         }
+        let user = profile.user.id.clone();
         let expires = now + settings.email_code_lifetime();
-        let mut changes = vec![Change::SetMailedCode {
-            user: profile.user.id.clone(),
-            code: MailedCode {
-                hash: code_hash(self.code.expose_secret()),
-                expires,
-                failures: 0,
-            },
-        }];
         let letter = mail::email_code(&profile.user.username, &self.code, expires);
-        changes.extend(Post::to_all(profile, &letter, now, expires));
+        let mails = Post::to_all(profile, &letter, now, expires);
+        let code = MailedCode {
+            hash: code_hash(self.code.expose_secret()),
+            issued: now,
+            expires,
+            failures: earlier.map_or(0, |code| code.failures),
+            mails: u32::try_from(mails.len()).unwrap_or(u32::MAX),
+        };
+        let mut changes = vec![
+            Change::RemoveCodeMails { user: user.clone() },
+            Change::SetMailedCode { user, code },
+        ];
+        changes.extend(mails);
         Decided {
             answer: EmailCode::Sent { expires },
             changes,
@@ -137,12 +148,34 @@ impl SendEmailCode {
 /// pending key, a code by e-mail and the mails that bring it.
 pub(crate) fn forget_unproved(profile: &Profile) -> Vec<Change> {
     let user = profile.user.id.clone();
-    let recipients = profile.emails.iter().map(|email| email.address.clone());
-    vec![
-        Change::RemovePendingKey { user: user.clone() },
-        Change::RemoveMailedCode { user },
-        Change::RemoveCodeMails {
-            recipients: recipients.collect(),
-        },
+    let mut changes = vec![Change::RemovePendingKey { user }];
+    changes.extend(forget_code(profile));
+    changes
+}
+
+/// What forgets the code that the account was sent, and the mails that bring it.
+pub(crate) fn forget_code(profile: &Profile) -> [Change; 2] {
+    let user = || profile.user.id.clone();
+    [
+        Change::RemoveMailedCode { user: user() },
+        Change::RemoveCodeMails { user: user() },
     ]
+}
+
+/// What becomes of the code of `holder`, one of whose mails can arrive no more: with the last
+/// it is forgotten.
+pub(crate) fn without_a_mail(holder: &Profile) -> Option<Change> {
+    let user = holder.user.id.clone();
+    let code = holder.mailed_code.as_ref()?;
+    let mails = code.mails.saturating_sub(1);
+    Some(match mails {
+        0 => Change::RemoveMailedCode { user },
+        _ => Change::SetMailedCode {
+            user,
+            code: MailedCode {
+                mails,
+                ..code.clone()
+            },
+        },
+    })
 }

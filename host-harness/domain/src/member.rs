@@ -1,12 +1,14 @@
 //! What an account does to itself: logs in, enrols TOTP, gives it up.
 
 use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor, User};
-use crate::attempts::{Attempt, Failures, begin_email, begin_totp};
-use crate::audit::{Action, AuditRecord, Decision};
+use crate::attempts::{Attempt, Failures, Lock, begin_email, begin_totp, tell_of_lock};
+use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::dossier::{Dossier, Question, Subject};
+use crate::mail::Event;
 use crate::order::{Change, Decided, Order, Refused, Tokens, Verdict};
-use crate::proof::{Proof, Unproved, spend};
-use crate::reset::remove_totp;
+use crate::outbox::Post;
+use crate::proof::{EMAIL_CODE, PASSWORD, Proof, Unproved, name_of_totp, spend};
+use crate::reset::{backup_code_used, remove_totp};
 use crate::settings::Settings;
 use crate::standing::authenticate;
 use crate::time::Timestamp;
@@ -36,6 +38,8 @@ pub struct MemberChange {
     pub now: Timestamp,
     /// The request's id, for the audit record.
     pub request_id: String,
+    /// Where the request came from.
+    pub source: Source,
 }
 
 /// What proves that an account's holder asks: it must hold at the commit, too.
@@ -95,6 +99,17 @@ pub enum Code {
     Password(Result<SecretString, Denial>),
 }
 
+impl Code {
+    /// What the audit trail calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Totp(code) => name_of_totp(&totp::entered(code)),
+            Self::Email(_) => EMAIL_CODE,
+            Self::Password(_) => PASSWORD,
+        }
+    }
+}
+
 /// Why a [`MemberChange`] was refused. Nothing was changed, but for the count of
 /// failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +122,8 @@ pub enum Denial {
     WrongCode,
     /// The code is right but was used before.
     Replayed,
-    /// Too many failures in a row: even a right code is refused for now.
-    Locked {
-        /// When it may be tried again.
-        until: Timestamp,
-    },
+    /// Too many failures in a row: even a right code is refused.
+    Locked(Lock),
     /// The account has no TOTP factor, or no pending key, to do this to.
     NotEnrolled,
     /// The account has a TOTP factor already.
@@ -127,7 +139,7 @@ impl Denial {
     pub fn decision(self) -> Decision {
         match self {
             Self::Replayed => Decision::Replayed,
-            Self::Locked { .. } => Decision::Locked,
+            Self::Locked(_) => Decision::Locked,
             _ => Decision::Refused,
         }
     }
@@ -135,7 +147,7 @@ impl Denial {
     /// When it may be tried again, where that is known.
     pub fn retry_at(self) -> Option<Timestamp> {
         match self {
-            Self::Locked { until } => Some(until),
+            Self::Locked(lock) => lock.ends(),
             _ => None,
         }
     }
@@ -146,7 +158,7 @@ impl Denial {
             Self::NotAuthenticated => "not-authorized",
             Self::CodeRequired => "totp-required",
             Self::WrongCode | Self::Replayed => "totp-invalid",
-            Self::Locked { .. } => "totp-max-attempts",
+            Self::Locked(_) => "totp-max-attempts",
             Self::NotEnrolled => "error-2fa-not-enabled",
             Self::Federated => "error-not-allowed",
             Self::NotEnabled => "error-two-factor-not-enabled",
@@ -195,19 +207,40 @@ impl Order for MemberChange {
             Authority::Token(hash) => question.with_token(hash),
             Authority::Password(_) => question,
         };
-        question.about(Subject::id(&self.user).with_backup_codes())
+        let mut account = Subject::id(&self.user).with_backup_codes().with_emails();
+        account.tokens = matches!(self.act, Act::LogIn(_));
+        question.about(account)
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
-        let (answer, changes) = match self.grant(dossier) {
-            Ok(changes) => (Ok(()), changes),
+        match self.grant(dossier) {
+            Ok(mut changes) => {
+                let notices = self.notices(dossier, &changes);
+                let record = self.record(None);
+                let record = match &notices {
+                    Some(notices) => record.telling(notices),
+                    None => record,
+                };
+                changes.extend(notices.into_iter().flatten());
+                Decided {
+                    answer: Ok(()),
+                    changes,
+                }
+                .and(Change::Record(record))
+            }
             Err(Refused { why, mut changes }) => {
                 changes.extend(self.take_off_a_right_password(dossier));
-                (Err(why), changes)
+                let record = self.record(Some(why));
+                if why == Denial::WrongCode {
+                    changes.extend(self.tell_of_lock(dossier, &changes, &record));
+                }
+                Decided {
+                    answer: Err(why),
+                    changes,
+                }
+                .and(Change::Record(record))
             }
-        };
-        let record = self.record(answer.err());
-        Decided { answer, changes }.and(Change::Record(record))
+        }
     }
 }
 
@@ -222,7 +255,47 @@ impl MemberChange {
             target: Some(self.user.clone()),
             decision: denial.map_or(Decision::Done, Denial::decision),
             reason: denial.map(|denial| denial.id().to_owned()),
+            source: Some(self.source.clone()),
+            proof: self.code.as_ref().map(Code::name),
+            told: None,
+            calls: 1,
         }
+    }
+
+    /// What the holder is told of what `changes` do; none where that is nothing.
+    fn notices(&self, dossier: &Dossier, changes: &[Change]) -> Option<Vec<Change>> {
+        let (settings, profile) = (dossier.settings.as_ref()?, dossier.caller()?);
+        let event = match &self.act {
+            Act::BeginEnrolment(_) => Event::KeyShown,
+            Act::ConfirmTotp { .. } => Event::Enrolled,
+            Act::DisableTotp => Event::Disabled,
+            Act::ReplaceBackupCodes { .. } => Event::NewBackupCodes,
+            Act::LogIn(_) => {
+                let mut changes = changes.iter();
+                changes.find(|change| matches!(change, Change::SpendBackupCode { .. }))?;
+                backup_code_used(profile)
+            }
+        };
+        let source = Some(&self.source);
+        Some(Post::notices(settings, profile, &event, self.now, source))
+    }
+
+    /// The holder is told that this guess has locked the account, where it has.
+    fn tell_of_lock(
+        &self,
+        dossier: &Dossier,
+        changes: &[Change],
+        record: &AuditRecord,
+    ) -> Vec<Change> {
+        let (Some(settings), Some(profile)) = (&dossier.settings, dossier.caller()) else {
+            return Vec::new();
+        };
+        let counted = changes.iter().find_map(|change| match change {
+            Change::SetFailures { failures, .. } => Some(failures),
+            _ => None,
+        });
+        let failures = counted.unwrap_or(&profile.failures);
+        tell_of_lock(settings, profile, failures, record)
     }
 
     fn grant(&self, dossier: &Dossier) -> Verdict<Denial> {
@@ -280,16 +353,17 @@ impl MemberChange {
             false => Vec::new(),
         };
         let user = || self.user.clone();
-        changes.extend([
-            Change::EndTokens {
-                user: user(),
-                which: Tokens::Ended { by: self.now },
-            },
-            Change::AddToken {
-                user: user(),
-                token: token.clone(),
-            },
-        ]);
+        let end = |which| Change::EndTokens {
+            user: user(),
+            which,
+        };
+        changes.push(end(Tokens::Ended { by: self.now }));
+        let crowded = crowded_out(settings, profile, self.now);
+        changes.extend(crowded.into_iter().map(|hash| end(Tokens::Hash(hash))));
+        changes.push(Change::AddToken {
+            user: user(),
+            token: token.clone(),
+        });
         Ok(changes)
     }
 
@@ -327,13 +401,17 @@ impl MemberChange {
         };
         may_enrol(settings, &profile.user, profile.factor.is_some())?;
         let pending = profile.pending_key.as_ref();
-        let pending = pending.filter(|pending| pending.expires > self.now);
+        let pending = pending.filter(|pending| {
+            // One that ends later than any can was shown by a clock that was ahead.
+            pending.expires > self.now && pending.expires <= self.now + PENDING_KEY_LIFETIME * 2
+        });
         let key = &pending.ok_or(Denial::NotEnrolled)?.key;
         let step = self.pending_step(settings, profile, key, code)?;
         let factor = TotpFactor {
             key: key.clone(),
             last_step: Some(step),
             backup_code_hashes: backup_code_hashes.to_vec(),
+            spent_code_hashes: Vec::new(),
         };
         let user = || self.user.clone();
         let mut changes = remove_totp(profile);
@@ -365,8 +443,8 @@ impl MemberChange {
         if !totp::is_six_digits(&code) {
             return Err(Denial::WrongCode.into());
         }
-        let failures = profile.failures.counted(self.now);
-        let failures = failures.map_err(|until| Denial::Locked { until })?;
+        let failures = profile.failures.counted(settings, self.now);
+        let failures = failures.map_err(Denial::Locked)?;
         let step = key.matching_step(code.expose_secret(), self.now, settings.totp_window);
         step.ok_or_else(|| Refused {
             why: Denial::WrongCode,
@@ -444,6 +522,20 @@ impl MemberChange {
     }
 }
 
+/// The sessions that end with the next log-in: the oldest, so that there are not more than the
+/// settings say.
+fn crowded_out(settings: &Settings, profile: &Profile, now: Timestamp) -> Vec<String> {
+    let sessions = profile.tokens.iter().filter(|token| token.is_valid(now));
+    let mut sessions: Vec<_> = sessions
+        .filter_map(|token| Some((token.expires?, &token.hash)))
+        .collect();
+    sessions.sort();
+    let most = settings.sessions.max(1) as usize;
+    let excess = (sessions.len() + 1).saturating_sub(most);
+    let oldest = sessions.into_iter().take(excess);
+    oldest.map(|(_, hash)| hash.clone()).collect()
+}
+
 /// Whether the account may enrol TOTP, and has not.
 ///
 /// # Errors
@@ -464,7 +556,7 @@ pub fn may_enrol(settings: &Settings, user: &User, is_enrolled: bool) -> Result<
 fn handed<F>(attempt: Attempt<F>) -> Result<F, Denial> {
     match attempt {
         Attempt::Begun(factor) => Ok(factor),
-        Attempt::Locked { until } => Err(Denial::Locked { until }),
+        Attempt::Locked(lock) => Err(Denial::Locked(lock)),
         Attempt::Unavailable => Err(Denial::CodeRequired),
     }
 }

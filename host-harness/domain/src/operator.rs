@@ -5,19 +5,19 @@
 //! transaction, with the caller [`OPERATOR`].
 
 use crate::account::{
-    Account, BYPASS_RATE_LIMIT, EDIT_OTHER_USER_TOTP, Email, MailedCode, Profile, Selector, Token,
-    TotpFactor, User,
+    Account, BYPASS_RATE_LIMIT, EDIT_OTHER_USER_TOTP, Email, Profile, Selector, Token, TotpFactor,
+    User,
 };
 use crate::attempts::Failures;
 use crate::audit::{Action, AuditRecord, Decision};
 use crate::dossier::{Administrator, Dossier, Question, Subject};
-use crate::mail;
-use crate::mailed_code::forget_unproved;
+use crate::mail::Event;
+use crate::mailed_code::{forget_code, forget_unproved};
 use crate::member::{Denial, may_enrol};
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
 use crate::reset::{self, remove_totp};
-use crate::settings::{InvalidSetting, Setting, Settings};
+use crate::settings::{InvalidSetting, Setting, Settings, whole_name};
 use crate::time::Timestamp;
 use crate::totp::step_of;
 use data_encoding::HEXLOWER;
@@ -185,7 +185,8 @@ pub struct Operation {
     pub now: Timestamp,
     /// For the audit record.
     pub request_id: String,
-    /// Also where nobody is left afterwards who may reset others.
+    /// Also where nobody is left afterwards who may reset others, or a second factor that was
+    /// guessed at too often is used again.
     pub forced: bool,
 }
 
@@ -221,6 +222,10 @@ impl Operation {
             target,
             decision: Decision::Done,
             reason: detail,
+            source: None,
+            proof: None,
+            told: None,
+            calls: 1,
         }
     }
 }
@@ -244,8 +249,9 @@ pub enum UserChange {
     /// Removes the TOTP factor, or a key that is not proved yet, and ends all tokens; the
     /// holder is told. What the endpoint does, where no administrator can.
     ResetTotp,
-    /// Forgets the failures in a row, those of a code that was sent by e-mail, and a
-    /// step that was spent while the clock was ahead.
+    /// Forgets the failures in a row, a code that was sent by e-mail, and a step that was
+    /// spent while the clock was ahead. A factor that was guessed at too often is to be
+    /// replaced instead.
     Unlock,
     /// Lets the account log in again.
     Activate,
@@ -279,6 +285,20 @@ impl UserChange {
             Self::CreateToken(_) => Action::CreateToken,
             Self::RevokeToken(_) | Self::RevokeAllTokens => Action::RevokeTokens,
         }
+    }
+
+    /// What the holder is told; none where that is nothing.
+    fn event(&self) -> Option<Event<'_>> {
+        Some(match self {
+            Self::SetPassword(_) => Event::NewPassword,
+            Self::EnrolTotp(_) => Event::Enrolled,
+            Self::ReplaceBackupCodes { .. } => Event::NewBackupCodes,
+            Self::ResetTotp => Event::Reset { by: AN_OPERATOR },
+            Self::CreateToken(token) => Event::NewToken {
+                name: token.name.as_deref().unwrap_or_default(),
+            },
+            _ => return None,
+        })
     }
 
     /// The role or token that it is about.
@@ -337,6 +357,26 @@ pub enum Problem {
     /// Another account has this username.
     #[error("the username {0} is taken")]
     UsernameTaken(String),
+    /// People cannot tell the username from another's.
+    #[error("the username {name} looks like {taken}, which is taken")]
+    UsernameLooksTaken {
+        /// What was asked for.
+        name: String,
+        /// The other account's username.
+        taken: String,
+    },
+    /// The username is another account's id.
+    #[error("the username {0} is the id of another account")]
+    UsernameIsId(String),
+    /// The username is not of the form that the workspace wants.
+    #[error(
+        "a username is 1 to 64 characters that {pattern} matches, and not `.` or `..`; `host-harness \
+         setting set username-pattern` takes another pattern"
+    )]
+    InvalidUsername {
+        /// The setting.
+        pattern: String,
+    },
     /// Another account has this address, or this one has it twice.
     #[error("the address {0} is taken: it can be one account's, once")]
     AddressTaken(String),
@@ -385,6 +425,26 @@ pub enum Problem {
          grants edit-other-user-totp to somebody first, or add --force"
     )]
     LastAdministrator,
+    /// So many failures in a row that the factor is to be replaced.
+    #[error(
+        "{failures} wrong codes in a row: `host-harness user reset-totp {user}` removes the TOTP that \
+         was guessed at, `user password {user}` replaces a password; to let the same factor be tried \
+         again, add --force"
+    )]
+    GuessedOut {
+        /// The account's username.
+        user: String,
+        /// How many.
+        failures: u32,
+    },
+    /// The configuration says what the setting is.
+    #[error("{name} is fixed by {place}: change it there and reload, or take it out there")]
+    FixedSetting {
+        /// The setting.
+        name: &'static str,
+        /// The file, and where in it.
+        place: String,
+    },
     /// The workspace has no such mail.
     #[error("there is no mail {0}; `host-harness outbox list` shows all")]
     UnknownMail(i64),
@@ -473,11 +533,16 @@ impl Order for AddUser {
     type Answer = Answer<Account>;
 
     fn question(&self) -> Question {
-        let username = Selector::Username(self.user.username.clone());
+        let name = || self.user.username.clone();
+        let names = [
+            Selector::Username(name()),
+            Selector::Id(name()),
+            Selector::LookAlike(name()),
+        ];
         let addresses = self.user.emails.iter();
         let addresses = addresses.map(|email| Selector::Address(email.address.clone()));
-        let mut question = self.operation.question().with_role_names();
-        for taken in [username].into_iter().chain(addresses) {
+        let mut question = self.operation.question().with_role_names().with_settings();
+        for taken in names.into_iter().chain(addresses) {
             question = question.about(Subject::new(taken));
         }
         question
@@ -492,11 +557,26 @@ impl AddUser {
     fn grant(&self, dossier: &Dossier) -> Granted<Account> {
         self.operation.require_workspace(dossier)?;
         let user = &self.user;
-        let mut taken = dossier.accounts.iter().map(Option::is_some);
-        if taken.next().unwrap_or(true) {
-            return Err(Problem::UsernameTaken(user.username.clone()));
+        let name = || user.username.clone();
+        let pattern = dossier
+            .settings
+            .as_ref()
+            .map(|s| s.username_pattern.as_str());
+        require_username(&user.username, pattern.unwrap_or_default())?;
+        let [username, id, look_alike, addresses @ ..] = dossier.accounts.as_slice() else {
+            return Err(Problem::UsernameTaken(name()));
+        };
+        if username.is_some() {
+            return Err(Problem::UsernameTaken(name()));
         }
-        require_free_addresses(&user.emails, taken)?;
+        if id.is_some() {
+            return Err(Problem::UsernameIsId(name()));
+        }
+        if let Some(other) = look_alike {
+            let (name, taken) = (name(), other.user.username.clone());
+            return Err(Problem::UsernameLooksTaken { name, taken });
+        }
+        require_free_addresses(&user.emails, addresses.iter().map(Option::is_some))?;
         for role in &user.roles {
             require_role(dossier, role)?;
         }
@@ -508,6 +588,26 @@ impl AddUser {
         let account = Account::of(user.clone().into(), self.operation.now);
         let added = Change::AddUser(Box::new(user));
         Ok((account, vec![added, Change::Record(record)]))
+    }
+}
+
+/// An empty pattern takes what [`is_name`] does.
+fn require_username(name: &str, pattern: &str) -> Answer<()> {
+    let matches = match pattern {
+        "" => is_name(name),
+        // One that is none takes no name: it was checked when it was set.
+        _ => whole_name(pattern).is_ok_and(|whole| whole.is_match(name)),
+    };
+    let is_printable = !name.is_empty() && !name.chars().any(|c| c.is_control() || c == '@');
+    let is_short = name.chars().count() <= NAME_LIMIT;
+    match matches && is_printable && is_short && !matches!(name, "." | "..") {
+        true => Ok(()),
+        false => Err(Problem::InvalidUsername {
+            pattern: match pattern {
+                "" => NAME_FORM.to_owned(),
+                _ => pattern.to_owned(),
+            },
+        }),
     }
 }
 
@@ -615,11 +715,10 @@ impl Order for ChangeUser {
     type Answer = Answer<Changed>;
 
     fn question(&self) -> Question {
-        let question = named_question(&self.operation.workspace, &self.user).with_role_names();
+        let question = named_question(&self.operation.workspace, &self.user)
+            .with_role_names()
+            .with_settings();
         match self.change {
-            UserChange::EnrolTotp(_) | UserChange::ResetTotp | UserChange::Unlock => {
-                question.with_settings()
-            }
             UserChange::Deactivate | UserChange::TakeRole(_) => question.with_administrators(),
             _ => question,
         }
@@ -642,10 +741,15 @@ impl ChangeUser {
             }
             changed.apply(change);
         }
-        let id = Some(profile.user.id.clone());
-        let record = self
+        let (id, now) = (Some(profile.user.id.clone()), self.operation.now);
+        let mut record = self
             .operation
             .record(self.change.action(), id, self.change.detail());
+        if let (Some(event), Some(settings)) = (self.change.event(), &dossier.settings) {
+            let notices = Post::notices(settings, profile, &event, now, None);
+            record = record.telling(&notices);
+            changes.extend(notices);
+        }
         changes.push(Change::Record(record));
         let account = Account::of(changed, self.operation.now);
         Ok((
@@ -706,12 +810,17 @@ impl UserChange {
                 changes.extend(Failures::forget(profile));
                 changes
             }
-            Self::ResetTotp => {
-                let settings = dossier.settings.as_ref();
-                let unknown = || Problem::UnknownWorkspace(operation.workspace.clone());
-                reset_totp(profile, settings.ok_or_else(unknown)?, operation.now)?
+            Self::ResetTotp => reset_totp(profile)?,
+            Self::Unlock => {
+                let settings = dossier.settings.clone().unwrap_or_default();
+                if profile.failures.are_too_many(&settings) && !operation.forced {
+                    return Err(Problem::GuessedOut {
+                        user: profile.user.username.clone(),
+                        failures: profile.failures.count,
+                    });
+                }
+                unlock(profile, &settings, operation.now)
             }
-            Self::Unlock => unlock(profile, dossier.settings.as_ref(), operation.now),
             Self::Activate => vec![deactivated(profile, false)],
             Self::Deactivate => {
                 let is_gone = |held: &Administrator| held.user == profile.user.id;
@@ -766,43 +875,29 @@ fn may_be_enrolled(profile: &Profile, settings: Option<&Settings>) -> Answer<()>
 /// By whom a holder is told that an operator has reset their factor.
 const AN_OPERATOR: &str = "an operator of the server";
 
-fn reset_totp(profile: &Profile, settings: &Settings, now: Timestamp) -> Answer<Vec<Change>> {
+fn reset_totp(profile: &Profile) -> Answer<Vec<Change>> {
     let username = || profile.user.username.clone();
     if profile.user.federated {
         return Err(Problem::Federated(username()));
     }
-    if !reset::is_enrolled(profile) {
-        return Err(Problem::NotEnrolled(username()));
+    match reset::is_enrolled(profile) {
+        true => Ok(reset::remove(profile)),
+        false => Err(Problem::NotEnrolled(username())),
     }
-    let mut changes = reset::remove(profile);
-    let letter = mail::reset_notice(AN_OPERATOR, now);
-    changes.extend(Post::to_all(
-        profile,
-        &letter,
-        now,
-        now + settings.mail_lifetime(),
-    ));
-    Ok(changes)
 }
 
-/// What forgets the failures in a row, and those of a code that was sent. A code that was
-/// accepted while the clock was ahead spends none that are still to come.
-fn unlock(profile: &Profile, settings: Option<&Settings>, now: Timestamp) -> Vec<Change> {
-    let window = settings.map_or(0, |settings| u64::from(settings.totp_window));
+/// What forgets the failures in a row and a code that was sent. A code that was accepted
+/// while the clock was ahead spends none that are still to come.
+fn unlock(profile: &Profile, settings: &Settings, now: Timestamp) -> Vec<Change> {
+    let window = u64::from(settings.totp_window);
     let last = profile.factor.as_ref().and_then(|factor| factor.last_step);
     let is_ahead = last.is_some_and(|last| last > step_of(now) + window);
     let step = is_ahead.then(|| Change::SpendStep {
         user: profile.user.id.clone(),
         step: step_of(now),
     });
-    let code = profile.mailed_code.clone();
-    let code = code.map(|code| Change::SetMailedCode {
-        user: profile.user.id.clone(),
-        code: MailedCode {
-            failures: 0,
-            ..code
-        },
-    });
+    let code = profile.mailed_code.as_ref();
+    let code = code.into_iter().flat_map(|_| forget_code(profile));
     let forgotten = Failures::forget(profile).into_iter();
     forgotten.chain(code).chain(step).collect()
 }
@@ -914,7 +1009,7 @@ impl Order for SetSetting {
     type Answer = Answer<()>;
 
     fn question(&self) -> Question {
-        self.operation.question()
+        self.operation.question().with_fixed_settings()
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
@@ -926,20 +1021,93 @@ impl SetSetting {
     fn grant(&self, dossier: &Dossier) -> Granted<()> {
         self.operation.require_workspace(dossier)?;
         let setting = self.setting;
+        let mut fixed = dossier.fixed_settings.iter();
+        if let Some(fixed) = fixed.find(|fixed| fixed.name == setting.name) {
+            let (name, place) = (setting.name, fixed.place.clone());
+            return Err(Problem::FixedSetting { name, place });
+        }
+        Ok(((), self.operation.set(setting, &self.value)?))
+    }
+}
+
+/// A setting whose value a configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedSetting {
+    /// Its name.
+    pub name: String,
+    /// The file that says it, and where in it.
+    pub place: String,
+}
+
+/// Makes the settings of a workspace what a configuration says, and keeps others from changing
+/// them. The answer is how many were not so.
+#[derive(Clone, Debug)]
+pub struct FixSettings {
+    /// Where and when.
+    pub operation: Operation,
+    /// Each setting and its value, as [`Setting::set`] reads it, and where that is said.
+    pub settings: Vec<(&'static Setting, SecretString, String)>,
+}
+
+impl Order for FixSettings {
+    type Answer = Answer<usize>;
+
+    fn question(&self) -> Question {
+        let question = self.operation.question().with_settings();
+        question.with_fixed_settings().looking_first()
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        Operation::decided(self.grant(dossier))
+    }
+}
+
+impl FixSettings {
+    fn grant(&self, dossier: &Dossier) -> Granted<usize> {
+        self.operation.require_workspace(dossier)?;
+        let known = dossier.settings.clone().unwrap_or_default();
+        let mut changes = Vec::new();
+        let mut written = 0;
+        for (setting, value, _) in &self.settings {
+            let mut wanted = known.clone();
+            setting.set(&mut wanted, value.expose_secret())?;
+            let value = setting.value(&wanted);
+            if value.expose_secret() != setting.value(&known).expose_secret() {
+                changes.extend(self.operation.set(setting, &value)?);
+                written += 1;
+            }
+        }
+        let fixed = self
+            .settings
+            .iter()
+            .map(|(setting, _, place)| FixedSetting {
+                name: setting.name.to_owned(),
+                place: place.clone(),
+            });
+        let mut fixed: Vec<_> = fixed.collect();
+        fixed.sort_by(|a, b| a.name.cmp(&b.name));
+        if fixed != dossier.fixed_settings {
+            changes.push(Change::FixSettings(fixed));
+        }
+        Ok((written, changes))
+    }
+}
+
+impl Operation {
+    /// What sets a setting, and records it.
+    fn set(&self, setting: &'static Setting, value: &SecretString) -> Answer<Vec<Change>> {
         let mut settings = Settings::default();
-        setting.set(&mut settings, self.value.expose_secret())?;
+        setting.set(&mut settings, value.expose_secret())?;
         let value = setting.value(&settings);
         let detail = match setting.is_secret() {
             true => setting.name.to_owned(),
             false => format!("{}: {}", setting.name, value.expose_secret()),
         };
         let value = setting.is_changed(&settings).then_some(value);
-        let record = self
-            .operation
-            .record(Action::ChangeSetting, None, Some(detail));
+        let record = self.record(Action::ChangeSetting, None, Some(detail));
         let name = setting.name;
         let set = Change::SetSetting { name, value };
-        Ok(((), vec![set, Change::Record(record)]))
+        Ok(vec![set, Change::Record(record)])
     }
 }
 

@@ -5,8 +5,9 @@ use crate::account::{MailedCode, PendingKey, Token, TotpFactor};
 use crate::attempts::Failures;
 use crate::audit::AuditRecord;
 use crate::dossier::{Dossier, Question};
-use crate::operator::{NewUser, NewWorkspace};
-use crate::outbox::Post;
+use crate::operator::{FixedSetting, NewUser, NewWorkspace};
+use crate::outbox::{NextTry, Post};
+use crate::retention::Retention;
 use crate::time::Timestamp;
 use secrecy::SecretString;
 
@@ -174,9 +175,9 @@ pub enum Change {
     },
     /// A mail waits to be sent.
     QueueMail(Post),
-    /// Mails to these addresses that hold a code are gone.
+    /// Mails to an account that hold a code are gone.
     RemoveCodeMails {
-        recipients: Vec<String>,
+        user: String,
     },
     /// A mail is due now, and given up then.
     RetryMail {
@@ -184,10 +185,22 @@ pub enum Change {
         due: Timestamp,
         expires: Timestamp,
     },
+    /// Nobody is sending a mail, which is tried again then, for the reason that is there; it
+    /// may have arrived so many times.
+    PostponeMail {
+        id: i64,
+        next: NextTry,
+        problem: Option<String>,
+        doubtful: u32,
+    },
     /// A mail is gone.
     RemoveMail {
         id: i64,
     },
+    /// The configuration says what these settings are, and of no other.
+    FixSettings(Vec<FixedSetting>),
+    /// What is older is gone, as far as one transaction goes.
+    Prune(Retention),
     /// The audit trail has a record.
     Record(AuditRecord),
 }

@@ -2,9 +2,11 @@
 //! with it.
 
 use crate::account::Profile;
-use crate::audit::Action;
+use crate::audit::{Action, Source};
+use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question};
-use crate::mail::Letter;
+use crate::mail::{self, Event, Letter};
+use crate::mailed_code::without_a_mail;
 use crate::operator::{Answer, Operation, Problem};
 use crate::order::{Change, Decided, Order};
 use crate::settings::Settings;
@@ -19,9 +21,50 @@ use std::time::Duration;
 /// once.
 pub const LEASE: Duration = Duration::from_secs(5 * 60);
 
+/// The longest pause between two tries of a mail: a server that is back for an hour has all
+/// its mail. What is to be tried later than twice that from now was put off by a clock that
+/// was ahead, and is due.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// Tries that a notice has, however old it is: a clock that was wrong must not let it die
+/// unsent.
+pub const LEAST_TRIES: u32 = 5;
+
+/// Tries after which nobody knows whether the mail has arrived: another could be one more copy
+/// for its reader.
+pub const MOST_DOUBTFUL_TRIES: u32 = 3;
+
+/// When it is asked which mail is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// What is to be tried by now is due,
+    pub now: Timestamp,
+    /// and so is what is to be tried later than this.
+    pub latest: Timestamp,
+}
+
+impl Due {
+    /// At this moment.
+    pub fn at(now: Timestamp) -> Self {
+        let latest = Horizon::at(now).mail;
+        Self { now, latest }
+    }
+}
+
+/// Of which workspaces mail is claimed.
+#[derive(Clone, Copy, Debug)]
+pub enum Among<'a> {
+    /// Of all but these.
+    AllBut(&'a [String]),
+    /// Of this one.
+    Only(&'a str),
+}
+
 /// A letter to one address, to be queued.
 #[derive(Clone, Debug)]
 pub struct Post {
+    /// The id of the account that it is for.
+    pub user: String,
     /// One address.
     pub recipient: String,
     /// One line of text.
@@ -45,6 +88,7 @@ impl Post {
         expires: Timestamp,
     ) -> Vec<Change> {
         let post = |recipient: &str| Self {
+            user: profile.user.id.clone(),
             recipient: recipient.to_owned(),
             subject: letter.subject,
             body: letter.body.clone(),
@@ -54,6 +98,18 @@ impl Post {
         };
         let addresses = profile.verified_addresses();
         addresses.map(|to| Change::QueueMail(post(to))).collect()
+    }
+
+    /// What tells the holder of `profile`, whose addresses are there, what has happened.
+    pub(crate) fn notices(
+        settings: &Settings,
+        profile: &Profile,
+        event: &Event<'_>,
+        at: Timestamp,
+        source: Option<&Source>,
+    ) -> Vec<Change> {
+        let letter = mail::notice(event, at, source);
+        Self::to_all(profile, &letter, at, at + settings.mail_lifetime())
     }
 }
 
@@ -77,6 +133,8 @@ pub struct Claim {
     /// How often it was tried, this time included. It tells this claim of the
     /// mail from every other.
     pub tries: u32,
+    /// It was put off by a clock that was ahead of this one's.
+    pub was_put_off: bool,
 }
 
 /// When a mail that was not sent is tried again.
@@ -89,14 +147,12 @@ pub enum NextTry {
 }
 
 /// A mail whose time is over.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// Unique in the store.
     pub id: i64,
     /// Where it was queued.
     pub workspace: String,
-    /// It held a code and is gone; others are dead letters now.
-    pub removed: bool,
 }
 
 /// A mail, as a store keeps it.
@@ -114,6 +170,8 @@ pub struct StoredMail {
     pub next_try: NextTry,
     /// How often it was tried.
     pub tries: u32,
+    /// How many of these may have brought it.
+    pub doubtful: u32,
     /// One address.
     pub recipient: String,
     /// One line of text.
@@ -151,7 +209,7 @@ impl StoredMail {
     pub fn state(&self, now: Timestamp) -> MailState {
         match self.next_try {
             NextTry::At(next) if self.claimed && next > now => MailState::BeingSent(next),
-            NextTry::At(next) if self.expires > now => MailState::Waiting(next),
+            NextTry::At(next) if !self.has_expired(now) => MailState::Waiting(next),
             NextTry::At(_) | NextTry::Never => MailState::DeadLetter,
         }
     }
@@ -159,6 +217,153 @@ impl StoredMail {
     /// Whether the body holds a code.
     pub fn holds_code(&self) -> bool {
         self.body.is_none()
+    }
+
+    /// Whether it is not tried any more: a code is of no use then, and a notice was tried often
+    /// enough.
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires <= now && (self.holds_code() || self.tries >= LEAST_TRIES)
+    }
+
+    /// What becomes of it where it is tried no more.
+    fn given_up(&self, dossier: &Dossier, problem: Option<String>) -> Vec<Change> {
+        let id = self.id;
+        match self.holds_code() {
+            true => removed(id, dossier),
+            false => vec![Change::PostponeMail {
+                id,
+                next: NextTry::Never,
+                problem,
+                doubtful: self.doubtful,
+            }],
+        }
+    }
+}
+
+/// What removes the mail that was asked about; a code that it held goes with the last.
+fn removed(id: i64, dossier: &Dossier) -> Vec<Change> {
+    let holds_code = dossier.mail.as_ref().is_some_and(StoredMail::holds_code);
+    let holder = dossier.mail_holder.as_ref().filter(|_| holds_code);
+    let mut changes = vec![Change::RemoveMail { id }];
+    changes.extend(holder.and_then(without_a_mail));
+    changes
+}
+
+/// A claimed mail was sent: it is removed.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Where it was queued.
+    pub workspace: String,
+    /// Which mail.
+    pub id: i64,
+}
+
+/// A claimed mail was not sent. Nothing is done where somebody else has claimed it meanwhile.
+#[derive(Clone, Debug)]
+pub struct NotSent {
+    /// Where it was queued.
+    pub workspace: String,
+    /// Which mail.
+    pub id: i64,
+    /// Which claim.
+    pub tries: u32,
+    /// Why not, in one printable line.
+    pub problem: String,
+    /// It may have arrived all the same. After [`MOST_DOUBTFUL_TRIES`] of these it is given up.
+    pub doubtful: bool,
+    /// When it is tried again.
+    pub next: NextTry,
+    /// When the try ended.
+    pub now: Timestamp,
+}
+
+/// The time of a mail is over: one that holds a code is removed, others are dead letters.
+#[derive(Clone, Debug)]
+pub struct GiveUp {
+    /// Which.
+    pub expired: Expired,
+    /// When it is looked.
+    pub now: Timestamp,
+}
+
+impl Order for Sent {
+    type Answer = ();
+
+    fn question(&self) -> Question {
+        Question::of(&self.workspace)
+    }
+
+    fn decide(&self, _: &Dossier) -> Decided<()> {
+        Decided::unchanged(()).and(Change::RemoveMail { id: self.id })
+    }
+}
+
+impl Order for NotSent {
+    /// Whether it is given up.
+    type Answer = bool;
+
+    fn question(&self) -> Question {
+        Question::of(&self.workspace).with_mail(self.id)
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<bool> {
+        let mail = dossier.mail.as_ref();
+        let Some(mail) = mail.filter(|mail| mail.tries == self.tries) else {
+            return Decided::unchanged(false);
+        };
+        let doubtful = mail.doubtful + u32::from(self.doubtful);
+        let problem = match doubtful {
+            0 => self.problem.clone(),
+            _ => format!("may have arrived {doubtful} times: {}", self.problem),
+        };
+        match self.next {
+            NextTry::At(next) if doubtful < MOST_DOUBTFUL_TRIES => {
+                let is_over = mail.expires <= self.now;
+                let next = if is_over {
+                    next
+                } else {
+                    next.min(mail.expires)
+                };
+                Decided::unchanged(false).and(Change::PostponeMail {
+                    id: self.id,
+                    next: NextTry::At(next),
+                    problem: Some(problem),
+                    doubtful,
+                })
+            }
+            _ => Decided {
+                answer: true,
+                changes: StoredMail {
+                    doubtful,
+                    ..mail.clone()
+                }
+                .given_up(dossier, Some(problem)),
+            },
+        }
+    }
+}
+
+impl Order for GiveUp {
+    /// Whether it held a code and is removed; none where it is not given up.
+    type Answer = Option<bool>;
+
+    fn question(&self) -> Question {
+        Question::of(&self.expired.workspace).with_mail(self.expired.id)
+    }
+
+    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
+        let mail = dossier.mail.as_ref();
+        let over = mail.filter(|mail| {
+            let is_tried = mail.next_try != NextTry::Never;
+            is_tried && mail.state(self.now) == MailState::DeadLetter
+        });
+        let Some(mail) = over else {
+            return Decided::unchanged(None);
+        };
+        Decided {
+            answer: Some(mail.holds_code()),
+            changes: mail.given_up(dossier, None),
+        }
     }
 }
 
@@ -253,9 +458,9 @@ impl RetryMail {
         let mail = dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
         let expires = match mail.state(due) {
             MailState::BeingSent(_) => return Err(Problem::MailBeingSent(id)),
-            MailState::Waiting(_) => mail.expires,
+            MailState::Waiting(_) if mail.expires > due => mail.expires,
             MailState::DeadLetter if mail.holds_code() => return Err(Problem::CodeExpired(id)),
-            MailState::DeadLetter => {
+            MailState::Waiting(_) | MailState::DeadLetter => {
                 let settings = dossier.settings.as_ref();
                 due + settings.map_or(Duration::ZERO, Settings::mail_lifetime)
             }
@@ -285,11 +490,9 @@ impl RemoveMail {
         self.operation.require_workspace(dossier)?;
         let id = self.id;
         dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
-        let removed = Change::RemoveMail { id };
-        Ok((
-            (),
-            vec![removed, self.operation.about_mail(Action::RemoveMail, id)],
-        ))
+        let mut changes = removed(id, dossier);
+        changes.push(self.operation.about_mail(Action::RemoveMail, id));
+        Ok(((), changes))
     }
 }
 

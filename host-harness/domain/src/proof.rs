@@ -28,12 +28,38 @@ pub enum Proof {
     None,
 }
 
+impl Proof {
+    /// What the audit trail calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TotpStep { .. } => TOTP,
+            Self::BackupCode(_) => BACKUP_CODE,
+            Self::EmailCode(_) => EMAIL_CODE,
+            Self::Password(_) => PASSWORD,
+            Self::None => "none",
+        }
+    }
+}
+
+const TOTP: &str = "totp";
+const BACKUP_CODE: &str = "backup-code";
+pub(crate) const EMAIL_CODE: &str = "email-code";
+pub(crate) const PASSWORD: &str = "password";
+
+/// What the audit trail calls what was entered for a TOTP factor.
+pub(crate) fn name_of_totp(code: &SecretString) -> &'static str {
+    match is_backup_code(code) {
+        true => BACKUP_CODE,
+        false => TOTP,
+    }
+}
+
 /// Why a proof is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unproved {
-    /// It is right, but this step, or a later one, was used before.
+    /// It is right, but this step, or a later one, or this backup code was used before.
     Replayed,
-    /// It is wrong, or a backup code that is spent.
+    /// It is wrong.
     Wrong,
 }
 
@@ -62,6 +88,9 @@ pub(crate) fn spend(
         Proof::BackupCode(code) => {
             let hash = code_hash(code.expose_secret());
             let factor = factor.ok_or(Unproved::Wrong)?;
+            if factor.spent_code_hashes.contains(&hash) {
+                return Err(Unproved::Replayed);
+            }
             if !factor.backup_code_hashes.contains(&hash) {
                 return Err(Unproved::Wrong);
             }
@@ -107,6 +136,15 @@ pub enum Tried {
 }
 
 impl Tried {
+    /// What the audit trail calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Totp(code) => name_of_totp(code),
+            Self::Email(_) => EMAIL_CODE,
+            Self::Password(_) => PASSWORD,
+        }
+    }
+
     /// Whether it was no guess at the factor that it was compared with: it is right, or was
     /// until its step was spent, or has no code's form.
     pub(crate) fn is_no_guess(
@@ -122,7 +160,9 @@ impl Tried {
                 !(is_six_digits(code) || is_backup_code(code))
                     || profile.factor.as_ref().is_some_and(|factor| {
                         let step = factor.key.matching_step(code.expose_secret(), now, window);
-                        step.is_some() || factor.backup_code_hashes.contains(&hash)
+                        step.is_some()
+                            || factor.backup_code_hashes.contains(&hash)
+                            || factor.spent_code_hashes.contains(&hash)
                     })
             }
             Self::Email(code) => {
@@ -134,9 +174,13 @@ impl Tried {
     }
 }
 
-/// Whether `code` was right for a step that is in the window, and is spent: it is
-/// refused like a wrong one, and the audit trail tells.
+/// Whether `code` was right for a step that is in the window, or is a backup code, and is
+/// spent: it is refused like a wrong one, and the audit trail tells.
 pub fn is_spent(factor: &TotpFactor, code: &SecretString, now: Timestamp, window: u32) -> bool {
+    let hash = code_hash(code.expose_secret());
+    if factor.spent_code_hashes.contains(&hash) {
+        return true;
+    }
     let Some(last) = factor.last_step else {
         return false;
     };

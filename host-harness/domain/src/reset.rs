@@ -2,10 +2,10 @@
 //! and it is recorded.
 
 use crate::account::{Caller, EDIT_OTHER_USER_TOTP, Methods, Profile};
-use crate::attempts::Failures;
-use crate::audit::{Action, AuditRecord, Decision};
+use crate::attempts::{Failures, tell_of_lock};
+use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::dossier::{Dossier, Question, Subject};
-use crate::mail;
+use crate::mail::Event;
 use crate::mailed_code::live_code;
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
@@ -42,6 +42,8 @@ pub struct Reset {
     pub now: Timestamp,
     /// The request's id, for the audit record.
     pub request_id: String,
+    /// Where the request came from.
+    pub source: Source,
 }
 
 /// What a reset did.
@@ -56,15 +58,17 @@ pub enum Receipt {
 /// Why a reset was refused; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The caller's token is no longer valid, the caller does not hold
-    /// [`EDIT_OTHER_USER_TOTP`], second factors are off, or the target belongs
-    /// to another server.
+    /// The caller's token is no longer valid.
+    NotAuthenticated,
+    /// The caller does not hold [`EDIT_OTHER_USER_TOTP`], second factors are off, or the
+    /// target belongs to another server.
     NotPermitted,
     /// The workspace has no such account.
     UnknownTarget,
-    /// The proof is right but this step, or a later one, was used before.
+    /// The proof is right but this step, or a later one, or this backup code was used
+    /// before.
     Replayed,
-    /// The proof is wrong, or a backup code that is spent.
+    /// The proof is wrong.
     WrongProof,
 }
 
@@ -83,6 +87,7 @@ impl Order for Reset {
     fn question(&self) -> Question {
         let mut caller = Subject::id(&self.caller.id);
         caller.backup_codes = matches!(self.proof, Proof::BackupCode(_));
+        caller.emails = caller.backup_codes || self.target == Target::Caller;
         let question = Question::of(&self.workspace)
             .with_settings()
             .with_token(&self.caller.token_hash);
@@ -107,9 +112,9 @@ impl Order for Reset {
 
 impl Reset {
     fn grant(&self, dossier: &Dossier) -> Result<(Receipt, Vec<Change>), Refusal> {
-        let known = authenticate(dossier, self.now).ok_or(Refusal::NotPermitted)?;
-        let caller = dossier.caller().ok_or(Refusal::NotPermitted)?;
-        let settings = dossier.settings.as_ref().ok_or(Refusal::NotPermitted)?;
+        let known = authenticate(dossier, self.now).ok_or(Refusal::NotAuthenticated)?;
+        let caller = dossier.caller().ok_or(Refusal::NotAuthenticated)?;
+        let settings = dossier.settings.as_ref().ok_or(Refusal::NotAuthenticated)?;
         let target = self.permit(settings, caller, dossier.target())?;
         let mut changes = match &self.proof {
             Proof::None => excuse(settings, caller, &known)?,
@@ -120,11 +125,22 @@ impl Reset {
             false => Receipt::NothingEnrolled,
         };
         let is_own = target.user.id == caller.user.id;
+        let mut record = self.record(target, receipt);
         if receipt == Receipt::Removed {
             changes.extend(remove(target));
-            if let Target::User(_) = self.target {
-                changes.extend(self.notices(settings, caller, target));
-            }
+            let event = match &self.target {
+                Target::User(_) => Event::Reset {
+                    by: &caller.user.username,
+                },
+                Target::Caller => Event::OwnReset,
+            };
+            let notices = self.notices(settings, target, &event);
+            record = record.telling(&notices);
+            changes.extend(notices);
+        }
+        if let (Proof::BackupCode(_), false) = (&self.proof, is_own) {
+            let event = backup_code_used(caller);
+            changes.extend(self.notices(settings, caller, &event));
         }
         // Whoever is excused has proved nothing that makes guesses forgotten, but for those
         // at a factor that goes.
@@ -133,7 +149,7 @@ impl Reset {
         if proved && !is_forgotten {
             changes.extend(Failures::forget(caller));
         }
-        changes.push(Change::Record(self.record(target, receipt)));
+        changes.push(Change::Record(record));
         Ok((receipt, changes))
     }
 
@@ -157,10 +173,8 @@ impl Reset {
         }
     }
 
-    fn notices(&self, settings: &Settings, caller: &Profile, target: &Profile) -> Vec<Change> {
-        let letter = mail::reset_notice(&caller.user.username, self.now);
-        let expires = self.now + settings.mail_lifetime();
-        Post::to_all(target, &letter, self.now, expires)
+    fn notices(&self, settings: &Settings, told: &Profile, event: &Event<'_>) -> Vec<Change> {
+        Post::notices(settings, told, event, self.now, Some(&self.source))
     }
 
     fn record(&self, target: &Profile, receipt: Receipt) -> AuditRecord {
@@ -176,13 +190,28 @@ impl Reset {
                 Receipt::NothingEnrolled => Decision::NothingEnrolled,
             },
             reason: None,
+            source: Some(self.source.clone()),
+            proof: Some(self.proof.name()),
+            told: None,
+            calls: 1,
         }
     }
 }
 
+/// The backup code that is being used is still among them.
+pub(crate) fn backup_code_used(profile: &Profile) -> Event<'static> {
+    let codes = profile
+        .factor
+        .as_ref()
+        .map(|factor| factor.backup_code_hashes.len());
+    let left = codes.unwrap_or_default().saturating_sub(1);
+    Event::BackupCodeUsed { left }
+}
+
 /// The record of a request that was refused, or failed. Where what it tried was no guess,
 /// its attempt comes off the count: it was counted before anybody could know. Until then it
-/// holds others up, where it was the fifth.
+/// holds others up, where it was the fifth. A guess that has locked the caller's second
+/// factor is told to the caller.
 #[derive(Clone, Debug)]
 pub struct RefuseReset {
     /// What is recorded.
@@ -198,27 +227,36 @@ impl Order for RefuseReset {
         let question = Question::of(&self.record.workspace);
         match self.tried {
             None => question,
-            Some(_) => question
-                .with_settings()
-                .about(Subject::id(&self.record.caller).with_backup_codes()),
+            Some(_) => question.with_settings().about(
+                Subject::id(&self.record.caller)
+                    .with_backup_codes()
+                    .with_emails(),
+            ),
         }
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<()> {
+        let record = AuditRecord {
+            proof: self.tried.as_ref().map(Tried::name),
+            ..self.record.clone()
+        };
+        let changes = self.settle(dossier, &record).unwrap_or_default();
         Decided {
             answer: (),
-            changes: self.take_off(dossier).unwrap_or_default(),
+            changes,
         }
-        .and(Change::Record(self.record.clone()))
+        .and(Change::Record(record))
     }
 }
 
 impl RefuseReset {
-    fn take_off(&self, dossier: &Dossier) -> Option<Vec<Change>> {
+    /// What becomes of the attempt.
+    fn settle(&self, dossier: &Dossier, record: &AuditRecord) -> Option<Vec<Change>> {
         let (settings, caller) = (dossier.settings.as_ref()?, dossier.caller()?);
         let (tried, now) = (self.tried.as_ref()?, self.record.at);
         if !tried.is_no_guess(settings, caller, now) {
-            return None;
+            let failures = &caller.failures;
+            return Some(tell_of_lock(settings, caller, failures, record));
         }
         let sent = live_code(caller, now).filter(|_| matches!(tried, Tried::Email(_)));
         let sent = sent.map(|sent| Change::SetMailedCode {

@@ -3,6 +3,7 @@
 
 use crate::mail_server::MailServer;
 use lettre::message::Mailbox;
+use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -26,6 +27,12 @@ pub struct Settings {
     pub rate_limit_calls: u32,
     pub rate_limit_seconds: u32,
     pub cors_origins: String,
+    pub failure_budget: u32,
+    pub totp_issuer: String,
+    pub username_pattern: String,
+    pub sessions: u32,
+    pub audit_days: u32,
+    pub dead_letter_days: u32,
     pub mail_server: SecretString,
     pub mail_from: String,
     pub mail_hours: u32,
@@ -47,6 +54,12 @@ impl Default for Settings {
             rate_limit_calls: 10,
             rate_limit_seconds: 60,
             cors_origins: String::new(),
+            failure_budget: 100,
+            totp_issuer: String::new(),
+            username_pattern: "[0-9a-zA-Z-_.]+".to_owned(),
+            sessions: 100,
+            audit_days: 730,
+            dead_letter_days: 90,
             mail_server: SecretString::default(),
             mail_from: String::new(),
             mail_hours: 72,
@@ -70,10 +83,24 @@ impl Settings {
         Duration::from_secs(u64::from(self.login_days) * 24 * 60 * 60)
     }
 
+    /// How long audit records are kept; none: for ever.
+    pub fn audit_lifetime(&self) -> Option<Duration> {
+        days(self.audit_days)
+    }
+
+    /// How long dead letters are kept; none: for ever.
+    pub fn dead_letter_lifetime(&self) -> Option<Duration> {
+        days(self.dead_letter_days)
+    }
+
     /// How long it is tried to deliver a notice.
     pub fn mail_lifetime(&self) -> Duration {
         Duration::from_secs(u64::from(self.mail_hours) * 60 * 60)
     }
+}
+
+fn days(number: u32) -> Option<Duration> {
+    (number > 0).then(|| Duration::from_secs(u64::from(number) * 24 * 60 * 60))
 }
 
 /// One of a workspace's settings.
@@ -112,7 +139,7 @@ impl InvalidSetting {
 }
 
 /// All settings, in the order in which people read them.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 22] = [
     Setting {
         name: "two-factor-enabled",
         meaning: "second factors are used at all",
@@ -177,6 +204,37 @@ pub const SETTINGS: [Setting; 16] = [
         name: "cors-origins",
         meaning: "origins of web pages that may call, separated by blanks; * for all, empty for none",
         field: |s| Field::Text(&mut s.cors_origins, origins),
+    },
+    Setting {
+        name: "failure-budget",
+        meaning: "wrong codes in a row after which a second factor must be replaced, 5 to 100",
+        field: |s| Field::Number(&mut s.failure_budget, 5..=100),
+    },
+    Setting {
+        name: "totp-issuer",
+        meaning: "by whom authenticator apps say that a key was issued, up to 64 characters; empty: the workspace's \
+                  first host name, or its id",
+        field: |s| Field::Text(&mut s.totp_issuer, issuer),
+    },
+    Setting {
+        name: "username-pattern",
+        meaning: "what new usernames are made of, a regular expression",
+        field: |s| Field::Text(&mut s.username_pattern, pattern),
+    },
+    Setting {
+        name: "sessions",
+        meaning: "sessions of an account, 1 to 1000; the next log-in ends the oldest",
+        field: |s| Field::Number(&mut s.sessions, 1..=1000),
+    },
+    Setting {
+        name: "audit-days",
+        meaning: "how long audit records are kept, 1 to 36500 days; 0: for ever",
+        field: |s| Field::Number(&mut s.audit_days, 0..=36_500),
+    },
+    Setting {
+        name: "dead-letter-days",
+        meaning: "how long dead letters are kept, 1 to 36500 days; 0: for ever",
+        field: |s| Field::Number(&mut s.dead_letter_days, 0..=36_500),
     },
     Setting {
         name: "mail-server",
@@ -304,6 +362,33 @@ fn as_browsers_write(origin: &str) -> Option<String> {
         return None;
     }
     Some(Url::parse(origin).ok()?.origin().ascii_serialization())
+}
+
+/// Characters of an issuer: what an app shows in a line.
+const MAX_ISSUER: usize = 64;
+
+/// An app takes what is before the first colon of a label for the issuer.
+fn issuer(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_plain = |c: char| !c.is_control() && c != ':';
+    match text.chars().all(is_plain) && text.chars().count() <= MAX_ISSUER {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "it is up to {MAX_ISSUER} characters, none of them a colon"
+        )),
+    }
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    match whole_name(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("it is no regular expression such as [0-9a-z._-]+".to_owned()),
+    }
+}
+
+/// What matches a whole name that `pattern` does.
+pub(crate) fn whole_name(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// The reason never quotes the value: it may hold a password.

@@ -1,7 +1,7 @@
 //! Who makes a request, and what is known of them from its beginning to its end.
 
 use crate::account::{Account, BYPASS_RATE_LIMIT, Caller, Methods, Profile, Selector};
-use crate::audit::{Action, AuditRecord, Decision};
+use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::dossier::{Dossier, Question, Subject};
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::settings::Settings;
@@ -105,24 +105,28 @@ pub fn resume_question(workspace: &str, token_hash: &str) -> Question {
 /// Ends the token that a request carries.
 #[derive(Clone, Debug)]
 pub struct LogOut {
-    /// The account's workspace.
-    pub workspace: String,
     /// Whose token it is.
     pub caller: Caller,
+    /// What is recorded.
+    pub record: AuditRecord,
 }
 
 impl Order for LogOut {
     type Answer = ();
 
     fn question(&self) -> Question {
-        Question::of(&self.workspace)
+        Question::of(&self.record.workspace)
     }
 
     fn decide(&self, _: &Dossier) -> Decided<()> {
-        Decided::unchanged(()).and(Change::EndTokens {
+        let ended = Change::EndTokens {
             user: self.caller.id.clone(),
             which: Tokens::Hash(self.caller.token_hash.clone()),
-        })
+        };
+        Decided {
+            answer: (),
+            changes: vec![ended, Change::Record(self.record.clone())],
+        }
     }
 }
 
@@ -140,6 +144,8 @@ pub struct RefuseMalformed {
     pub now: Timestamp,
     /// Its id.
     pub request_id: String,
+    /// Where it came from.
+    pub source: Source,
     /// Calls that its client has made in the window that is open now.
     pub recent_calls: u32,
 }
@@ -189,6 +195,10 @@ impl RefuseMalformed {
             target: None,
             decision: Decision::Refused,
             reason: Some(INVALID_PARAMS.to_owned()),
+            source: Some(self.source.clone()),
+            proof: None,
+            told: None,
+            calls: 1,
         }
     }
 }

@@ -36,7 +36,7 @@ impl Timestamp {
     }
 
     /// So long before this moment; the epoch where that is earlier.
-    pub(crate) fn before(self, duration: Duration) -> Self {
+    pub fn before(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(millis).max(0))
     }

@@ -18,9 +18,6 @@ pub const STEP_SECONDS: u64 = 30;
 /// Digits in a code: what authenticator apps show (RFC 4226 section 5.3).
 const CODE_DIGITS: u32 = 6;
 
-/// By whom an authenticator app says that a key was issued.
-const ISSUER: &str = "Rocket.Chat";
-
 /// Bytes in a new key: the length that RFC 4226 section 4 recommends.
 const KEY_BYTES: usize = 20;
 
@@ -52,11 +49,12 @@ impl TotpKey {
     }
 
     /// The key of `username` as the address that a QR code brings to an
-    /// authenticator app.
-    pub fn to_url(&self, username: &str) -> String {
-        let label = utf8_percent_encode(username, NON_ALPHANUMERIC);
+    /// authenticator app, which says that `issuer` has issued it. An app takes a second key
+    /// of the same two names for the first, and overwrites that.
+    pub fn to_url(&self, issuer: &str, username: &str) -> String {
+        let [issuer, label] = [issuer, username].map(|n| utf8_percent_encode(n, NON_ALPHANUMERIC));
         let secret = self.to_base32();
-        format!("otpauth://totp/{ISSUER}:{label}?secret={secret}&issuer={ISSUER}")
+        format!("otpauth://totp/{issuer}:{label}?secret={secret}&issuer={issuer}")
     }
 
     /// The key that [`TotpKey::to_base32`] wrote; none where `text` is not one.
@@ -254,8 +252,8 @@ mod tests {
     fn an_address_holds_the_key_and_whose_it_is() {
         let key = TotpKey::new(b"12345678901234567890".to_vec());
         assert_eq!(
-            key.to_url("a b&c"),
-            "otpauth://totp/Rocket.Chat:a%20b%26c?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Rocket.Chat"
+            key.to_url("chat.example", "a b&c"),
+            "otpauth://totp/chat%2Eexample:a%20b%26c?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=chat%2Eexample"
         );
     }
 

@@ -18,6 +18,8 @@ pub use faults::{Fault, FaultKind, Faults};
 
 use crate::limits::Limits;
 use crate::meter::Meter;
+use chat_domain::attempts::Lock;
+use chat_domain::audit::Source;
 use chat_domain::proof::Tried;
 use chat_domain::reset;
 use chat_domain::standing::Standing;
@@ -41,6 +43,8 @@ pub struct Call {
     pub now: Timestamp,
     /// The request's id.
     pub request_id: String,
+    /// Where it came from.
+    pub source: Source,
     /// The `x-2fa-code` that the request carried, as [`entered`] gives it.
     pub code: Option<SecretString>,
     /// What the host saw so far.
@@ -88,10 +92,7 @@ pub enum ObservedAttempt {
         spent_code: bool,
     },
     /// Nothing was: too many failures in a row.
-    Locked {
-        /// When it may be tried again.
-        until: Timestamp,
-    },
+    Locked(Lock),
 }
 
 impl Observed {
@@ -109,6 +110,7 @@ impl Call {
         standing: Arc<Standing>,
         now: Timestamp,
         request_id: String,
+        source: Source,
         code: Option<SecretString>,
     ) -> Self {
         Self {
@@ -117,6 +119,7 @@ impl Call {
             standing,
             now,
             request_id,
+            source,
             code: code.as_ref().map(entered),
             observed: Observed::default(),
             faults: Faults::default(),

@@ -106,6 +106,7 @@ impl Usage {
 /// | `host-saturated` | 503 | yes | no |
 /// | `host-busy` | 503 | yes | no |
 /// | `host-store` | 500 | yes | no |
+/// | `host-store-unavailable` | 503 | yes | no |
 /// | `host-panic` | 500 | no | no |
 ///
 /// *Again* says whether the same request may be answered another time, *breaker*
@@ -155,7 +156,11 @@ pub enum Failure {
     Busy(#[from] Busy),
     /// The host could not do what the plugin asked.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// The host could not do it now: the store is busy, full or read-only, or its file was
+    /// moved.
+    #[error(transparent)]
+    StoreUnavailable(StoreError),
     /// The host broke.
     #[error("the host panicked")]
     Panic,
@@ -178,6 +183,7 @@ impl Failure {
             Self::Saturated(_) => "host-saturated",
             Self::Busy(_) => "host-busy",
             Self::Store(_) => "host-store",
+            Self::StoreUnavailable(_) => "host-store-unavailable",
             Self::Panic => "host-panic",
         }
     }
@@ -187,7 +193,10 @@ impl Failure {
         match self {
             Self::Store(_) | Self::Panic => 500,
             Self::WallTime | Self::HostCallTime => 504,
-            Self::BreakerOpen { .. } | Self::Saturated(_) | Self::Busy(_) => 503,
+            Self::BreakerOpen { .. }
+            | Self::Saturated(_)
+            | Self::Busy(_)
+            | Self::StoreUnavailable(_) => 503,
             _ => 502,
         }
     }
@@ -208,6 +217,8 @@ impl Failure {
             Self::Saturated(_) => Some(Duration::from_secs(1)),
             // The passwords that wait take a few seconds.
             Self::Busy(_) => Some(Duration::from_secs(5)),
+            // Another program lets go in seconds; a disk takes somebody who makes room.
+            Self::StoreUnavailable(_) => Some(Duration::from_secs(5)),
             _ => None,
         }
     }
@@ -226,7 +237,7 @@ impl Failure {
             Err(error) => error,
         };
         match error.downcast::<StoreError>() {
-            Ok(error) => Self::Store(error),
+            Ok(error) => error.into(),
             Err(_) if sandbox.memory_refused() => Self::Memory,
             Err(error) => Self::of_plugin(&error),
         }
@@ -257,6 +268,15 @@ fn causes(error: &wasmtime::Error) -> String {
     causes.into_iter().rev().collect::<Vec<_>>().join(": ")
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error.unavailable() {
+            Some(_) => Self::StoreUnavailable(error),
+            None => Self::Store(error),
+        }
+    }
+}
+
 impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
         match stopped {
@@ -272,7 +292,7 @@ impl From<Stopped> for Failure {
 mod tests {
     use super::*;
 
-    fn all() -> [Failure; 14] {
+    fn all() -> [Failure; 15] {
         [
             Failure::CpuTime,
             Failure::WallTime,
@@ -289,6 +309,7 @@ mod tests {
             Failure::Saturated(Saturated),
             Failure::Busy(Busy),
             Failure::Store(StoreError("".into())),
+            Failure::StoreUnavailable(StoreError("".into())),
             Failure::Panic,
         ]
     }

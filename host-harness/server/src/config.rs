@@ -114,6 +114,8 @@ pub struct FixedSetting {
     pub setting: &'static Setting,
     /// As [`Setting::set`] reads it.
     pub value: SecretString,
+    /// The line of the file, from 1.
+    pub line: usize,
 }
 
 impl fmt::Debug for FixedSetting {

@@ -8,33 +8,36 @@
 //! | outcome | what happens |
 //! |---|---|
 //! | accepted | the mail is removed |
-//! | 4xx, no connection, no TLS, wrong password, sender refused | tried again, after [`FIRST_PAUSE`] doubling to [`LAST_PAUSE`] |
-//! | recipient or message refused with 5xx, but not by a policy (5.7.x) for recipients | a dead letter at once; removed where it holds a code |
+//! | 4xx, no connection, no TLS, wrong password, sender refused, a policy (5.7.x) | tried again, after [`FIRST_PAUSE`] doubling to [`LONGEST_PAUSE`] |
+//! | recipient or message refused with another 5xx | a dead letter at once; removed where it holds a code |
+//! | handed in, and no answer | the same, but [`MOST_DOUBTFUL_TRIES`](chat_domain::outbox::MOST_DOUBTFUL_TRIES) times: each may be a copy |
 //! | a setting is missing | tried again after [`MISSING_SETTING_PAUSE`] |
-//! | its time is over | a dead letter; removed where it holds a code |
+//! | its time is over, and a notice was tried [`LEAST_TRIES`](chat_domain::outbox::LEAST_TRIES) times | a dead letter; removed where it holds a code |
 
 mod smtp;
 
 use self::smtp::{Connection, NotSent, Smtp};
 use crate::clock::Clock;
 use chat_domain::mail_server::MailServer;
-use chat_domain::outbox::{Claim, LEASE, NextTry};
+use chat_domain::outbox::{self, Among, Claim, Due, GiveUp, LEASE, LONGEST_PAUSE, NextTry};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::{Address, address::AddressError};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How long one delivery may take, from the look-up of the server's address to
 /// its answer. Servers that check a message while they are asked to take it are
@@ -56,16 +59,16 @@ pub const POLL: Duration = Duration::from_secs(1);
 /// The pause after a mail's first failed try; it doubles with each.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest pause between two tries: a server that is back for an hour has
-/// all its mail.
-pub const LAST_PAUSE: Duration = Duration::from_secs(60 * 60);
-
 /// The pause where a setting is missing: mail goes soon after it is set.
 pub const MISSING_SETTING_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long deliveries in progress may go on after the stop signal: as long as
 /// requests may.
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Mails that are sent by one connection, one after another: servers close those that never
+/// end.
+const CONNECTION_MAILS: usize = 100;
 
 /// Tries to note in the store what became of a delivery, [`POLL`] apart: they
 /// outlast another process that keeps the store busy.
@@ -95,6 +98,7 @@ pub async fn deliver(store: Arc<dyn Store>, clock: Clock, stop: impl Future<Outp
             () = sleep(POLL) => (),
         }
     }
+    deliveries.closing.cancel();
     let finish = async {
         while !deliveries.are_done() {
             deliveries.one_ends().await;
@@ -143,6 +147,8 @@ struct Deliveries {
     tasks: JoinSet<()>,
     /// The workspace of each.
     workspaces: HashMap<Id, String>,
+    /// No more mail is claimed.
+    closing: CancellationToken,
 }
 
 impl Deliveries {
@@ -152,6 +158,7 @@ impl Deliveries {
             clock,
             tasks: JoinSet::new(),
             workspaces: HashMap::new(),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -164,27 +171,35 @@ impl Deliveries {
         let now = self.clock.now();
         if self
             .store
-            .next_mail_due()
+            .next_mail_due(now)
             .await?
             .is_none_or(|due| due > now)
         {
             return Ok(());
         }
-        for mail in self.store.expire_mail(now).await? {
-            let (id, workspace) = (mail.id, mail.workspace);
-            if mail.removed {
-                tracing::info!(mail = id, workspace, "a code expired before it was sent");
-            } else {
-                tracing::warn!(mail = id, workspace, "gave up: a dead letter");
+        for expired in self.store.expired_mails(Due::at(now)).await? {
+            let (mail, workspace) = (expired.id, expired.workspace.clone());
+            match self.store.decide(GiveUp { expired, now }).await? {
+                Some(true) => {
+                    tracing::info!(mail, workspace, "a code expired before it was sent");
+                }
+                Some(false) => tracing::warn!(mail, workspace, "gave up: a dead letter"),
+                None => (),
             }
         }
         while self.tasks.len() < LIMIT {
             let busy = self.busy_workspaces();
-            let Some(claim) = self.store.claim_mail(now, &busy).await? else {
+            let due = Due::at(self.clock.now());
+            let Some(claim) = self.store.claim_mail(due, Among::AllBut(&busy)).await? else {
                 break;
             };
             let workspace = claim.workspace.clone();
-            let delivery = deliver_one(self.store.clone(), self.clock.clone(), claim);
+            let delivery = Delivery {
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                open: None,
+            };
+            let delivery = delivery.run(claim, self.closing.clone());
             let task = self.tasks.spawn(delivery).id();
             self.workspaces.insert(task, workspace);
         }
@@ -217,53 +232,136 @@ impl Deliveries {
     }
 }
 
-async fn deliver_one(store: Arc<dyn Store>, clock: Clock, claim: Claim) {
-    let (mail, workspace, tries) = (claim.id, claim.workspace.as_str(), claim.tries);
-    let sent = timeout(DELIVERY_LIMIT, send(&*store, &claim))
-        .await
-        .unwrap_or(Err(Failure::TimedOut));
-    match sent {
-        Ok(connection) => {
-            note(mail, || store.mail_sent(&claim)).await;
-            tracing::info!(mail, workspace, tries, "sent");
-            connection.close().await;
-        }
-        Err(failure) => {
-            let next = failure.next_try(tries, clock.now());
-            let problem = failure.for_operators();
-            note(mail, || store.mail_failed(&claim, &problem, next)).await;
-            let is_final = next == NextTry::Never;
-            if tries > 1 && matches!(failure, Failure::Missing(_)) {
-                tracing::debug!(mail, workspace, tries, problem = %failure, "still not sent");
-            } else {
-                tracing::warn!(mail, workspace, tries, is_final, problem = %failure, "not sent");
+/// One mail after another of a workspace, by one connection as long as that does.
+struct Delivery {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    open: Option<Open>,
+}
+
+/// A connection, and the setting that it was opened by.
+struct Open {
+    connection: Connection,
+    server: SecretString,
+}
+
+impl Delivery {
+    /// Sends the mail, and then what else is due, until `closing`.
+    async fn run(mut self, claim: Claim, closing: CancellationToken) {
+        let workspace = claim.workspace.clone();
+        let mut next = Some(claim);
+        for _ in 0..CONNECTION_MAILS {
+            let Some(claim) = next.take() else { break };
+            self.deliver(&claim).await;
+            if self.open.is_none() || closing.is_cancelled() {
+                break;
             }
+            let due = Due::at(self.clock.now());
+            let claimed = self.store.claim_mail(due, Among::Only(&workspace)).await;
+            next = claimed.unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot look for mail that is due");
+                None
+            });
+        }
+        self.close().await;
+    }
+
+    async fn deliver(&mut self, claim: &Claim) {
+        let (mail, workspace, tries) = (claim.id, claim.workspace.as_str(), claim.tries);
+        if claim.was_put_off {
+            tracing::warn!(
+                mail,
+                workspace,
+                "a clock that was ahead had put it off; it is sent now"
+            );
+        }
+        let is_handed_in = AtomicBool::new(false);
+        let sent = timeout(DELIVERY_LIMIT, self.send(claim, &is_handed_in)).await;
+        let doubtful = is_handed_in.load(Ordering::Relaxed);
+        let sent = sent.unwrap_or(Err(Failure::TimedOut { doubtful }));
+        let Err(failure) = sent else {
+            let order = outbox::Sent {
+                workspace: claim.workspace.clone(),
+                id: mail,
+            };
+            note(mail, || self.store.decide(order.clone())).await;
+            tracing::info!(mail, workspace, tries, "sent");
+            return;
+        };
+        let now = self.clock.now();
+        let order = outbox::NotSent {
+            workspace: claim.workspace.clone(),
+            id: mail,
+            tries,
+            problem: failure.for_operators(),
+            doubtful: failure.is_doubtful(),
+            next: failure.next_try(tries, now),
+            now,
+        };
+        let is_final = note(mail, || self.store.decide(order.clone())).await;
+        let is_final = is_final.unwrap_or(false);
+        if tries > 1 && matches!(failure, Failure::Missing(_)) {
+            tracing::debug!(mail, workspace, tries, problem = %failure, "still not sent");
+        } else {
+            tracing::warn!(mail, workspace, tries, is_final, problem = %failure, "not sent");
+        }
+        let can_go_on = match (&failure, &mut self.open) {
+            (Failure::Server(problem), Some(open)) if problem.is_answered() => {
+                open.connection.reset().await
+            }
+            (Failure::Recipient(_) | Failure::Message(_), Some(_)) => true,
+            _ => false,
+        };
+        if !can_go_on {
+            self.close().await;
+        }
+    }
+
+    async fn send(&mut self, claim: &Claim, is_handed_in: &AtomicBool) -> Result<(), Failure> {
+        let settings = self.store.settings(&claim.workspace).await;
+        let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
+        let (server, from) = server_and_sender(&settings)?;
+        let to = claim.recipient.parse().map_err(Failure::Recipient)?;
+        let message = message(claim, &from, &to).map_err(Failure::Message)?;
+        let text = &settings.mail_server;
+        let is_same = |open: &Open| open.server.expose_secret() == text.expose_secret();
+        if !self.open.as_ref().is_some_and(is_same) {
+            self.close().await;
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => none.insert(Open {
+                connection: Smtp(&server).connect().await.map_err(Failure::Server)?,
+                server: text.clone(),
+            }),
+        };
+        open.connection
+            .send(&from.email, &to, &message.formatted(), is_handed_in)
+            .await
+            .map_err(Failure::Server)
+    }
+
+    async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.connection.close().await;
         }
     }
 }
 
-/// Writes an outcome to the store. It matters more than a try of a mail does:
-/// without it the mail is sent again.
-async fn note<F: Future<Output = chat_store::Result<()>>>(mail: i64, write: impl Fn() -> F) {
+/// Writes an outcome to the store, and gives its answer. It matters more than a try of a mail
+/// does: without it the mail is sent again.
+async fn note<T, F: Future<Output = chat_store::Result<T>>>(
+    mail: i64,
+    write: impl Fn() -> F,
+) -> Option<T> {
     for _ in 0..NOTE_TRIES {
         match write().await {
-            Ok(()) => return,
+            Ok(answer) => return Some(answer),
             Err(error) => tracing::error!(mail, %error, "cannot note what became of it"),
         }
         sleep(POLL).await;
     }
-}
-
-async fn send(store: &dyn Store, claim: &Claim) -> Result<Connection, Failure> {
-    let settings = store.settings(&claim.workspace).await;
-    let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
-    let (server, from) = server_and_sender(&settings)?;
-    let to = claim.recipient.parse().map_err(Failure::Recipient)?;
-    let message = message(claim, &from, &to).map_err(Failure::Message)?;
-    Smtp(&server)
-        .send(&from.email, &to, &message.formatted())
-        .await
-        .map_err(Failure::Server)
+    None
 }
 
 fn server_and_sender(settings: &Settings) -> Result<(MailServer, Mailbox), Failure> {
@@ -324,7 +422,10 @@ enum Failure {
     #[error("{0}")]
     Server(NotSent),
     #[error("it took longer than {} s", DELIVERY_LIMIT.as_secs())]
-    TimedOut,
+    TimedOut {
+        /// It had been handed in.
+        doubtful: bool,
+    },
 }
 
 impl Failure {
@@ -334,6 +435,15 @@ impl Failure {
             Self::Server(problem) if problem.is_final() => NextTry::Never,
             Self::Missing(_) => NextTry::At(now + MISSING_SETTING_PAUSE),
             _ => NextTry::At(now + pause_after(tries)),
+        }
+    }
+
+    /// Whether the mail may have arrived all the same.
+    fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Server(problem) => problem.is_doubtful(),
+            Self::TimedOut { doubtful } => *doubtful,
+            _ => false,
         }
     }
 
@@ -354,7 +464,9 @@ impl Failure {
 /// How long a mail waits after that many tries.
 fn pause_after(tries: u32) -> Duration {
     let doublings = tries.saturating_sub(1).min(u32::BITS - 1);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LAST_PAUSE)
+    FIRST_PAUSE
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -11,14 +11,14 @@ mod control;
 pub use check::{Checked, admissions, check};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, FixedSetting};
+use crate::config::{self, Config};
 use crate::http::App;
 use crate::metrics::Metrics;
 use crate::stores::Stores;
-use crate::workspace::{HostedWorkspace, Workspaces};
+use crate::workspace::{ANY_HOST, HostedWorkspace, Workspaces};
 use arc_swap::ArcSwap;
 use chat_domain::audit::new_request_id;
-use chat_domain::operator::Operation;
+use chat_domain::operator::{FixSettings, Operation};
 use check::{Change, Plugins};
 use ipnet::IpNet;
 use plugin_sandbox::admission::Admissions;
@@ -179,7 +179,8 @@ impl Hosting {
             return Err(Refused::of(&"[host] has changed: that takes a restart"));
         }
         self.require_stores(&config).await?;
-        let Checked { plugins, changes } = check(&config, &self.admissions).await?;
+        let Checked { plugins, changes } =
+            check(&config, self.file.as_deref(), &self.admissions).await?;
         let live = self.live.load_full();
         let workspaces = self.assemble(&config, &plugins, &live);
         let settings = self.write(changes).await?;
@@ -205,9 +206,10 @@ impl Hosting {
 
     /// Nobody may look into a file that has taken the place of a store which is open.
     async fn require_stores(&self, config: &Config) -> Result<(), Refused> {
+        let now = self.clock.now();
         let asked = self
             .stores
-            .ask_open(|store| async move { store.next_mail_due().await });
+            .ask_open(move |store| async move { store.next_mail_due(now).await });
         for (path, answer) in asked.await {
             let is_named = config.workspaces.iter().any(|w| *w.store == *path);
             if let (true, Err(error)) = (is_named, answer) {
@@ -227,11 +229,14 @@ impl Hosting {
                 Arc::ptr_eq(&old.plugin, plugin)
                     && Arc::ptr_eq(&old.store, &store)
                     && old.limits == *wanted.limits
+                    && old.name == name(wanted)
             };
             let kept = live.get(&wanted.id).filter(same).cloned();
             let replacement = || {
                 let id = wanted.id.to_string();
-                let new = HostedWorkspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
+                let mut new =
+                    HostedWorkspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
+                new.name = name(wanted).to_owned();
                 Arc::new(match live.get(&wanted.id) {
                     Some(old) => new.in_place_of(old),
                     None => new,
@@ -245,6 +250,7 @@ impl Hosting {
     /// Writes the settings that the stores do not have yet.
     async fn write(&self, changes: Vec<Change>) -> Result<usize, Refused> {
         let request_id = new_request_id(&mut rand::rng());
+        let mut settings = 0;
         for change in &changes {
             let operation = Operation {
                 workspace: change.workspace.to_string(),
@@ -252,19 +258,28 @@ impl Hosting {
                 request_id: request_id.clone(),
                 forced: false,
             };
-            let FixedSetting { setting, value } = change.fixed.clone();
+            let order = FixSettings {
+                operation,
+                settings: change.settings.clone(),
+            };
             let written = async {
                 let store = self.stores.file(&change.store).get().await?;
-                store.set_setting(operation, setting, value).await
+                store.decide(order).await
             };
             match written.await {
-                Ok(Ok(())) => (),
+                Ok(Ok(written)) => settings += written,
                 Ok(Err(problem)) => return Err(change.failed(&problem)),
                 Err(error) => return Err(change.failed(&error)),
             }
         }
-        Ok(changes.len())
+        Ok(settings)
     }
+}
+
+fn name(workspace: &config::WorkspaceEntry) -> &str {
+    let mut hosts = workspace.hosts.iter();
+    let first = hosts.find(|host| ***host != *ANY_HOST);
+    first.unwrap_or(&workspace.id)
 }
 
 fn by_host(config: &Config, workspaces: &Live) -> Workspaces {

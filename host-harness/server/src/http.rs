@@ -24,10 +24,11 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
-use chat_domain::audit::{AuditRecord, Decision, new_request_id};
+use chat_domain::audit::{Action, AuditRecord, Decision, Source, new_request_id};
 use chat_domain::member::{Denial, MemberChange};
 use chat_domain::order::Record;
 use chat_domain::settings::Settings;
+use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
 use client_address::Doubts;
 use ipnet::IpNet;
@@ -69,6 +70,8 @@ struct Site {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Where the request comes from.
+    source: Source,
     /// The workspace's settings, once they were read: a request is decided by the same
     /// from its beginning to its end.
     settings: Arc<OnceLock<Settings>>,
@@ -105,9 +108,42 @@ impl Site {
             caller,
             action,
             decision,
-            reason
+            reason,
+            address = %self.source.address
         );
         Ok(outcome)
+    }
+
+    /// By whom authenticator apps say that a key was issued.
+    fn issuer<'a>(&'a self, settings: &'a Settings) -> &'a str {
+        match settings.totp_issuer.as_str() {
+            "" => &self.workspace.name,
+            issuer => issuer,
+        }
+    }
+
+    /// The record of what an account asks of itself, as done.
+    fn record_of(
+        &self,
+        action: Action,
+        caller: &str,
+        at: Timestamp,
+        request_id: String,
+    ) -> AuditRecord {
+        AuditRecord {
+            at,
+            workspace: self.workspace.id.clone(),
+            request_id,
+            action,
+            caller: caller.to_owned(),
+            target: Some(caller.to_owned()),
+            decision: Decision::Done,
+            reason: None,
+            source: Some(self.source.clone()),
+            proof: None,
+            told: None,
+            calls: 1,
+        }
     }
 
     /// Writes the audit record of a request that changed nothing.
@@ -329,6 +365,13 @@ async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Respon
         store,
         clock,
         metrics,
+        source: Source::new(
+            client_address::of(&app.trusted_proxies, &request),
+            request
+                .headers()
+                .get(header::USER_AGENT)
+                .map(HeaderValue::as_bytes),
+        ),
         settings: Arc::default(),
     };
     request.extensions_mut().insert(site.clone());

@@ -156,7 +156,8 @@ impl Stores {
     /// sent.
     pub async fn close_idle(&self, idle: Duration) {
         for file in self.files() {
-            file.close_if_idle(idle, Timestamp::END).await;
+            file.close_if_idle(idle, self.clock.now(), Timestamp::END)
+                .await;
         }
     }
 
@@ -168,7 +169,8 @@ impl Stores {
             return;
         }
         for file in self.files() {
-            file.close_if_idle(Duration::ZERO, self.clock.now()).await;
+            let now = self.clock.now();
+            file.close_if_idle(Duration::ZERO, now, now).await;
         }
     }
 
@@ -273,7 +275,7 @@ impl StoreFile {
 
     /// Closes it where nobody has used it for so long and no mail in it is due by
     /// `until`.
-    async fn close_if_idle(&self, idle: Duration, until: Timestamp) {
+    async fn close_if_idle(&self, idle: Duration, now: Timestamp, until: Timestamp) {
         let Some(open) = self.open.load_full() else {
             return;
         };
@@ -282,7 +284,7 @@ impl StoreFile {
         }
         // A store that is silent is closed: it is opened anew when it is used. One that
         // says what is wrong stays: where its file was replaced, it must not be opened anew.
-        match timeout(ASK_LIMIT, open.store.next_mail_due()).await {
+        match timeout(ASK_LIMIT, open.store.next_mail_due(now)).await {
             Ok(Ok(Some(due))) if due <= until => return,
             Ok(Err(_)) => return,
             Ok(Ok(_)) | Err(_) => (),

@@ -22,6 +22,9 @@ pub const ANY_HOST: &str = "*";
 pub struct HostedWorkspace {
     /// Unique in its store.
     pub id: String,
+    /// By whom keys are issued in it, unless the settings say otherwise: its first host name,
+    /// or its id.
+    pub name: String,
     /// Where its data is.
     pub store: Arc<StoreFile>,
     /// What decides in it.
@@ -40,6 +43,7 @@ impl HostedWorkspace {
     pub fn new(id: String, store: Arc<StoreFile>, plugin: Arc<Plugin>, limits: Limits) -> Self {
         Self {
             turns: Arc::new(plugin.turns().share(limits.calls)),
+            name: id.clone(),
             id,
             store,
             plugin,

@@ -152,6 +152,7 @@ impl User {
                 key: totp_key(&self.name),
                 last_step: None,
                 backup_code_hashes: self.backup_codes.iter().map(|c| code_hash(c)).collect(),
+                spent_code_hashes: Vec::new(),
             }),
         })
     }

@@ -24,6 +24,14 @@ pub(super) fn ended(number: usize, noun: &str) -> String {
     format!("{} {verb} ended", count(number, noun))
 }
 
+/// Whether the holder hears of what was done.
+pub(super) fn told(account: &Account) -> &'static str {
+    match account.emails.iter().any(|email| email.verified) {
+        true => "The holder is told by e-mail.",
+        false => "No address is verified: nobody can be told.",
+    }
+}
+
 /// The account as scripts see it.
 pub(super) fn described(account: &Account) -> Value {
     let email = |email: &Email| json!({"address": email.address, "verified": email.verified});

@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) async fn check(path: &Path) -> anyhow::Result<Report> {
     let config = Config::read(path)?;
     let admissions = hosting::admissions(&config.host)?;
-    if let Err(refused) = hosting::check(&config, &admissions).await {
+    if let Err(refused) = hosting::check(&config, Some(path), &admissions).await {
         let path = printable(&path.display().to_string());
         let problems = refused.to_string().replace('\n', "\n  ");
         bail!("{path} cannot be served:\n  {problems}");

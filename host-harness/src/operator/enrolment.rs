@@ -1,6 +1,6 @@
 //! TOTP keys and backup codes: shown once, to the operator who made them.
 
-use super::account::{changed_report, ended};
+use super::account::{changed_report, ended, told};
 use super::{Desk, Report};
 use chat_domain::account::TotpFactor;
 use chat_domain::operator::UserChange;
@@ -20,9 +20,15 @@ pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
         key: key.clone(),
         last_step: None,
         backup_code_hashes: codes.hashes(),
+        spent_code_hashes: Vec::new(),
     };
     let changed = desk.change(user, UserChange::EnrolTotp(factor)).await?;
-    let url = key.to_url(&changed.account.user.username);
+    let settings = desk.settings().await?;
+    let issuer = match settings.totp_issuer.as_str() {
+        "" => &desk.workspace,
+        issuer => issuer,
+    };
+    let url = key.to_url(issuer, &changed.account.user.username);
     let picture = qr_code(&url)?;
     let report = changed_report(&changed, |username| {
         format!(
@@ -32,11 +38,12 @@ pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
              URL     {}\n\n\
              Backup codes, each for one use:\n\n\
              {}\n\n\
-             None of this is shown again.",
+             None of this is shown again. {}",
             ended(changed.ended_tokens, "session"),
             key.to_base32(),
             url,
-            columns(&codes)
+            columns(&codes),
+            told(&changed.account)
         )
     });
     Ok(with(
@@ -59,8 +66,9 @@ pub(super) async fn replace_backup_codes(desk: &Desk, user: &str) -> anyhow::Res
         format!(
             "New backup codes of {username}, each for one use; the old ones are void:\n\n\
              {}\n\n\
-             They are not shown again.",
-            columns(&codes)
+             They are not shown again. {}",
+            columns(&codes),
+            told(&changed.account)
         )
     });
     Ok(with(report, &[("backupCodes", json!(codes.expose()))]))
@@ -70,11 +78,7 @@ pub(super) async fn reset(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     let changed = desk.change(user, UserChange::ResetTotp).await?;
     Ok(changed_report(&changed, |username| {
         let ended = ended(changed.ended_tokens, "token");
-        let verified = changed.account.emails.iter().filter(|email| email.verified);
-        let told = match verified.count() {
-            0 => "No address is verified: nobody can be told.",
-            _ => "The holder is told by e-mail.",
-        };
+        let told = told(&changed.account);
         format!(
             "{username} has TOTP no more; {ended}. {told} `host-harness user enrol-totp \
              {username}` enrols it anew; by HTTP the holder can."

@@ -1,7 +1,8 @@
 //! `outbox`: the mail that waits to be sent.
 
 use super::table::{aligned, headed, printable};
-use super::{Desk, Report};
+use super::{Desk, Report, count};
+use chat_domain::operator::Problem;
 use chat_domain::outbox::{Mail, MailState};
 use chat_domain::time::Timestamp;
 use clap::Subcommand;
@@ -19,7 +20,11 @@ pub(crate) enum Command {
     /// Try a mail again at once; a dead letter then waits as a new mail does.
     Retry {
         /// The mail's id, as `list` shows it.
-        id: i64,
+        #[arg(required_unless_present = "all")]
+        id: Option<i64>,
+        /// Every mail that waits and every dead letter.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
     },
     /// Remove a mail for good: nobody is told what it says.
     Remove {
@@ -45,15 +50,35 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
                 json: details(&mail),
             })
         }
-        Command::Retry { id } => {
+        Command::Retry { id: Some(id), .. } => {
             store.retry_mail(desk.operation(), id).await??;
             Ok(done(id, "due"))
         }
+        Command::Retry { id: None, .. } => retry_all(desk).await,
         Command::Remove { id } => {
             store.remove_mail(desk.operation(), id).await??;
             Ok(done(id, "removed"))
         }
     }
+}
+
+/// What is being sent is left alone, and what holds a code that has expired.
+async fn retry_all(desk: &Desk) -> anyhow::Result<Report> {
+    let mails = desk.store.list_mail(&desk.workspace, desk.now).await??;
+    let mut due = 0;
+    for mail in mails {
+        match desk.store.retry_mail(desk.operation(), mail.id).await? {
+            Ok(()) => due += 1,
+            Err(Problem::MailBeingSent(_) | Problem::CodeExpired(_) | Problem::UnknownMail(_)) => {
+                ()
+            }
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Ok(Report {
+        text: format!("{} due", count(due, "mail")),
+        json: json!({"due": due}),
+    })
 }
 
 fn done(id: i64, state: &str) -> Report {

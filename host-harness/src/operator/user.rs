@@ -1,9 +1,9 @@
 //! `user`: add, show and change accounts.
 
-use super::account::{changed_report, described, ended};
+use super::account::{changed_report, described, ended, told};
 use super::enrolment;
 use super::table::{aligned, headed, listed};
-use super::{Desk, Even, Report, input, name};
+use super::{Desk, Even, Report, input};
 use chat_domain::account::{Account, Email};
 use chat_domain::operator::NewUser;
 use chat_domain::operator::{Changed, Operation, UserChange, new_user_id};
@@ -34,8 +34,16 @@ pub(crate) enum Command {
     /// Remove an account's TOTP and end all its tokens, for who has lost phone and codes
     /// when no administrator can reset it. The holder is told by e-mail.
     ResetTotp(Who),
-    /// Forget an account's failed attempts, so that it can try again at once.
-    Unlock(Who),
+    /// Forget an account's failed attempts and its code by e-mail, so that it can try again
+    /// at once.
+    Unlock {
+        #[command(flatten)]
+        who: Who,
+        /// Even where so many codes in a row were wrong that the second factor is to be
+        /// replaced.
+        #[arg(long)]
+        force: bool,
+    },
     /// Keep an account from logging in, and end all its tokens.
     Deactivate {
         #[command(flatten)]
@@ -57,8 +65,8 @@ pub(crate) struct Who {
 /// A new account.
 #[derive(Args)]
 pub(crate) struct Add {
-    /// To log in by; unique in the workspace without regard to case.
-    #[arg(value_parser = name)]
+    /// To log in by; unique in the workspace without regard to case, and of the form that the
+    /// setting username-pattern says.
     username: String,
     /// A verified address, at which mail is known to arrive; can be repeated.
     #[arg(long, value_name = "ADDR", value_parser = address)]
@@ -90,7 +98,10 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
         Command::EnrolTotp(Who { user }) => enrolment::enrol(desk, &user).await,
         Command::BackupCodes(Who { user }) => enrolment::replace_backup_codes(desk, &user).await,
         Command::ResetTotp(Who { user }) => enrolment::reset(desk, &user).await,
-        Command::Unlock(Who { user }) => unlock(desk, &user).await,
+        Command::Unlock {
+            who: Who { user },
+            force,
+        } => unlock(desk, &user, force).await,
         Command::Deactivate {
             who: Who { user },
             even,
@@ -168,7 +179,12 @@ async fn show(desk: &Desk, user: &str) -> anyhow::Result<Report> {
         Some(left) => format!("enrolled, {left} backup codes left"),
         None => "not enrolled".to_owned(),
     };
+    let budget = desk.settings().await?.failure_budget;
     let failures = match account.locked_until {
+        _ if account.failures >= budget => format!(
+            "{}: the second factor is to be replaced, by `user reset-totp` for example",
+            account.failures
+        ),
         Some(until) => format!("{}, locked until {until}", account.failures),
         None => account.failures.to_string(),
     };
@@ -201,12 +217,17 @@ async fn set_password(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     let changed = desk.change(user, UserChange::SetPassword(hash)).await?;
     Ok(changed_report(&changed, |username| {
         let ended = ended(changed.ended_tokens, "session");
-        format!("{username} has a new password; {ended}. Personal access tokens stay.")
+        let told = told(&changed.account);
+        format!("{username} has a new password; {ended}. Personal access tokens stay. {told}")
     }))
 }
 
-async fn unlock(desk: &Desk, user: &str) -> anyhow::Result<Report> {
-    let changed = desk.change(user, UserChange::Unlock).await?;
+async fn unlock(desk: &Desk, user: &str, force: bool) -> anyhow::Result<Report> {
+    let operation = Operation {
+        forced: force,
+        ..desk.operation()
+    };
+    let changed = desk.change_by(operation, user, UserChange::Unlock).await?;
     Ok(changed_report(&changed, |username| {
         format!("{username} can try again at once: the failures are forgotten.")
     }))

@@ -18,16 +18,48 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use chat_domain::account::Profile;
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Change;
-use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::time::Timestamp;
 
 /// The store could not do what was asked; nothing of it was done.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Why a store cannot do now what it could do before, and may do again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Another program kept it too long.
+    #[error("another program kept it busy for too long; try again")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full: make room")]
+    Full,
+    /// The file, its folder or the disk cannot be written.
+    #[error("it cannot be written: its file, folder or disk is read-only")]
+    ReadOnly,
+    /// Another file, or none, has its name.
+    #[error("{0}")]
+    Moved(String),
+}
+
+impl From<Unavailable> for StoreError {
+    fn from(why: Unavailable) -> Self {
+        Self(Box::new(why))
+    }
+}
+
+impl StoreError {
+    /// Why the same may be done another time, where it may.
+    pub fn unavailable(&self) -> Option<&Unavailable> {
+        self.0.downcast_ref()
+    }
+}
 
 /// What a store's function gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -64,24 +96,24 @@ pub trait Store: Send + Sync {
     async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>>;
 
     /// When the next mail of any workspace is due to be claimed, or expires.
-    async fn next_mail_due(&self) -> Result<Option<Timestamp>>;
+    async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>>;
 
     /// How much mail there is, of all workspaces.
     async fn mail_count(&self) -> Result<MailCount>;
 
     /// Claims the mail that has been due longest, for
-    /// [`LEASE`](chat_domain::outbox::LEASE), and counts the try; not one of the
-    /// workspaces `but`, and none that has expired.
-    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>>;
+    /// [`LEASE`](chat_domain::outbox::LEASE), and counts the try; none that has expired.
+    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>>;
 
-    /// Removes a mail that was sent.
-    async fn mail_sent(&self, claim: &Claim) -> Result<()>;
+    /// Mails that are due and have expired.
+    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>>;
 
-    /// Notes why a mail was not sent and when it is tried again. Nothing is done
-    /// where somebody else has claimed it meanwhile.
-    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()>;
+    /// Records of a workspace, oldest first.
+    async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>>;
 
-    /// Makes dead letters of mails that are due and have expired; removes those
-    /// that hold a code.
-    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>>;
+    /// How many moments lie beyond the horizon: a clock was ahead when they were written.
+    async fn clock_faults(&self, horizon: Horizon) -> Result<u32>;
+
+    /// Writes a row of its own, durably: whether anything can be.
+    async fn probe(&self, now: Timestamp) -> Result<()>;
 }

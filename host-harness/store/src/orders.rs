@@ -101,7 +101,7 @@ impl dyn Store + '_ {
 
     /// All accounts, ordered by username.
     pub async fn users(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Account>>> {
-        if let Err(problem) = self.require_workspace(workspace).await? {
+        if let Err(problem) = self.find_workspace(workspace).await? {
             return Ok(Err(problem));
         }
         let profiles = self.profiles(workspace).await?;
@@ -136,7 +136,7 @@ impl dyn Store + '_ {
 
     /// All roles, ordered by name.
     pub async fn roles(&self, workspace: &str) -> Result<Answer<Vec<Role>>> {
-        match self.require_workspace(workspace).await? {
+        match self.find_workspace(workspace).await? {
             Ok(()) => Ok(Ok(self.all_roles(workspace).await?)),
             Err(problem) => Ok(Err(problem)),
         }
@@ -196,7 +196,7 @@ impl dyn Store + '_ {
 
     /// The mails that wait and the dead letters, oldest first.
     pub async fn list_mail(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Mail>>> {
-        if let Err(problem) = self.require_workspace(workspace).await? {
+        if let Err(problem) = self.find_workspace(workspace).await? {
             return Ok(Err(problem));
         }
         let mails = self.mails(workspace).await?;
@@ -239,7 +239,8 @@ impl dyn Store + '_ {
         Ok(operator::named(workspace, name, &dossier).cloned())
     }
 
-    async fn require_workspace(&self, workspace: &str) -> Result<Answer<()>> {
+    /// Whether there is such a workspace.
+    pub async fn find_workspace(&self, workspace: &str) -> Result<Answer<()>> {
         let dossier = self.read(&Question::of(workspace).with_existence()).await?;
         Ok(operator::require_workspace(workspace, &dossier))
     }

@@ -15,19 +15,23 @@ mod readers;
 mod schema;
 mod writer;
 
-use crate::{Decide, Result, Store, StoreError};
+use crate::{Decide, Result, Store, StoreError, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
-use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
+use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use place::Place;
 use readers::Readers;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,8 +52,20 @@ const STATEMENTS: usize = 128;
 /// A store in a SQLite file.
 pub struct Sqlite {
     place: Place,
-    writer: Writer,
+    /// None where the file is looked at only.
+    writer: Option<Writer>,
     readers: Readers,
+}
+
+/// What is done with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// It is read and written.
+    Write,
+    /// It is read beside whoever writes it.
+    Look,
+    /// It is read where nobody can write it, and no file beside it be made.
+    LookAtFrozen,
 }
 
 type SqlResult<T> = rusqlite::Result<T>;
@@ -66,18 +82,59 @@ impl Sqlite {
     pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
         let path = path.to_owned();
         blocking(move || {
-            let mut connection = connect(&path, BUSY_TIMEOUT)?;
-            schema::migrate(&mut connection)?;
+            let mut connection = connect(&path, BUSY_TIMEOUT, Access::Write)?;
+            if !schema::is_current(&connection)? {
+                schema::migrate(&mut connection)?;
+            }
             use_write_ahead_log(&connection)?;
-            let place = Place::of(&path)?;
+            let place = Place::of(&path, Access::Write)?;
+            let writer = Writer::spawn(connection, place.clone(), Handle::current())?;
             let store: Arc<dyn Store> = Arc::new(Self {
-                writer: Writer::spawn(connection, place.clone(), Handle::current())?,
+                writer: Some(writer),
                 readers: Readers::of(place.clone())?,
                 place,
             });
             Ok(store)
         })
         .await
+    }
+
+    /// Opens the store in the file at `path` to look at it, where it cannot be written: what
+    /// would change it fails.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is no store, or is one of another version.
+    pub async fn open_to_look(path: &Path) -> Result<Arc<dyn Store>> {
+        let path = path.to_owned();
+        blocking(move || {
+            let access =
+                match connect(&path, BUSY_TIMEOUT, Access::Look).and_then(|db| can_read(&db)) {
+                    Ok(()) => Access::Look,
+                    Err(_) if holds_log(&path) => Access::Look,
+                    Err(_) => Access::LookAtFrozen,
+                };
+            let connection = connect(&path, BUSY_TIMEOUT, access)?;
+            if !schema::is_current(&connection)? {
+                return Err(StoreError(
+                    "another version wrote it, and it cannot be changed".into(),
+                ));
+            }
+            let place = Place::of(&path, access)?;
+            let store: Arc<dyn Store> = Arc::new(Self {
+                writer: None,
+                readers: Readers::of(place.clone())?,
+                place,
+            });
+            Ok(store)
+        })
+        .await
+    }
+
+    fn writer(&self) -> Result<&Writer> {
+        self.writer
+            .as_ref()
+            .ok_or_else(|| Unavailable::ReadOnly.into())
     }
 
     /// Opens the store in the file at `path`, and makes it first where there is
@@ -108,10 +165,19 @@ impl Sqlite {
 pub async fn holds_mail(path: &Path) -> Result<bool> {
     let path = path.to_owned();
     blocking(move || {
-        let db = connect(&path, BUSY_TIMEOUT)?;
-        Ok(!schema::is_current(&db)? || outbox::next_mail_due(&db)?.is_some())
+        let db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
+        Ok(!schema::is_current(&db)? || outbox::holds_mail(&db)?)
     })
     .await
+}
+
+/// The settings of a workspace, and which of them a configuration says.
+#[derive(Debug, Default)]
+pub struct Surveyed {
+    /// All.
+    pub settings: Settings,
+    /// Those of a configuration, sorted by name.
+    pub fixed: Vec<FixedSetting>,
 }
 
 /// The workspaces of the store in the file at `path` and the settings of each,
@@ -120,24 +186,36 @@ pub async fn holds_mail(path: &Path) -> Result<bool> {
 /// # Errors
 ///
 /// As [`Sqlite::open`].
-pub async fn survey(path: &Path) -> Result<BTreeMap<String, Settings>> {
+pub async fn survey(path: &Path) -> Result<BTreeMap<String, Surveyed>> {
     let path = path.to_owned();
     blocking(move || {
-        let mut db = connect(&path, BUSY_TIMEOUT)?;
+        let mut db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
         if !schema::is_current(&db)? {
             schema::migrate(&mut db)?;
         }
-        Ok(list::all_settings(&db)?)
+        let settings = list::all_settings(&db)?.into_iter();
+        let mut surveyed: BTreeMap<_, _> = settings
+            .map(|(id, settings)| {
+                let fixed = Vec::new();
+                (id, Surveyed { settings, fixed })
+            })
+            .collect();
+        for (workspace, fixed) in list::all_fixed_settings(&db)? {
+            surveyed.entry(workspace).or_default().fixed.push(fixed);
+        }
+        Ok(surveyed)
     })
     .await
 }
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        if is_busy(&error) {
-            return Self("another program kept it busy for too long; try again".into());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => Unavailable::Busy.into(),
+            Some(ErrorCode::DiskFull) => Unavailable::Full.into(),
+            Some(ErrorCode::ReadOnly) => Unavailable::ReadOnly.into(),
+            _ => Self(error.into()),
         }
-        Self(error.into())
     }
 }
 
@@ -166,10 +244,19 @@ fn require_regular(path: &Path) -> SqlResult<()> {
     Ok(())
 }
 
-fn connect(path: &Path, patience: Duration) -> SqlResult<Connection> {
+fn connect(path: &Path, patience: Duration, access: Access) -> SqlResult<Connection> {
     require_regular(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let flags = match access {
+        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::Look | Access::LookAtFrozen => {
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI
+        }
+    };
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match access {
+        Access::LookAtFrozen => Connection::open_with_flags(frozen(path), flags)?,
+        Access::Write | Access::Look => Connection::open_with_flags(path, flags)?,
+    };
     connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch(
@@ -178,6 +265,23 @@ fn connect(path: &Path, patience: Duration) -> SqlResult<Connection> {
          PRAGMA secure_delete = ON;",
     )?;
     Ok(connection)
+}
+
+/// The address of a file that nobody writes (SQLite's documentation of URI filenames).
+fn frozen(path: &Path) -> String {
+    let path = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    format!("file:{path}?immutable=1")
+}
+
+fn can_read(db: &Connection) -> SqlResult<()> {
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+/// Whether what was committed last may be in the log beside the file.
+fn holds_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    Path::new(&log).metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// Readers then do not wait for a writer. SQLite gives up at once where another
@@ -210,7 +314,7 @@ impl Store for Sqlite {
             let dossier = read::dossier(db, &question)?;
             apply::all(db, &question.workspace, &decide(&dossier))
         };
-        self.writer.write(work).await
+        self.writer()?.write(work).await
     }
 
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
@@ -236,39 +340,50 @@ impl Store for Sqlite {
         self.readers.wait_and_read(list).await
     }
 
-    async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
+    async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.place.require()?;
-        self.readers.read(outbox::next_mail_due).await
+        let due = Due::at(now);
+        let next = move |db: &Connection| outbox::next_mail_due(db, due);
+        self.readers.read(next).await
     }
 
     async fn mail_count(&self) -> Result<MailCount> {
         self.readers.read(outbox::mail_count).await
     }
 
-    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>> {
-        let but = serde_json::json!(but).to_string();
-        self.writer
-            .answer(move |db| outbox::claim_mail(db, now, &but))
+    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>> {
+        let (but, only) = match among {
+            Among::AllBut(workspaces) => (serde_json::json!(workspaces).to_string(), None),
+            Among::Only(workspace) => ("[]".to_owned(), Some(workspace.to_owned())),
+        };
+        self.writer()?
+            .answer(move |db| outbox::claim_mail(db, due, &but, only.as_deref()))
             .await
     }
 
-    async fn mail_sent(&self, claim: &Claim) -> Result<()> {
-        let id = claim.id;
-        self.writer
-            .answer(move |db| outbox::mail_sent(db, id))
-            .await
+    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>> {
+        let list = move |db: &Connection| outbox::expired_mails(db, due);
+        self.readers.read(list).await
     }
 
-    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()> {
-        let (id, tries, problem) = (claim.id, claim.tries, problem.to_owned());
-        self.writer
-            .answer(move |db| outbox::mail_failed(db, id, tries, &problem, next))
-            .await
+    async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
+        let (workspace, filter) = (workspace.to_owned(), filter.clone());
+        let list = move |db: &Connection| list::records(db, &workspace, &filter);
+        self.readers.wait_and_read(list).await
     }
 
-    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>> {
-        self.writer
-            .answer(move |db| outbox::expire_mail(db, now))
+    async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
+        let count = move |db: &Connection| list::clock_faults(db, horizon);
+        self.readers.wait_and_read(count).await
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<()> {
+        self.writer()?
+            .write(move |db| {
+                db.prepare_cached("INSERT OR REPLACE INTO probe (id, at) VALUES (1, ?1)")?
+                    .execute([now.millis()])
+                    .map(drop)
+            })
             .await
     }
 }

@@ -1,14 +1,16 @@
 //! The words in which the tests ask a store, each an order or a question of the domain.
 
+use crate::now;
 use chat_domain::account::{Account, Caller, Methods, TotpFactor};
 use chat_domain::attempts::{
     Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
 };
-use chat_domain::audit::AuditRecord;
+use chat_domain::audit::{Action, AuditRecord, Decision, Source};
 use chat_domain::dossier::{Question, Subject};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{Denial, MemberChange};
 use chat_domain::order::Record;
+use chat_domain::outbox::{Among, Claim, Due, Expired, GiveUp, NextTry, NotSent, Sent};
 use chat_domain::reset::{Receipt, Refusal, Reset};
 use chat_domain::standing::{LogOut, Standing, authenticate};
 use chat_domain::time::Timestamp;
@@ -64,6 +66,39 @@ pub trait Ask {
     async fn reset(&self, reset: Reset) -> Answer<Receipt, Refusal>;
     async fn record(&self, record: AuditRecord) -> Result<()>;
     async fn log_out(&self, workspace: &str, user: &str, hash: &str) -> Result<()>;
+    async fn claim(&self, now: Timestamp) -> Result<Option<Claim>>;
+    async fn sent(&self, claim: &Claim) -> Result<()>;
+    async fn not_sent(
+        &self,
+        claim: &Claim,
+        problem: &str,
+        next: NextTry,
+        now: Timestamp,
+    ) -> Result<bool>;
+    async fn give_up_expired(&self, now: Timestamp) -> Result<Vec<Expired>>;
+}
+
+/// Where the tests' requests come from.
+pub fn source() -> Source {
+    Source::new([192, 0, 2, 1].into(), Some(b"test"))
+}
+
+/// The record of what `user` has done, as a reset of the factor.
+pub fn done_by(workspace: &str, user: &str) -> AuditRecord {
+    AuditRecord {
+        at: now(),
+        workspace: workspace.to_owned(),
+        request_id: "request-1".to_owned(),
+        action: Action::ResetTotp,
+        caller: user.to_owned(),
+        target: Some(user.to_owned()),
+        decision: Decision::Done,
+        reason: None,
+        source: Some(source()),
+        proof: None,
+        told: None,
+        calls: 1,
+    }
 }
 
 impl Ask for dyn Store {
@@ -189,7 +224,48 @@ impl Ask for dyn Store {
             token_hash: hash.to_owned(),
             bypass_token: false,
         };
-        let workspace = workspace.to_owned();
-        self.decide(LogOut { workspace, caller }).await
+        let record = AuditRecord {
+            action: Action::LogOut,
+            ..done_by(workspace, user)
+        };
+        self.decide(LogOut { caller, record }).await
+    }
+
+    async fn claim(&self, now: Timestamp) -> Result<Option<Claim>> {
+        self.claim_mail(Due::at(now), Among::AllBut(&[])).await
+    }
+
+    async fn sent(&self, claim: &Claim) -> Result<()> {
+        let workspace = claim.workspace.clone();
+        let id = claim.id;
+        self.decide(Sent { workspace, id }).await
+    }
+
+    async fn not_sent(
+        &self,
+        claim: &Claim,
+        problem: &str,
+        next: NextTry,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.decide(NotSent {
+            workspace: claim.workspace.clone(),
+            id: claim.id,
+            tries: claim.tries,
+            problem: problem.to_owned(),
+            doubtful: false,
+            next,
+            now,
+        })
+        .await
+    }
+
+    async fn give_up_expired(&self, now: Timestamp) -> Result<Vec<Expired>> {
+        let expired = self.expired_mails(Due::at(now)).await?;
+        for expired in &expired {
+            let expired = expired.clone();
+            self.decide(GiveUp { expired, now }).await?;
+        }
+        Ok(expired)
     }
 }

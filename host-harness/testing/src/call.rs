@@ -1,5 +1,6 @@
 //! A call of a plugin, on a test's data.
 
+use crate::ask::source;
 use crate::{ACME, Data, caller_of, now};
 use plugin_sandbox::capabilities::Call;
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
@@ -24,6 +25,7 @@ impl Calls for Data {
             Arc::new(standing.await.unwrap().unwrap()),
             now(),
             "request-1".to_owned(),
+            source(),
             code.map(Into::into),
         )
     }

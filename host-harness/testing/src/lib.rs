@@ -312,6 +312,7 @@ fn user(workspace: &str, name: &str, role: &str) -> NewUser {
             key: key(workspace, name),
             last_step: None,
             backup_code_hashes: BACKUP_CODES.map(code_hash).into(),
+            spent_code_hashes: Vec::new(),
         }),
         ..NewUser::default()
     }

@@ -4,9 +4,11 @@
 use crate::http::{PATH, Server, built};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Claim, Expired, MailCount, NextTry, StoredMail};
+use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Decide, Result, Store};
@@ -47,23 +49,26 @@ impl Store for Counting {
     async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
         self.trip().mails(workspace).await
     }
-    async fn next_mail_due(&self) -> Result<Option<Timestamp>> {
-        self.trip().next_mail_due().await
+    async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.trip().next_mail_due(now).await
     }
     async fn mail_count(&self) -> Result<MailCount> {
         self.trip().mail_count().await
     }
-    async fn claim_mail(&self, now: Timestamp, but: &[String]) -> Result<Option<Claim>> {
-        self.trip().claim_mail(now, but).await
+    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>> {
+        self.trip().claim_mail(due, among).await
     }
-    async fn mail_sent(&self, claim: &Claim) -> Result<()> {
-        self.trip().mail_sent(claim).await
+    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>> {
+        self.trip().expired_mails(due).await
     }
-    async fn mail_failed(&self, claim: &Claim, problem: &str, next: NextTry) -> Result<()> {
-        self.trip().mail_failed(claim, problem, next).await
+    async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
+        self.trip().records(workspace, filter).await
     }
-    async fn expire_mail(&self, now: Timestamp) -> Result<Vec<Expired>> {
-        self.trip().expire_mail(now).await
+    async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
+        self.trip().clock_faults(horizon).await
+    }
+    async fn probe(&self, now: Timestamp) -> Result<()> {
+        self.trip().probe(now).await
     }
 }
 

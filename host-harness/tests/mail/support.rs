@@ -14,7 +14,7 @@ use chat_server::clock::Clock;
 use chat_server::delivery;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
-use chat_testing::ask::Ask as _;
+use chat_testing::ask::{Ask as _, source};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -106,6 +106,7 @@ impl Data {
             target: Target::User("alice".to_owned()),
             now,
             request_id: "request".to_owned(),
+            source: source(),
         };
         let outcome = self.store.reset(reset).await.unwrap();
         assert_eq!(outcome, Ok(Receipt::Removed));
@@ -261,6 +262,7 @@ fn workspace(id: &str, settings: Settings, admin: &str, addresses: &[&str]) -> N
                     key: TotpKey::new(b"the TOTP key of Alice".to_vec()),
                     last_step: None,
                     backup_code_hashes: Vec::new(),
+                    spent_code_hashes: Vec::new(),
                 }),
                 ..NewUser::default()
             },

@@ -4,6 +4,7 @@ use crate::support::{ACME, Data, GLOBEX, SmtpServer};
 use chat_domain::outbox::LEASE;
 use chat_server::clock::Clock;
 use chat_server::delivery::{DELIVERY_LIMIT, WORKSPACE_LIMIT, deliver, deliver_due};
+use chat_testing::ask::Ask as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -193,7 +194,7 @@ async fn a_mail_whose_time_is_over_is_a_dead_letter_and_a_code_is_removed() {
     for _ in 0..2 {
         data.deliver_due().await;
         assert_eq!(data.outbox().await, dead);
-        assert_eq!(data.store.next_mail_due().await.unwrap(), None);
+        assert_eq!(data.store.next_mail_due(data.now()).await.unwrap(), None);
     }
     let server = SmtpServer::start();
     data.set(ACME, "mail-server", &server.url());
@@ -207,12 +208,7 @@ async fn a_claim_is_taken_over_after_the_lease() {
     let server = SmtpServer::start();
     let data = Data::new(&server.url(), &["alice@example.com"]).await;
     data.queue_notice(ACME).await;
-    let claim = data
-        .store
-        .claim_mail(data.now(), &[])
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = data.store.claim(data.now()).await.unwrap().unwrap();
     data.advance(LEASE - Duration::from_millis(1));
     data.deliver_due().await;
     assert_eq!(
@@ -220,15 +216,11 @@ async fn a_claim_is_taken_over_after_the_lease() {
         ["alice@example.com being sent in 0 tries=1 "]
     );
     data.advance(Duration::from_millis(1));
-    let later = data
-        .store
-        .claim_mail(data.now(), &[])
-        .await
-        .unwrap()
-        .unwrap();
+    let later = data.store.claim(data.now()).await.unwrap().unwrap();
     assert_eq!((later.id, &later.message_id), (claim.id, &claim.message_id));
     let never = chat_domain::outbox::NextTry::Never;
-    data.store.mail_failed(&claim, "late", never).await.unwrap();
+    let late = data.store.not_sent(&claim, "late", never, data.now());
+    late.await.unwrap();
     let outbox = data.outbox().await;
     assert_eq!(
         outbox,
@@ -244,13 +236,14 @@ async fn a_claim_is_taken_over_after_the_lease() {
 async fn a_late_outcome_removes_no_code_that_another_process_sends() {
     let data = Data::new("", &["alice@example.com"]).await;
     data.queue_code(ACME, "135790").await;
-    let claim = data.store.claim_mail(data.now(), &[]).await;
+    let claim = data.store.claim(data.now()).await;
     data.advance(LEASE);
-    let later = data.store.claim_mail(data.now(), &[]).await;
+    let later = data.store.claim(data.now()).await;
     assert_eq!(later.unwrap().unwrap().tries, 2);
     let never = chat_domain::outbox::NextTry::Never;
     let claim = claim.unwrap().unwrap();
-    data.store.mail_failed(&claim, "late", never).await.unwrap();
+    let late = data.store.not_sent(&claim, "late", never, data.now());
+    late.await.unwrap();
     assert_eq!(
         data.outbox().await,
         ["alice@example.com being sent in 300 tries=2 "]
@@ -264,18 +257,27 @@ async fn a_mail_expires_before_it_is_claimed_or_after_the_lease() {
     let data = Data::new("", &["alice@example.com"]).await;
     data.queue_code(ACME, "135790").await;
     data.advance(3600 * SECOND - Duration::from_millis(1));
-    let last = data.store.claim_mail(data.now(), &[]).await;
+    let last = data.store.claim(data.now()).await;
     assert!(last.unwrap().is_some());
     data.advance(LEASE - Duration::from_millis(1));
-    assert!(data.store.expire_mail(data.now()).await.unwrap().is_empty());
+    assert!(
+        data.store
+            .give_up_expired(data.now())
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(
         data.outbox().await,
         ["alice@example.com being sent in 0 tries=1 "]
     );
     data.advance(Duration::from_millis(1));
-    let next = data.store.claim_mail(data.now(), &[]).await;
+    let next = data.store.claim(data.now()).await;
     assert!(next.unwrap().is_none());
-    assert_eq!(data.store.expire_mail(data.now()).await.unwrap().len(), 1);
+    assert_eq!(
+        data.store.give_up_expired(data.now()).await.unwrap().len(),
+        1
+    );
     assert!(data.mails().await.is_empty());
 }
 

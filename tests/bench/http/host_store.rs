@@ -56,6 +56,7 @@ fn new_user(account: &Account, expires: i64) -> NewUser {
             key: TotpKey::new(account.key.clone()),
             last_step: None,
             backup_code_hashes: account.backup_code_hashes.clone(),
+            spent_code_hashes: Vec::new(),
         }),
         ..NewUser::default()
     }

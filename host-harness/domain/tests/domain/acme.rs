@@ -13,6 +13,7 @@
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Email, MailedCode, PendingKey, Token, TotpFactor};
 use chat_domain::attempts::Failures;
+use chat_domain::audit::Source;
 use chat_domain::operator::{NewUser, NewWorkspace, default_roles};
 use chat_domain::order::Order;
 use chat_domain::settings::Settings;
@@ -25,6 +26,11 @@ use std::time::Duration;
 /// The first moment of the time step [`STEP`].
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(1_234_567_890_000)
+}
+
+/// Where every request comes from.
+pub(crate) fn here() -> Source {
+    Source::new([192, 0, 2, 1].into(), Some(b"test"))
 }
 
 /// The time step of [`now`].
@@ -159,6 +165,7 @@ pub(crate) fn factor(id: &str) -> TotpFactor {
         key: key(id),
         last_step: None,
         backup_code_hashes: BACKUP_CODES.map(code_hash).into(),
+        spent_code_hashes: Vec::new(),
     }
 }
 
@@ -175,12 +182,14 @@ pub(crate) fn pending(id: &str, expires: Timestamp) -> PendingKey {
     }
 }
 
-/// [`MAILED`], tried in vain `failures` times, until `expires`.
+/// [`MAILED`], which one mail brought just now, tried in vain `failures` times, until `expires`.
 pub(crate) fn mailed(failures: u32, expires: Timestamp) -> MailedCode {
     MailedCode {
         hash: code_hash(MAILED),
+        issued: now(),
         expires,
         failures,
+        mails: 1,
     }
 }
 

@@ -38,7 +38,7 @@ fn email(user: &str, now: Timestamp) -> BeginEmailAttempt {
 fn told<F>(attempt: Attempt<F>, handed: impl FnOnce(F) -> String) -> String {
     match attempt {
         Attempt::Begun(factor) => handed(factor),
-        Attempt::Locked { .. } => "locked".to_owned(),
+        Attempt::Locked(_) => "locked".to_owned(),
         Attempt::Unavailable => "unavailable".to_owned(),
     }
 }
@@ -104,7 +104,7 @@ fn an_attempt_is_counted_and_hands_out_the_factor() {
         of_email(sent, "cora"),
         began(
             MAILED,
-            "set-failures cora 1/-\nset-mailed-code cora 012345/+1ms/4\n"
+            "set-failures cora 1/-\nset-mailed-code cora 012345/now/+1ms/4/1\n"
         )
     );
 }
@@ -222,7 +222,7 @@ fn five_attempts_are_begun_by_whatever_method_and_then_one_after_each_lock() {
         let last = now + (lock - std::time::Duration::from_millis(1));
         assert!(matches!(
             model.ask(&totp("admin", last)).0,
-            Attempt::Locked { .. }
+            Attempt::Locked(_)
         ));
         now = now + lock;
         assert!(

@@ -3,6 +3,7 @@
 use crate::acme::{after, check, decided, failures, mailed, now};
 use crate::model::Workspace;
 use chat_domain::account::Email;
+use chat_domain::attempts::Lock;
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::time::Timestamp;
 use expect_test::expect;
@@ -38,7 +39,8 @@ fn a_code_is_sent_to_every_verified_address_and_replaces_one_that_has_ended() {
         &send("cora"),
         &expect![[r#"
             Sent { expires: Timestamp(1234567950000) }
-            set-mailed-code cora 543210/+60s/0
+            remove-code-mails cora
+            set-mailed-code cora 543210/now/+60s/0/2
             mail cora@example.com code now until +60s "Authentication Code" "The code for Cora is 543-210. Enter its six digits."
             mail cora@example.org code now until +60s "Authentication Code" "The code for Cora is 543-210. Enter its six digits."
         "#]],
@@ -61,14 +63,14 @@ fn no_code_is_sent_beside_another_to_a_locked_account_or_to_who_may_use_none() {
     assert_eq!(unchanged(decided(sent(4), &send("cora"))), live);
     assert_eq!(
         unchanged(decided(sent(5), &send("cora"))),
-        EmailCode::Locked { until: after(1) }
+        EmailCode::Locked(Lock::Until(after(1)))
     );
     let locked = |acme: &mut Workspace| {
         acme.edit("cora").failures = failures(5, Some(after(2)));
     };
     assert_eq!(
         unchanged(decided(locked, &send("cora"))),
-        EmailCode::Locked { until: after(2) }
+        EmailCode::Locked(Lock::Until(after(2)))
     );
     for (lock, ends, later) in [(1, 2, 2), (2, 1, 2)] {
         let both = |acme: &mut Workspace| {
@@ -77,7 +79,7 @@ fn no_code_is_sent_beside_another_to_a_locked_account_or_to_who_may_use_none() {
         };
         let until = after(later);
         let answer = unchanged(decided(both, &send("cora")));
-        assert_eq!(answer, EmailCode::Locked { until });
+        assert_eq!(answer, EmailCode::Locked(Lock::Until(until)));
     }
     for id in ["admin", "alice", "bob", "nell", "nobody"] {
         let answer = unchanged(decided(|_| (), &send(id)));

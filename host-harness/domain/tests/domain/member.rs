@@ -1,13 +1,14 @@
 //! What members do to themselves.
 
 use crate::acme::{
-    BACKUP_CODES, MAILED, STEP, acme, after, check, decided, factor, failures, key, mailed, now,
-    pending, session,
+    BACKUP_CODES, MAILED, STEP, acme, after, check, decided, factor, failures, here, key, mailed,
+    now, pending, session,
 };
 use crate::model::{Model, Workspace};
 use chat_domain::account::Profile;
+use chat_domain::attempts::Lock;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
-use chat_domain::totp::{TotpKey, code_hash};
+use chat_domain::totp::{TotpKey, code_hash, entered, is_backup_code};
 use expect_test::expect;
 use secrecy::ExposeSecret;
 
@@ -20,6 +21,7 @@ fn change(user: &str, act: Act, code: Option<Code>) -> MemberChange {
         code,
         now: now(),
         request_id: "request".to_owned(),
+        source: here(),
     }
 }
 
@@ -104,13 +106,13 @@ fn a_log_in_spends_the_code_and_clears_away_what_has_ended() {
         busy,
         &log_in("alice", code("alice", 0)),
         &expect![[r#"
-        Ok(())
-        spend-step alice 41152263
-        set-failures alice 0/-
-        end-tokens alice ended by now
-        add-token alice new-session/+60s/-
-        record alice log-in alice done - now
-    "#]],
+            Ok(())
+            spend-step alice 41152263
+            set-failures alice 0/-
+            end-tokens alice ended by now
+            add-token alice new-session/+60s/-
+            record alice log-in alice done - now by totp
+        "#]],
     );
     check(
         busy,
@@ -121,20 +123,22 @@ fn a_log_in_spends_the_code_and_clears_away_what_has_ended() {
             set-failures alice 0/-
             end-tokens alice ended by now
             add-token alice new-session/+60s/-
-            record alice log-in alice done - now
+            mail alice@example.com notice now until +259200s "Two-factor authentication: a backup code was used" "A backup code was used at 2009-02-13T23:31:30Z; 1 are left."
+            mail alice@example.org notice now until +259200s "Two-factor authentication: a backup code was used" "A backup code was used at 2009-02-13T23:31:30Z; 1 are left."
+            record alice log-in alice done - now by backup-code told 2
         "#]],
     );
     check(
         busy,
         &log_in("cora", email(MAILED)),
         &expect![[r#"
-        Ok(())
-        remove-mailed-code cora
-        set-failures cora 0/-
-        end-tokens cora ended by now
-        add-token cora new-session/+60s/-
-        record cora log-in cora done - now
-    "#]],
+            Ok(())
+            remove-mailed-code cora
+            set-failures cora 0/-
+            end-tokens cora ended by now
+            add-token cora new-session/+60s/-
+            record cora log-in cora done - now by email-code
+        "#]],
     );
 }
 
@@ -184,22 +188,24 @@ fn to_begin_enrolment_makes_a_key_pending_for_a_quarter_of_an_hour() {
         busy,
         &begin("bob", password(Ok("bob-password"))),
         &expect![[r#"
-        Ok(())
-        set-failures bob 0/-
-        set-pending-key bob new-key/+900s
-        record bob begin-enrolment bob done - now
-    "#]],
+            Ok(())
+            set-failures bob 0/-
+            set-pending-key bob new-key/+900s
+            mail bob@example.com notice now until +259200s "Two-factor authentication: a key was shown" "A key to enrol two-factor authentication by TOTP was shown at 2009-02-13T23:31:30Z."
+            record bob begin-enrolment bob done - now by password told 1
+        "#]],
     );
     check(
         busy,
         &begin("cora", email(MAILED)),
         &expect![[r#"
-        Ok(())
-        remove-mailed-code cora
-        set-failures cora 0/-
-        set-pending-key cora new-key/+900s
-        record cora begin-enrolment cora done - now
-    "#]],
+            Ok(())
+            remove-mailed-code cora
+            set-failures cora 0/-
+            set-pending-key cora new-key/+900s
+            mail cora@example.com notice now until +259200s "Two-factor authentication: a key was shown" "A key to enrol two-factor authentication by TOTP was shown at 2009-02-13T23:31:30Z."
+            record cora begin-enrolment cora done - now by email-code told 1
+        "#]],
     );
     let excused = |acme: &mut Workspace| {
         busy(acme);
@@ -209,10 +215,10 @@ fn to_begin_enrolment_makes_a_key_pending_for_a_quarter_of_an_hour() {
         excused,
         &begin("nell", None),
         &expect![[r#"
-        Ok(())
-        set-pending-key nell new-key/+900s
-        record nell begin-enrolment nell done - now
-    "#]],
+            Ok(())
+            set-pending-key nell new-key/+900s
+            record nell begin-enrolment nell done - now told 0
+        "#]],
     );
     check_denied(|_| (), &begin("nell", None), Denial::CodeRequired, "");
     check_denied(excused, &begin("bob", None), Denial::CodeRequired, "");
@@ -232,7 +238,8 @@ fn to_confirm_enrols_the_pending_key_and_ends_the_other_sessions() {
             remove-pending-key bob
             enrol bob shown-to-bob/41152262/[new-1 new-2]
             end-tokens bob sessions but bob-session
-            record bob confirm-totp bob done - now
+            mail bob@example.com notice now until +259200s "Two-factor authentication was enrolled" "Two-factor authentication by TOTP was enrolled at 2009-02-13T23:31:30Z."
+            record bob confirm-totp bob done - now by totp told 1
         "#]],
     );
 }
@@ -247,13 +254,15 @@ fn to_disable_removes_the_factor_and_what_is_pending() {
         both,
         &disable("alice", code("alice", 1)),
         &expect![[r#"
-        Ok(())
-        spend-step alice 41152264
-        set-failures alice 0/-
-        remove-factor alice
-        remove-pending-key alice
-        record alice disable-totp alice done - now
-    "#]],
+            Ok(())
+            spend-step alice 41152264
+            set-failures alice 0/-
+            remove-factor alice
+            remove-pending-key alice
+            mail alice@example.com notice now until +259200s "Two-factor authentication was given up" "Two-factor authentication by TOTP was given up at 2009-02-13T23:31:30Z, by its code."
+            mail alice@example.org notice now until +259200s "Two-factor authentication was given up" "Two-factor authentication by TOTP was given up at 2009-02-13T23:31:30Z, by its code."
+            record alice disable-totp alice done - now by totp told 2
+        "#]],
     );
 }
 
@@ -263,23 +272,27 @@ fn to_replace_the_backup_codes_needs_a_code_and_spends_it() {
         busy,
         &replace("alice", code("alice", -1)),
         &expect![[r#"
-        Ok(())
-        spend-step alice 41152262
-        set-failures alice 0/-
-        replace-backup-codes alice new-1 new-2
-        record alice replace-backup-codes alice done - now
-    "#]],
+            Ok(())
+            spend-step alice 41152262
+            set-failures alice 0/-
+            replace-backup-codes alice new-1 new-2
+            mail alice@example.com notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            mail alice@example.org notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            record alice replace-backup-codes alice done - now by totp told 2
+        "#]],
     );
     check(
         busy,
         &replace("alice", totp(BACKUP_CODES[1])),
         &expect![[r#"
-        Ok(())
-        spend-backup-code alice e5f6g7h8
-        set-failures alice 0/-
-        replace-backup-codes alice new-1 new-2
-        record alice replace-backup-codes alice done - now
-    "#]],
+            Ok(())
+            spend-backup-code alice e5f6g7h8
+            set-failures alice 0/-
+            replace-backup-codes alice new-1 new-2
+            mail alice@example.com notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            mail alice@example.org notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            record alice replace-backup-codes alice done - now by backup-code told 2
+        "#]],
     );
 }
 
@@ -295,7 +308,14 @@ fn check_denied(
     assert_eq!(answer, Err(expected), "{change:?}");
     let (user, action) = (&change.user, change.act.action().name());
     let (decision, reason) = (expected.decision().name(), expected.id());
-    let record = format!("record {user} {action} {user} {decision} {reason} now\n");
+    let by = match &change.code {
+        None => "",
+        Some(Code::Totp(code)) if is_backup_code(&entered(code)) => " by backup-code",
+        Some(Code::Totp(_)) => " by totp",
+        Some(Code::Email(_)) => " by email-code",
+        Some(Code::Password(_)) => " by password",
+    };
+    let record = format!("record {user} {action} {user} {decision} {reason} now{by}\n");
     let taken_off = match &change.code {
         Some(Code::Password(Ok(hash)))
             if expected != Denial::NotAuthenticated
@@ -380,7 +400,10 @@ fn a_wrong_code_is_counted_and_a_missing_one_is_not() {
     for code in [None, email(MAILED), password(Ok("bob-password"))] {
         check_denied(busy, &confirm("bob", code), Denial::CodeRequired, "");
     }
-    let tried = format!("{}set-mailed-code cora 012345/+1ms/2\n", counted("cora"));
+    let tried = format!(
+        "{}set-mailed-code cora 012345/now/+1ms/2/1\n",
+        counted("cora")
+    );
     for make in [log_in, begin] {
         check_denied(
             busy,
@@ -399,7 +422,7 @@ fn a_wrong_code_is_counted_and_a_missing_one_is_not() {
     let late = log_in("cora", email(MAILED));
     check_denied(ended, &late, Denial::WrongCode, &counted("cora"));
     // It was counted before it was compared.
-    for denial in [Denial::WrongCode, Denial::Locked { until: now() }] {
+    for denial in [Denial::WrongCode, Denial::Locked(Lock::Until(now()))] {
         check_denied(busy, &begin("bob", password(Err(denial))), denial, "");
     }
     let changed = begin("bob", password(Ok("old-password")));
@@ -490,9 +513,76 @@ fn the_fifth_wrong_code_locks() {
         (replace("alice", totp("000000")), "alice"),
         (confirm("bob", totp("000000")), "bob"),
     ] {
-        let counted = format!("set-failures {id} 5/+30s\n");
-        check_denied(four, &change, Denial::WrongCode, &counted);
+        let (answer, changes) = decided(four, &change);
+        assert_eq!(answer, Err(Denial::WrongCode));
+        let told = told_of_lock(&changes, id);
+        assert!(changes.starts_with(&format!("set-failures {id} 5/+30s\n")));
+        assert!(told, "{changes}");
     }
+    // A password is counted before it is compared.
+    let fifth = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("bob").failures = failures(5, Some(after(30_000)));
+    };
+    let wrong = Some(Code::Password(Err(Denial::WrongCode)));
+    let (_, changes) = decided(fifth, &begin("bob", wrong));
+    assert!(told_of_lock(&changes, "bob"), "{changes}");
+}
+
+/// By a mail to each address, and a record of its own before that of the refusal.
+fn told_of_lock(changes: &str, id: &str) -> bool {
+    let addresses = if id == "alice" { 2 } else { 1 };
+    let mails = changes
+        .matches("Two-factor authentication is locked for a while")
+        .count();
+    let guess = format!(" guess {id} locked 5 in a row now");
+    mails == addresses && changes.matches(&guess).count() == 1
+}
+
+#[test]
+fn the_last_failure_of_the_budget_is_told_and_then_no_code_is_accepted() {
+    let tried = |count| {
+        move |acme: &mut Workspace| {
+            busy(acme);
+            acme.settings.failure_budget = 20;
+            acme.edit("alice").failures = failures(count, Some(now()));
+        }
+    };
+    let (_, changes) = decided(tried(19), &log_in("alice", totp("000000")));
+    let mails = changes
+        .matches("\"Two-factor authentication is locked\"")
+        .count();
+    assert_eq!(mails, 2, "{changes}");
+    assert!(changes.contains("guess alice locked 20 in a row now by totp told 2\n"));
+    let right = log_in("alice", code("alice", 0));
+    check_denied(tried(20), &right, Denial::Locked(Lock::UntilReplaced), "");
+    assert_eq!(decided(tried(19), &right).0, Ok(()));
+}
+
+#[test]
+fn the_newest_sessions_stay() {
+    let edit = |most: u32| {
+        move |acme: &mut Workspace| {
+            busy(acme);
+            acme.settings.sessions = most;
+            let sessions = ["a", "b", "c"].into_iter().zip([3, 1, 2]);
+            acme.edit("alice")
+                .tokens
+                .extend(sessions.map(|(hash, age)| session(hash, after(60_000 + age))));
+        }
+    };
+    let ended = |most| {
+        let (_, changes) = decided(edit(most), &log_in("alice", code("alice", 0)));
+        let lines = changes.lines();
+        let ended = lines.filter_map(|line| line.strip_prefix("end-tokens alice hash "));
+        ended.collect::<Vec<_>>().join(" ")
+    };
+    // Alice has alice-session and alice-phone beside these; her access token is none.
+    assert_eq!(ended(100), "");
+    assert_eq!(ended(6), "");
+    assert_eq!(ended(5), "alice-phone");
+    assert_eq!(ended(3), "alice-phone alice-session b");
+    assert_eq!(ended(1), "alice-phone alice-session b c a");
 }
 
 #[test]
@@ -510,7 +600,7 @@ fn a_right_code_is_refused_until_the_lock_ends() {
                 continue;
             }
             match locked {
-                true => check_denied(edit, &change, Denial::Locked { until }, ""),
+                true => check_denied(edit, &change, Denial::Locked(Lock::Until(until)), ""),
                 false => assert_eq!(decided(edit, &change).0, Ok(()), "{change:?}"),
             }
         }
@@ -521,7 +611,7 @@ fn a_right_code_is_refused_until_the_lock_ends() {
     check_denied(
         exhausted,
         &log_in("cora", email(MAILED)),
-        Denial::Locked { until: after(1) },
+        Denial::Locked(Lock::Until(after(1))),
         "",
     );
 }
@@ -673,7 +763,7 @@ fn each_denial_has_an_id_and_a_decision() {
         (Denial::WrongCode, "totp-invalid", "refused"),
         (Denial::Replayed, "totp-invalid", "replayed"),
         (
-            Denial::Locked { until: now() },
+            Denial::Locked(Lock::Until(now())),
             "totp-max-attempts",
             "locked",
         ),

@@ -3,13 +3,15 @@
 //! changes by code of its own.
 
 use crate::text;
-use chat_domain::account::{Profile, Selector, Token};
+use chat_domain::account::{Profile, Selector, Token, skeleton, username_key};
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Administrator, Dossier, Question, Subject};
-use chat_domain::operator::{NewUser, NewWorkspace, Role};
+use chat_domain::operator::{FixedSetting, NewUser, NewWorkspace, Role};
 use chat_domain::order::{Change, Decided, Order, Tokens};
 use chat_domain::outbox::{NextTry, Post, StoredMail};
+use chat_domain::retention::{Oldest, Retention};
 use chat_domain::settings::{Setting, Settings};
+use chat_domain::time::Timestamp;
 use secrecy::ExposeSecret as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -30,6 +32,9 @@ pub(crate) struct Workspace {
     pub(crate) outbox: Vec<StoredMail>,
     /// In the order in which they were written.
     pub(crate) audit: Vec<AuditRecord>,
+    pub(crate) fixed_settings: Vec<FixedSetting>,
+    /// For whom each mail is.
+    holders: BTreeMap<i64, String>,
     /// How many mails there were.
     mails: i64,
 }
@@ -104,6 +109,17 @@ impl Model {
         }
         let mail = |id| workspace.outbox.iter().find(|mail| mail.id == id).cloned();
         dossier.mail = question.mail.and_then(mail);
+        let holder = dossier
+            .mail
+            .as_ref()
+            .and_then(|mail| workspace.holders.get(&mail.id));
+        dossier.mail_holder = holder.and_then(|id| workspace.profile(&Subject::id(id), None));
+        if question.fixed_settings {
+            dossier.fixed_settings.clone_from(&workspace.fixed_settings);
+        }
+        if question.oldest {
+            dossier.oldest = workspace.oldest();
+        }
         dossier
     }
 
@@ -138,9 +154,9 @@ impl Workspace {
     /// Where the id is taken.
     pub(crate) fn add(&mut self, new: NewUser) {
         let id = new.id.clone();
-        let key = new.username.to_lowercase();
+        let key = username_key(&new.username);
         let mut others = self.accounts.values();
-        assert!(others.all(|other| other.user.username.to_lowercase() != key));
+        assert!(others.all(|other| username_key(&other.user.username) != key));
         let profile = Profile::from(new);
         for (place, role) in profile.roles.iter().enumerate() {
             assert!(self.roles.contains_key(role), "no role {role}");
@@ -183,7 +199,8 @@ impl Workspace {
     fn profile(&self, subject: &Subject, holder: Option<&str>) -> Option<Profile> {
         let is_named = |profile: &&Rc<Profile>| match &subject.account {
             Selector::Id(id) => profile.user.id == *id,
-            Selector::Username(name) => profile.user.username.to_lowercase() == name.to_lowercase(),
+            Selector::Username(name) => username_key(&profile.user.username) == username_key(name),
+            Selector::LookAlike(name) => skeleton(&profile.user.username) == skeleton(name),
             Selector::Address(address) => {
                 let mut emails = profile.emails.iter();
                 emails.any(|email| email.address.eq_ignore_ascii_case(address))
@@ -204,6 +221,7 @@ impl Workspace {
         }
         if let Some(factor) = profile.factor.as_mut().filter(|_| !subject.backup_codes) {
             factor.backup_code_hashes.clear();
+            factor.spent_code_hashes.clear();
         }
         if !subject.tokens {
             profile.tokens.clear();
@@ -285,10 +303,12 @@ impl Workspace {
             Change::SpendBackupCode { user, hash } => {
                 let factor = self.edit(user).factor.as_mut().unwrap();
                 factor.backup_code_hashes.retain(|code| code != hash);
+                factor.spent_code_hashes.push(hash.clone());
             }
             Change::ReplaceBackupCodes { user, hashes } => {
                 let factor = self.edit(user).factor.as_mut().unwrap();
                 factor.backup_code_hashes.clone_from(hashes);
+                factor.spent_code_hashes.clear();
             }
             Change::SetPendingKey { user, pending } => {
                 self.edit(user).pending_key = Some(pending.clone());
@@ -300,16 +320,32 @@ impl Workspace {
             Change::RemoveMailedCode { user } => self.edit(user).mailed_code = None,
             Change::SetFailures { user, failures } => self.edit(user).failures = *failures,
             Change::QueueMail(post) => self.queue(post),
-            Change::RemoveCodeMails { recipients } => {
+            Change::RemoveCodeMails { user } => {
+                let holders = &self.holders;
                 let goes =
-                    |mail: &StoredMail| mail.body.is_none() && recipients.contains(&mail.recipient);
+                    |mail: &StoredMail| mail.body.is_none() && holders.get(&mail.id) == Some(user);
                 self.outbox.retain(|mail| !goes(mail));
             }
+            Change::PostponeMail {
+                id,
+                next,
+                problem,
+                doubtful,
+            } => {
+                let mail = self.outbox.iter_mut().find(|mail| mail.id == *id).unwrap();
+                mail.claimed = false;
+                mail.next_try = *next;
+                mail.doubtful = *doubtful;
+                mail.last_problem = problem.clone().or(mail.last_problem.take());
+            }
+            Change::FixSettings(fixed) => self.fixed_settings.clone_from(fixed),
+            Change::Prune(kept) => self.prune(kept),
             Change::RetryMail { id, due, expires } => {
                 let mail = self.outbox.iter_mut().find(|mail| mail.id == *id).unwrap();
                 mail.claimed = false;
                 mail.next_try = NextTry::At(*due);
                 mail.expires = *expires;
+                mail.doubtful = 0;
             }
             Change::RemoveMail { id } => self.outbox.retain(|mail| mail.id != *id),
             Change::Record(record) => self.audit.push(record.clone()),
@@ -329,8 +365,42 @@ impl Workspace {
         self.edit(user).tokens.push(token.clone());
     }
 
+    /// The id of the mail that was queued last.
+    pub(crate) fn last_mail(&self) -> i64 {
+        self.mails
+    }
+
+    fn oldest(&self) -> Oldest {
+        let letters = self
+            .outbox
+            .iter()
+            .filter(|mail| mail.next_try == NextTry::Never);
+        let tokens = self.accounts.values().flat_map(|profile| &profile.tokens);
+        Oldest {
+            record: self.audit.iter().map(|record| record.at).min(),
+            dead_letter: letters.map(|mail| mail.queued).min(),
+            session_end: tokens.filter_map(|token| token.expires).min(),
+        }
+    }
+
+    fn prune(&mut self, kept: &Retention) {
+        let is_before = |at, limit: Option<Timestamp>| limit.is_some_and(|limit| at < limit);
+        self.audit
+            .retain(|record| !is_before(record.at, kept.records_before));
+        self.outbox.retain(|mail| {
+            mail.next_try != NextTry::Never || !is_before(mail.queued, kept.dead_letters_before)
+        });
+        let ids: Vec<_> = self.accounts.keys().cloned().collect();
+        for id in ids {
+            let ended = |end: Timestamp| end < kept.sessions_ended_before;
+            let tokens = &mut self.edit(&id).tokens;
+            tokens.retain(|token| !token.expires.is_some_and(ended));
+        }
+    }
+
     pub(crate) fn queue(&mut self, post: &Post) {
         self.mails += 1;
+        self.holders.insert(self.mails, post.user.clone());
         let body = post.body.expose_secret().to_owned();
         self.outbox.push(StoredMail {
             id: self.mails,
@@ -339,6 +409,7 @@ impl Workspace {
             claimed: false,
             next_try: NextTry::At(post.queued),
             tries: 0,
+            doubtful: 0,
             recipient: post.recipient.clone(),
             subject: post.subject.to_owned(),
             body: (!post.holds_code).then_some(body),

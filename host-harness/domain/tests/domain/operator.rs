@@ -119,9 +119,11 @@ fn a_new_password_ends_sessions_and_what_was_not_proved() {
             set-failures alice 0/-
             remove-pending-key alice
             remove-mailed-code alice
-            remove-code-mails alice@example.com alice@example.org alice@example.net
+            remove-code-mails alice
             end-tokens alice sessions but -
-            record operator set-password alice done - now
+            mail alice@example.com notice now until +259200s "Your password was changed" "Your password was changed by an operator of the server at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "Your password was changed" "Your password was changed by an operator of the server at 2009-02-13T23:31:30Z."
+            record operator set-password alice done - now told 2
         "#]],
     );
 }
@@ -136,24 +138,26 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
         pending_key,
         &enrol,
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 1
-        remove-pending-key bob
-        enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
-        end-tokens bob sessions but -
-        record operator enrol-totp bob done - now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 1
+            remove-pending-key bob
+            enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
+            end-tokens bob sessions but -
+            mail bob@example.com notice now until +259200s "Two-factor authentication was enrolled" "Two-factor authentication by TOTP was enrolled at 2009-02-13T23:31:30Z."
+            record operator enrol-totp bob done - now told 1
+        "#]],
     );
     changes(
         |_| (),
         &enrol,
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 1
-        enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
-        end-tokens bob sessions but -
-        record operator enrol-totp bob done - now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 1
+            enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
+            end-tokens bob sessions but -
+            mail bob@example.com notice now until +259200s "Two-factor authentication was enrolled" "Two-factor authentication by TOTP was enrolled at 2009-02-13T23:31:30Z."
+            record operator enrol-totp bob done - now told 1
+        "#]],
     );
     let with_factor = to("alice", UserChange::EnrolTotp(factor("new")));
     let off = |acme: &mut Workspace| acme.settings.totp_enabled = false;
@@ -238,7 +242,7 @@ fn totp_is_reset_where_there_is_some_and_the_holder_told() {
         "remove-pending-key alice\n",
         "set-failures alice 0/-\n",
         "end-tokens alice all\n",
-        "record operator reset-totp alice done - now\n",
+        "record operator reset-totp alice done - now told 2\n",
     ] {
         assert!(changes.contains(change), "{changes}");
     }
@@ -269,11 +273,13 @@ fn backup_codes_are_replaced_where_there_is_totp() {
         |_| (),
         &replace("alice"),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(3) failures=0 locked=None
-        ended 0
-        replace-backup-codes alice 543210 new-1 new-2
-        record operator replace-backup-codes alice done - now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(3) failures=0 locked=None
+            ended 0
+            replace-backup-codes alice 543210 new-1 new-2
+            mail alice@example.com notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            mail alice@example.org notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
+            record operator replace-backup-codes alice done - now told 2
+        "#]],
     );
     let guessed = |acme: &mut Workspace| acme.edit("alice").failures = failures(6, Some(after(1)));
     let (_, changes) = decided(guessed, &replace("alice"));
@@ -304,12 +310,13 @@ fn to_unlock_forgets_the_failures_of_the_account_and_of_its_code() {
         busy,
         &to("alice", UserChange::Unlock),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        set-failures alice 0/-
-        set-mailed-code alice 012345/+1ms/0
-        record operator unlock alice done - now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            set-failures alice 0/-
+            remove-mailed-code alice
+            remove-code-mails alice
+            record operator unlock alice done - now
+        "#]],
     );
     changes(
         |_| (),
@@ -339,15 +346,15 @@ fn to_deactivate_ends_everything_and_to_activate_brings_nothing_back() {
         busy,
         &to("alice", UserChange::Deactivate),
         &expect![[r#"
-        alice Alice federated=false deactivated=true roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
-        ended 3
-        set-deactivated alice true
-        remove-pending-key alice
-        remove-mailed-code alice
-        remove-code-mails alice@example.com alice@example.org alice@example.net
-        end-tokens alice all
-        record operator deactivate alice done - now
-    "#]],
+            alice Alice federated=false deactivated=true roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            ended 3
+            set-deactivated alice true
+            remove-pending-key alice
+            remove-mailed-code alice
+            remove-code-mails alice
+            end-tokens alice all
+            record operator deactivate alice done - now
+        "#]],
     );
     changes(
         |_| (),
@@ -431,31 +438,37 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         |_| (),
         &create(access("new", "script", false)),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        add-token alice new/-/script
-        record operator create-token alice done script now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            add-token alice new/-/script
+            mail alice@example.com notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
+            record operator create-token alice done script now told 2
+        "#]],
     );
     changes(
         |_| (),
         &create(access("new", "script", true)),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        add-token alice new/-/script/bypass
-        record operator create-token alice done script: bypasses the second factor now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            add-token alice new/-/script/bypass
+            mail alice@example.com notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
+            record operator create-token alice done script: bypasses the second factor now told 2
+        "#]],
     );
     changes(
         |_| (),
         &create(session("new", after(1))),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        add-token alice new/+1ms/-
-        record operator create-token alice done - now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            add-token alice new/+1ms/-
+            mail alice@example.com notice now until +259200s "A login token was created" "You were logged in by an operator of the server at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "A login token was created" "You were logged in by an operator of the server at 2009-02-13T23:31:30Z."
+            record operator create-token alice done - now told 2
+        "#]],
     );
     changes(
         busy,
@@ -471,14 +484,14 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         busy,
         &to("alice", UserChange::RevokeAllTokens),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
-        ended 3
-        remove-pending-key alice
-        remove-mailed-code alice
-        remove-code-mails alice@example.com alice@example.org alice@example.net
-        end-tokens alice all
-        record operator revoke-tokens alice done - now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            ended 3
+            remove-pending-key alice
+            remove-mailed-code alice
+            remove-code-mails alice
+            end-tokens alice all
+            record operator revoke-tokens alice done - now
+        "#]],
     );
     assert_eq!(
         problem(|_| (), &create(access("new", "laptop", false))),

@@ -9,6 +9,7 @@ use chat_domain::time::Timestamp;
 
 fn post(holds_code: bool) -> Post {
     Post {
+        user: "bob".to_owned(),
         recipient: "bob@example.com".to_owned(),
         subject: "Subject",
         body: "body".into(),
@@ -130,7 +131,8 @@ fn a_mail_is_shown_as_it_is_kept_with_what_becomes_of_it() {
         expires: after(2),
         claimed: true,
         next_try: NextTry::At(after(1)),
-        tries: 3,
+        tries: 5,
+        doubtful: 0,
         recipient: "bob@example.com".to_owned(),
         subject: "Subject".to_owned(),
         body: Some("body".to_owned()),
@@ -169,7 +171,7 @@ fn a_mail_is_shown_as_it_is_kept_with_what_becomes_of_it() {
             queued: now(),
             expires: after(2),
             state: MailState::BeingSent(after(1)),
-            tries: 3,
+            tries: 5,
             recipient: stored.recipient.clone(),
             subject: stored.subject.clone(),
             body: stored.body.clone(),

@@ -1,9 +1,10 @@
 //! Whether a code was used before.
 
-use crate::acme::{STEP, factor, key, now};
+use crate::acme::{BACKUP_CODES, STEP, factor, key, now};
 use chat_domain::account::TotpFactor;
 use chat_domain::proof::is_spent;
 use chat_domain::time::Timestamp;
+use chat_domain::totp::code_hash;
 
 /// Whether the code of a step so far from now is spent, where the step `last` was the
 /// last that was accepted.
@@ -40,6 +41,12 @@ fn a_code_of_the_window_is_spent_up_to_the_last_that_was_accepted() {
         last_step: Some(0),
         ..factor("alice")
     };
+    let codes = TotpFactor {
+        spent_code_hashes: vec![code_hash(BACKUP_CODES[0])],
+        ..factor("alice")
+    };
+    let [spent, unspent] = BACKUP_CODES.map(|code| is_spent(&codes, &code.into(), now(), 1));
+    assert!(spent && !unspent);
     let wrong = key("bob").code(0).into();
     assert!(!is_spent(&used, &wrong, Timestamp::from_millis(0), 1));
     let right = key("alice").code(0).into();

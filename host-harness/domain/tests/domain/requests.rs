@@ -3,7 +3,7 @@
 //! themselves is not checked here: a code that is entered is claimed to be right, as a
 //! plugin that was taken over would.
 
-use crate::acme::{access, acme, key, now, session};
+use crate::acme::{access, acme, here, key, now, session};
 use crate::laws::{Deed, Ledger, Seen};
 use crate::model::{Model, Workspace};
 use bolero::TypeGenerator;
@@ -246,10 +246,9 @@ impl Host<'_> {
             }
             Rare::SendCode(who) => self.send_code(self.id(who)),
             Rare::LogOut(held) => {
-                let order = LogOut {
-                    workspace: "acme".to_owned(),
-                    caller: self.caller(held),
-                };
+                let caller = self.caller(held);
+                let record = self.record(Action::LogOut, &caller.id);
+                let order = LogOut { caller, record };
                 self.ask(&order, |()| Deed::LogOut(order.caller.clone()));
             }
             Rare::Configure(switch) => self.configure(switch),
@@ -296,7 +295,25 @@ impl Host<'_> {
             },
             now: self.now,
             request_id: "request".to_owned(),
+            source: here(),
         })
+    }
+
+    fn record(&self, action: Action, caller: &str) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            workspace: "acme".to_owned(),
+            request_id: "request".to_owned(),
+            action,
+            caller: caller.to_owned(),
+            target: None,
+            decision: Decision::Refused,
+            reason: None,
+            source: Some(here()),
+            proof: None,
+            told: None,
+            calls: 1,
+        }
     }
 
     fn commit(&mut self, order: &Reset) {
@@ -311,13 +328,7 @@ impl Host<'_> {
         let refused = RefuseReset {
             record: AuditRecord {
                 at: order.now,
-                workspace: order.workspace.clone(),
-                request_id: order.request_id.clone(),
-                action: Action::ResetTotp,
-                caller: order.caller.id.clone(),
-                target: None,
-                decision: Decision::Refused,
-                reason: None,
+                ..self.record(Action::ResetTotp, &order.caller.id)
             },
             tried: match &order.proof {
                 Proof::TotpStep { code, .. } | Proof::BackupCode(code) => {
@@ -392,6 +403,7 @@ impl Host<'_> {
             code: self.code(id, proof),
             now: self.now,
             request_id: "request".to_owned(),
+            source: here(),
         };
         let issued = self.codes();
         let _ = self.ask(&change, |answer| Deed::Change {
@@ -426,7 +438,8 @@ impl Host<'_> {
             Proof::Password(_) => self.begin(id, &proof),
             _ => true,
         };
-        let lock = self.account(id).failures.lock(self.now);
+        let settings = &self.workspace().settings;
+        let lock = self.account(id).failures.why_locked(settings, self.now);
         match proof {
             Proof::TotpStep { code, .. } | Proof::BackupCode(code) => Some(Code::Totp(code)),
             Proof::EmailCode(code) => Some(Code::Email(code)),
@@ -436,7 +449,7 @@ impl Host<'_> {
                     right.then_some(hash).ok_or(Denial::WrongCode),
                 ))
             }
-            Proof::Password(_) => lock.map(|until| Code::Password(Err(Denial::Locked { until }))),
+            Proof::Password(_) => lock.map(|lock| Code::Password(Err(Denial::Locked(lock)))),
             Proof::None => None,
         }
     }
@@ -498,6 +511,7 @@ impl Host<'_> {
                     key: self.new_key(),
                     last_step: None,
                     backup_code_hashes,
+                    spent_code_hashes: Vec::new(),
                 }),
                 Intervention::ReplaceBackupCodes => {
                     UserChange::ReplaceBackupCodes { backup_code_hashes }

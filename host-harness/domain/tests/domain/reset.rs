@@ -1,8 +1,8 @@
 //! What a reset decides.
 
 use crate::acme::{
-    BACKUP_CODES, MAILED, STEP, acme, after, caller, check, decided, failures, key, mailed, now,
-    pending,
+    BACKUP_CODES, MAILED, STEP, acme, after, caller, check, decided, failures, here, key, mailed,
+    now, pending,
 };
 use crate::model::{Model, Workspace};
 use chat_domain::account::Caller;
@@ -22,6 +22,7 @@ fn of_alice(proof: Proof) -> Reset {
         target: Target::User("alice".to_owned()),
         now: now(),
         request_id: "request".to_owned(),
+        source: here(),
     }
 }
 
@@ -92,7 +93,7 @@ fn a_reset_spends_the_code_removes_the_factor_ends_the_tokens_and_tells_every_ve
             end-tokens alice all
             mail alice@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
             mail alice@example.org notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
-            record admin reset-totp alice reset - now
+            record admin reset-totp alice reset - now by totp told 2
         "#]],
     );
 }
@@ -115,8 +116,9 @@ fn what_the_target_was_shown_goes_too_and_the_callers_failures_are_forgotten() {
             end-tokens alice all
             mail alice@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
             mail alice@example.org notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
+            mail admin@example.com notice now until +259200s "Two-factor authentication: a backup code was used" "A backup code was used at 2009-02-13T23:31:30Z; 1 are left."
             set-failures admin 0/-
-            record admin reset-totp alice reset - now
+            record admin reset-totp alice reset - now by backup-code told 2
         "#]],
     );
 }
@@ -133,7 +135,7 @@ fn a_pending_key_alone_is_removed_like_a_factor_even_when_it_has_ended() {
             remove-pending-key bob
             end-tokens bob all
             mail bob@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
-            record admin reset-totp bob reset - now
+            record admin reset-totp bob reset - now by totp told 1
         "#]],
     );
 }
@@ -147,7 +149,7 @@ fn where_nothing_is_enrolled_the_code_is_spent_and_nobody_is_told() {
             Ok(NothingEnrolled)
             spend-step admin 41152263
             set-failures admin 0/-
-            record admin reset-totp bob nothing-enrolled - now
+            record admin reset-totp bob nothing-enrolled - now by totp
         "#]],
     );
 }
@@ -158,12 +160,14 @@ fn ones_own_factor_goes_without_a_permission_and_without_a_notice() {
         |_| (),
         &own("alice", code_of("alice", 0)),
         &expect![[r#"
-        Ok(Removed)
-        spend-step alice 41152263
-        remove-factor alice
-        end-tokens alice all
-        record alice reset-totp alice reset - now
-    "#]],
+            Ok(Removed)
+            spend-step alice 41152263
+            remove-factor alice
+            end-tokens alice all
+            mail alice@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            record alice reset-totp alice reset - now by totp told 2
+        "#]],
     );
     check(
         |_| (),
@@ -177,7 +181,7 @@ fn ones_own_factor_goes_without_a_permission_and_without_a_notice() {
             remove-factor admin
             end-tokens admin all
             mail admin@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:31:30Z."
-            record admin reset-totp admin reset - now
+            record admin reset-totp admin reset - now by totp told 1
         "#]],
     );
 }
@@ -199,7 +203,8 @@ fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
             remove-pending-key cora
             set-failures cora 0/-
             end-tokens cora all
-            record cora reset-totp cora reset - now
+            mail cora@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            record cora reset-totp cora reset - now by email-code told 1
         "#]],
     );
     check(
@@ -213,7 +218,8 @@ fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
             remove-pending-key bob
             set-failures bob 0/-
             end-tokens bob all
-            record bob reset-totp bob reset - now
+            mail bob@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            record bob reset-totp bob reset - now by password told 1
         "#]],
     );
 }
@@ -227,32 +233,32 @@ fn a_caller_whose_login_does_not_hold_is_refused_before_anything_else() {
     for hash in ["admin-ended", "alice-session", "nonesuch", ""] {
         assert_eq!(
             refused(|_| (), &ended(hash)),
-            Refusal::NotPermitted,
+            Refusal::NotAuthenticated,
             "{hash}"
         );
     }
     let deactivated = |acme: &mut Workspace| acme.edit("admin").deactivated = true;
     assert_eq!(
         refused(deactivated, &of_alice(code(0))),
-        Refusal::NotPermitted
+        Refusal::NotAuthenticated
     );
     let nobody = Reset {
         caller: caller("nobody", "admin-session"),
         ..of_alice(code(0))
     };
-    assert_eq!(refused(|_| (), &nobody), Refusal::NotPermitted);
+    assert_eq!(refused(|_| (), &nobody), Refusal::NotAuthenticated);
     let elsewhere = Reset {
         workspace: "globex".to_owned(),
         ..of_alice(code(0))
     };
-    assert_eq!(refused(|_| (), &elsewhere), Refusal::NotPermitted);
+    assert_eq!(refused(|_| (), &elsewhere), Refusal::NotAuthenticated);
     // A session is valid until the moment at which it ends.
     let phone = |now| Reset {
         caller: caller("alice", "alice-phone"),
         now,
         ..own("alice", code_of("alice", 0))
     };
-    assert_eq!(refused(|_| (), &phone(after(1))), Refusal::NotPermitted);
+    assert_eq!(refused(|_| (), &phone(after(1))), Refusal::NotAuthenticated);
     assert!(decided(|_| (), &phone(now())).0.is_ok());
 }
 
@@ -482,7 +488,9 @@ fn an_excuse_spends_nothing() {
             remove-factor alice
             set-failures alice 0/-
             end-tokens alice all
-            record alice reset-totp alice reset - now
+            mail alice@example.com notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            mail alice@example.org notice now until +259200s "Two Factor TOTP Reset Notification" "Your two-factor authentication by TOTP was reset by yourself at 2009-02-13T23:31:30Z."
+            record alice reset-totp alice reset - now by none told 2
         "#]],
     );
     check(
@@ -494,7 +502,7 @@ fn an_excuse_spends_nothing() {
         &own("alice", Proof::None),
         &expect![[r#"
             Ok(NothingEnrolled)
-            record alice reset-totp alice nothing-enrolled - now
+            record alice reset-totp alice nothing-enrolled - now by none
         "#]],
     );
 }
@@ -503,7 +511,7 @@ fn an_excuse_spends_nothing() {
 fn of_two_resets_by_one_code_the_second_is_refused() {
     for (proof, refusal) in [
         (code(0), Refusal::Replayed),
-        (backup(BACKUP_CODES[0]), Refusal::WrongProof),
+        (backup(BACKUP_CODES[0]), Refusal::Replayed),
     ] {
         let mut model = Model::new("acme", acme());
         let order = of_alice(proof);
@@ -530,6 +538,10 @@ fn refusal_of(caller: &str, tried: Option<Tried>) -> RefuseReset {
             target: Some("nobody".to_owned()),
             decision: Decision::Refused,
             reason: Some("error-invalid-user".to_owned()),
+            source: Some(here()),
+            proof: None,
+            told: None,
+            calls: 1,
         },
         tried,
     }
@@ -547,7 +559,8 @@ fn locked_now(acme: &mut Workspace) {
 #[test]
 fn a_refused_request_with_a_right_code_is_no_guess() {
     let right = |code: &str| Some(Tried::Totp(code.into()));
-    let record = |id| format!("record {id} reset-totp nobody refused error-invalid-user now\n");
+    let record =
+        |id, by| format!("record {id} reset-totp nobody refused error-invalid-user now by {by}\n");
     let spent = |acme: &mut Workspace| {
         locked_now(acme);
         spent(STEP)(acme);
@@ -556,26 +569,39 @@ fn a_refused_request_with_a_right_code_is_no_guess() {
         let code = key("admin").code(STEP.strict_add_signed(distance));
         for edit in [&locked_now as &dyn Fn(&mut Workspace), &spent] {
             let (_, changes) = decided(edit, &refusal_of("admin", right(&code)));
-            let expected = format!("set-failures admin 4/-\n{}", record("admin"));
+            let expected = format!("set-failures admin 4/-\n{}", record("admin", "totp"));
             assert_eq!(changes, expected, "{distance}");
         }
     }
-    for (id, tried, taken_off) in [
-        ("admin", right(BACKUP_CODES[0]), "set-failures admin 4/-\n"),
-        ("admin", right("no-form"), "set-failures admin 4/-\n"),
+    let used = |acme: &mut Workspace| {
+        locked_now(acme);
+        let factor = acme.edit("admin").factor.as_mut().unwrap();
+        factor
+            .spent_code_hashes
+            .append(&mut factor.backup_code_hashes);
+    };
+    let admins = "set-failures admin 4/-\n";
+    for (id, tried, by, taken_off) in [
+        ("admin", right(BACKUP_CODES[0]), "backup-code", admins),
+        ("admin", right("no-form"), "totp", admins),
         (
             "cora",
             Some(Tried::Email(MAILED.into())),
-            "set-mailed-code cora 012345/+1ms/1\nset-failures cora 5/-\n",
+            "email-code",
+            "set-mailed-code cora 012345/now/+1ms/1/1\nset-failures cora 5/-\n",
         ),
         (
             "bob",
             Some(Tried::Password("bob-password".into())),
+            "password",
             "set-failures bob 4/-\n",
         ),
     ] {
-        let (_, changes) = decided(locked_now, &refusal_of(id, tried));
-        assert_eq!(changes, format!("{taken_off}{}", record(id)));
+        let edits: [&dyn Fn(&mut Workspace); 2] = [&locked_now, &used];
+        for edit in edits {
+            let (_, changes) = decided(edit, &refusal_of(id, tried.clone()));
+            assert_eq!(changes, format!("{taken_off}{}", record(id, by)));
+        }
     }
 }
 
@@ -611,9 +637,25 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         ("bob", Some(Tried::Password("old-password".into()))),
         ("nobody", tried("000000")),
     ] {
-        let (_, changes) = decided(locked_now, &refusal_of(id, tried));
-        let record = format!("record {id} reset-totp nobody refused error-invalid-user now\n");
-        assert_eq!(changes, record);
+        let refusal = refusal_of(id, tried);
+        let (_, changes) = decided(locked_now, &refusal);
+        let by = refusal
+            .tried
+            .as_ref()
+            .map(|tried| format!(" by {}", tried.name()));
+        let by = by.unwrap_or_default();
+        let record = format!("record {id} reset-totp nobody refused error-invalid-user now{by}\n");
+        assert!(changes.ends_with(&record), "{changes}");
+        // The first lock is told; cora's is the second.
+        let told = match (id, &refusal.tried) {
+            ("admin" | "bob", Some(_)) => 1,
+            _ => 0,
+        };
+        let mails = changes.matches("Two-factor authentication is locked for a while");
+        assert_eq!(mails.count(), told, "{changes}");
+        let guessed = format!("record {id} guess {id} locked 5 in a row now{by} told 1\n");
+        assert_eq!(changes.matches(&guessed).count(), told, "{changes}");
+        assert!(!changes.contains("set-failures"), "{changes}");
     }
     let ended = |acme: &mut Workspace| {
         locked_now(acme);

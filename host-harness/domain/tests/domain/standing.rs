@@ -1,6 +1,6 @@
 //! Who makes a request, and what they may.
 
-use crate::acme::{MAILED, acme, after, caller, check, decided, failures, now};
+use crate::acme::{MAILED, acme, after, caller, check, decided, failures, here, now};
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Methods, Selector};
 use chat_domain::audit::{Action, AuditRecord, Decision};
@@ -138,6 +138,7 @@ fn malformed(user: &str, token: &str, recent_calls: u32) -> RefuseMalformed {
         token_hash: token.to_owned(),
         now: now(),
         request_id: "request".to_owned(),
+        source: here(),
         recent_calls,
     }
 }
@@ -172,16 +173,30 @@ fn a_malformed_request_leaves_a_record_where_its_caller_is_logged_in_and_may_cal
 #[test]
 fn to_log_out_ends_the_token_that_the_request_carries() {
     let log_out = LogOut {
-        workspace: "acme".to_owned(),
         caller: caller("alice", "alice-phone"),
+        record: AuditRecord {
+            at: now(),
+            workspace: "acme".to_owned(),
+            request_id: "request".to_owned(),
+            action: Action::LogOut,
+            caller: "alice".to_owned(),
+            target: Some("alice".to_owned()),
+            decision: Decision::Done,
+            reason: None,
+            source: Some(here()),
+            proof: None,
+            told: None,
+            calls: 1,
+        },
     };
     check(
         |_| (),
         &log_out,
         &expect![[r#"
-        ()
-        end-tokens alice hash alice-phone
-    "#]],
+            ()
+            end-tokens alice hash alice-phone
+            record alice log-out alice done - now
+        "#]],
     );
     let mut model = Model::new("acme", acme());
     model.ask(&log_out);
@@ -201,6 +216,10 @@ fn a_record_is_written_as_it_is() {
         target: Some("bob".to_owned()),
         decision: Decision::Failed,
         reason: Some("plugin-trap".to_owned()),
+        source: Some(here()),
+        proof: None,
+        told: None,
+        calls: 1,
     });
     check(
         |_| (),

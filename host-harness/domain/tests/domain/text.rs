@@ -1,12 +1,14 @@
 //! Changes and accounts as text, secrets included, so that whole lists of them can be
 //! compared: what a rule forgets to change is seen.
 
-use crate::acme::{CODES, now};
+use crate::acme::{CODES, here, now};
 use chat_domain::account::{Email, MailedCode, PendingKey, Profile, Token, TotpFactor};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
+use chat_domain::operator::OPERATOR;
 use chat_domain::order::{Change, Tokens};
-use chat_domain::outbox::Post;
+use chat_domain::outbox::{NextTry, Post};
+use chat_domain::retention::Retention;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{TotpKey, code_hash};
 use secrecy::{ExposeSecret, SecretString};
@@ -63,9 +65,37 @@ fn change(change: &Change) -> String {
             format!("set-failures {user} {}", failures(of))
         }
         Change::QueueMail(post) => format!("mail {}", letter(post)),
-        Change::RemoveCodeMails { recipients } => {
-            format!("remove-code-mails {}", recipients.join(" "))
+        Change::RemoveCodeMails { user } => format!("remove-code-mails {user}"),
+        Change::PostponeMail {
+            id,
+            next,
+            problem,
+            doubtful,
+        } => {
+            let next = match next {
+                NextTry::At(next) => moment(*next),
+                NextTry::Never => "never".to_owned(),
+            };
+            let problem = or_none(problem.as_ref());
+            format!("postpone-mail {id} to {next} {doubtful} {problem}")
         }
+        Change::FixSettings(fixed) => {
+            let fixed: Vec<_> = fixed
+                .iter()
+                .map(|fixed| format!("{} by {}", fixed.name, fixed.place))
+                .collect();
+            format!("fix-settings {}", fixed.join(", "))
+        }
+        Change::Prune(Retention {
+            records_before,
+            dead_letters_before,
+            sessions_ended_before,
+        }) => format!(
+            "prune records {} dead letters {} sessions {}",
+            or_none(records_before.map(moment)),
+            or_none(dead_letters_before.map(moment)),
+            moment(*sessions_ended_before)
+        ),
         Change::RetryMail { id, due, expires } => {
             format!(
                 "retry-mail {id} at {} until {}",
@@ -127,18 +157,28 @@ pub(crate) fn record(record: &AuditRecord) -> String {
         target,
         decision,
         reason,
+        source,
+        proof,
+        told,
+        calls,
     } = record;
+    assert_eq!(*calls, 1);
+    assert_eq!(source.is_none(), caller == OPERATOR);
+    assert!(source.as_ref().is_none_or(|source| *source == here()));
     assert_eq!(
         (workspace.as_str(), request_id.as_str()),
         ("acme", "request")
     );
     let (target, reason) = (or_none(target.as_ref()), or_none(reason.as_ref()));
     let (action, decision, at) = (action.name(), decision.name(), moment(*at));
-    format!("{caller} {action} {target} {decision} {reason} {at}")
+    let proof = proof.map_or_else(String::new, |proof| format!(" by {proof}"));
+    let told = told.map_or_else(String::new, |told| format!(" told {told}"));
+    format!("{caller} {action} {target} {decision} {reason} {at}{proof}{told}")
 }
 
 fn letter(post: &Post) -> String {
     let Post {
+        user: _,
         recipient,
         subject,
         body,
@@ -179,9 +219,14 @@ fn factor(factor: &TotpFactor) -> String {
         key: secret,
         last_step,
         backup_code_hashes,
+        spent_code_hashes,
     } = factor;
-    let (last, codes) = (or_none(*last_step), codes(backup_code_hashes));
-    format!("{}/{last}/[{codes}]", key(secret))
+    let (last, unspent) = (or_none(*last_step), codes(backup_code_hashes));
+    let spent = match codes(spent_code_hashes) {
+        none if none.is_empty() => none,
+        spent => format!(" spent {spent}"),
+    };
+    format!("{}/{last}/[{unspent}{spent}]", key(secret))
 }
 
 fn pending(pending: &PendingKey) -> String {
@@ -191,10 +236,13 @@ fn pending(pending: &PendingKey) -> String {
 fn mailed(mailed: &MailedCode) -> String {
     let MailedCode {
         hash,
+        issued,
         expires,
         failures,
+        mails,
     } = mailed;
-    format!("{}/{}/{failures}", code(hash), moment(*expires))
+    let (issued, expires) = (moment(*issued), moment(*expires));
+    format!("{}/{issued}/{expires}/{failures}/{mails}", code(hash))
 }
 
 fn failures(failures: &Failures) -> String {

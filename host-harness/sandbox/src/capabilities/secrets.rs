@@ -127,8 +127,8 @@ impl Call {
         let (sent_now, expires) = match sent {
             mailed_code::EmailCode::Sent { expires } => (true, expires),
             mailed_code::EmailCode::Live { expires } => (false, expires),
-            mailed_code::EmailCode::Locked { until } => {
-                return Ok(self.begun(Attempt::Locked { until }));
+            mailed_code::EmailCode::Locked(lock) => {
+                return Ok(self.begun(Attempt::Locked(lock)));
             }
             mailed_code::EmailCode::Unavailable => return Ok(self.begun(Attempt::Unavailable)),
         };
@@ -203,7 +203,9 @@ impl Call {
         Ok(match self.observed.reset {
             Some(Ok(reset::Receipt::Removed)) => Ok(Receipt::Removed),
             Some(Ok(reset::Receipt::NothingEnrolled)) => Ok(Receipt::NothingEnrolled),
-            Some(Err(reset::Refusal::NotPermitted)) => Err(Refusal::NotPermitted),
+            Some(Err(reset::Refusal::NotAuthenticated | reset::Refusal::NotPermitted)) => {
+                Err(Refusal::NotPermitted)
+            }
             Some(Err(reset::Refusal::UnknownTarget)) => Err(Refusal::UnknownTarget),
             Some(Err(reset::Refusal::Replayed | reset::Refusal::WrongProof)) | None => {
                 Err(Refusal::ProofRefused)
@@ -222,8 +224,8 @@ impl Call {
                 }
                 Ok(factor)
             }
-            Attempt::Locked { until } => {
-                self.observed.attempt = Some(ObservedAttempt::Locked { until });
+            Attempt::Locked(lock) => {
+                self.observed.attempt = Some(ObservedAttempt::Locked(lock));
                 Err(AttemptRefusal::Locked)
             }
             Attempt::Unavailable => Err(AttemptRefusal::Unavailable),
@@ -246,6 +248,7 @@ impl Call {
             target: target.clone(),
             now: self.now,
             request_id: self.request_id.clone(),
+            source: self.source.clone(),
         };
         let target = match target {
             reset::Target::Caller => self.standing.caller.id.clone(),
@@ -272,15 +275,17 @@ impl Call {
         self.observed.reset = Some(outcome);
         if !matches!(
             outcome,
-            Err(reset::Refusal::NotPermitted | reset::Refusal::UnknownTarget)
+            Err(reset::Refusal::NotAuthenticated
+                | reset::Refusal::NotPermitted
+                | reset::Refusal::UnknownTarget)
         ) {
             self.observed.target = Some(target);
         }
         Ok(())
     }
 
-    /// Whether the request's code was right for a step that is in the window and
-    /// spent: the plugin refuses it like a wrong one, the audit trail tells.
+    /// Whether the request's code was right for a step that is in the window, or is a backup
+    /// code, and is spent: the plugin refuses it like a wrong one, the audit trail tells.
     fn carries_spent_code(&self, factor: &account::TotpFactor) -> bool {
         let window = self.standing.settings.totp_window;
         let code = self.code.as_ref();

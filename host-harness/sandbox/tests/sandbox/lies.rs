@@ -284,7 +284,7 @@ async fn a_locked_caller_cannot_be_passed_off_as_free() {
     assert_eq!(lie.tell(&mut call).await, "Refusal::ProofRefused");
     assert!(matches!(
         call.observed.attempt,
-        Some(plugin_sandbox::capabilities::ObservedAttempt::Locked { .. })
+        Some(plugin_sandbox::capabilities::ObservedAttempt::Locked(_))
     ));
     assert_eq!(before.changes(&data.dump()), "");
 }
@@ -500,7 +500,8 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
     assert_eq!(format!("{refused:?}"), "AttemptRefusal::Locked");
     for call in [asks, guesses] {
         let until = Timestamp::from_millis(1_234_567_890_001);
-        let seen = Some(plugin_sandbox::capabilities::ObservedAttempt::Locked { until });
+        let lock = chat_domain::attempts::Lock::Until(until);
+        let seen = Some(plugin_sandbox::capabilities::ObservedAttempt::Locked(lock));
         assert_eq!(call.observed.attempt, seen);
     }
     assert_eq!(before.changes(&data.dump()), "");

@@ -46,6 +46,8 @@ impl<'a> Entry<'a> {
 /// Reads a file to its end, whatever is wrong with it.
 pub(super) struct Reader<'a> {
     source: &'a str,
+    /// Where each line ends.
+    line_ends: Vec<usize>,
     folder: &'a Path,
     problems: Vec<Problem>,
 }
@@ -55,9 +57,16 @@ impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a str, folder: &'a Path) -> Self {
         Self {
             source,
+            line_ends: source.match_indices('\n').map(|(end, _)| end).collect(),
             folder,
             problems: Vec::new(),
         }
+    }
+
+    /// The line of a key, from 1.
+    pub(super) fn line(&self, entry: &Entry<'_>) -> usize {
+        let offset = entry.key.span().start;
+        self.line_ends.partition_point(|end| *end < offset) + 1
     }
 
     pub(super) fn folder(&self) -> &'a Path {

@@ -161,7 +161,7 @@ fn read_settings(entry: &Entry<'_>, reader: &mut Reader<'_>, settings: &mut Vec<
             reader.unknown(&entry, SETTINGS.iter().map(|setting| setting.name));
             continue;
         };
-        match fixed(setting, entry.value()) {
+        match fixed(setting, entry.value(), reader.line(&entry)) {
             Ok(fixed) => {
                 settings.retain(|other| other.setting.name != setting.name);
                 settings.push(fixed);
@@ -174,7 +174,11 @@ fn read_settings(entry: &Entry<'_>, reader: &mut Reader<'_>, settings: &mut Vec<
     settings.shrink_to_fit();
 }
 
-fn fixed(setting: &'static Setting, value: &DeValue<'_>) -> Result<FixedSetting, String> {
+fn fixed(
+    setting: &'static Setting,
+    value: &DeValue<'_>,
+    line: usize,
+) -> Result<FixedSetting, String> {
     let text = match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Boolean(switch) => switch.to_string(),
@@ -187,6 +191,7 @@ fn fixed(setting: &'static Setting, value: &DeValue<'_>) -> Result<FixedSetting,
     Ok(FixedSetting {
         setting,
         value: setting.value(&settings),
+        line,
     })
 }
 

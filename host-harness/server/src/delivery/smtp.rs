@@ -1,15 +1,16 @@
-//! One message, sent through a mail server.
+//! A connection to a mail server, and what is sent by it.
 
 use chat_domain::mail_server::{Encryption, Login, MailServer};
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
@@ -28,55 +29,12 @@ const QUIT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Smtp<'a>(pub(super) &'a MailServer);
 
 impl Smtp<'_> {
-    /// Sends `message` to one recipient. It has been accepted once this returns.
+    /// Connects, and logs in where there is a log-in.
     ///
     /// # Errors
     ///
-    /// [`NotSent`] says which step failed; nothing was accepted, unless the
-    /// connection broke before the answer to [`Step::Message`].
-    pub(super) async fn send(
-        &self,
-        from: &Address,
-        to: &Address,
-        message: &[u8],
-    ) -> Result<Connection, NotSent> {
-        let mut connection = self.connect().await?;
-        let mut parameters = Vec::new();
-        let addresses: [&str; 2] = [from.as_ref(), to.as_ref()];
-        if !addresses.iter().all(|address| address.is_ascii()) {
-            parameters.push(MailParameter::SmtpUtfEight);
-            let extension = Extension::SmtpUtfEight;
-            if !connection.server_info().supports_feature(extension) {
-                return Err(NotSent {
-                    step: Step::Recipient,
-                    cause: Cause::AddressNotSupported,
-                });
-            }
-        }
-        let sender = Mail::new(Some(from.clone()), parameters);
-        let recipient = Rcpt::new(to.clone(), Vec::new());
-        let sent = async {
-            let said = connection.command(sender).await;
-            said.map_err(Step::Sender.failed())?;
-            let said = connection.command(recipient).await;
-            said.map_err(Step::Recipient.failed())?;
-            let said = connection.command(Data).await;
-            said.map_err(Step::Recipient.failed())?;
-            let said = connection.message(message).await;
-            said.map_err(Step::Message.failed())
-        }
-        .await;
-        let connection = Connection(connection);
-        match sent {
-            Ok(_) => Ok(connection),
-            Err(problem) => {
-                connection.close().await;
-                Err(problem)
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<AsyncSmtpConnection, NotSent> {
+    /// [`NotSent`] says which step failed.
+    pub(super) async fn connect(&self) -> Result<Connection, NotSent> {
         let name = ClientId::default();
         let mut connection = match self.0.encryption {
             Encryption::Implicit => self.connect_tokio1(&name, Some(self.tls().await?)).await?,
@@ -88,7 +46,7 @@ impl Smtp<'_> {
             let known = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
             known.map_err(Step::LogIn.failed())?;
         }
-        Ok(connection)
+        Ok(Connection(connection))
     }
 
     async fn connect_tokio1(
@@ -195,10 +153,57 @@ impl AsyncWrite for ByteByByte {
     }
 }
 
-/// A connection that has done its work.
+/// A connection by which one message after another is sent.
 pub(super) struct Connection(AsyncSmtpConnection);
 
 impl Connection {
+    /// Sends `message` to one recipient, and says so at `is_handed_in` before a server can have
+    /// taken it. It has been accepted once this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSent`] says which step failed; nothing was accepted, unless it
+    /// [is doubtful](NotSent::is_doubtful).
+    pub(super) async fn send(
+        &mut self,
+        from: &Address,
+        to: &Address,
+        message: &[u8],
+        is_handed_in: &AtomicBool,
+    ) -> Result<(), NotSent> {
+        let connection = &mut self.0;
+        let mut parameters = Vec::new();
+        let addresses: [&str; 2] = [from.as_ref(), to.as_ref()];
+        if !addresses.iter().all(|address| address.is_ascii()) {
+            parameters.push(MailParameter::SmtpUtfEight);
+            let extension = Extension::SmtpUtfEight;
+            if !connection.server_info().supports_feature(extension) {
+                return Err(NotSent {
+                    step: Step::Recipient,
+                    cause: Cause::AddressNotSupported,
+                });
+            }
+        }
+        let sender = Mail::new(Some(from.clone()), parameters);
+        let recipient = Rcpt::new(to.clone(), Vec::new());
+        let said = connection.command(sender).await;
+        said.map_err(Step::Sender.failed())?;
+        let said = connection.command(recipient).await;
+        said.map_err(Step::Recipient.failed())?;
+        let said = connection.command(Data).await;
+        said.map_err(Step::Recipient.failed())?;
+        is_handed_in.store(true, Ordering::Relaxed);
+        let said = connection.message(message).await;
+        said.map_err(Step::Message.failed())?;
+        Ok(())
+    }
+
+    /// Forgets the message that was refused, so that the next can be sent. False where that
+    /// cannot be.
+    pub(super) async fn reset(&mut self) -> bool {
+        matches!(timeout(QUIT_LIMIT, self.0.command(Rset)).await, Ok(Ok(_)))
+    }
+
     /// Says goodbye and closes it.
     pub(super) async fn close(mut self) {
         let _ = timeout(QUIT_LIMIT, self.0.quit()).await;
@@ -273,8 +278,21 @@ impl NotSent {
         };
         match self.step {
             Step::Connect | Step::Encrypt | Step::LogIn | Step::Sender => false,
-            Step::Recipient => error.is_permanent() && !is_policy(error),
-            Step::Message => error.is_permanent(),
+            Step::Recipient | Step::Message => error.is_permanent() && !is_policy(error),
+        }
+    }
+
+    /// The server may have taken the message: it was handed in, and there was no answer.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.step == Step::Message && !self.is_answered()
+    }
+
+    /// The server has said no, and can be asked for more.
+    pub(super) fn is_answered(&self) -> bool {
+        match &self.cause {
+            Cause::Smtp(error) => error.status().is_some(),
+            Cause::AddressNotSupported => true,
+            Cause::Network(_) | Cause::NoCertificates => false,
         }
     }
 

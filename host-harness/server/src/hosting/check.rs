@@ -2,15 +2,15 @@
 //! stores with their workspaces.
 
 use super::Refused;
-use crate::config::{self, Config, FixedSetting};
-use chat_domain::settings::Settings;
-use chat_store::sqlite;
+use crate::config::{self, Config};
+use chat_domain::settings::Setting;
+use chat_store::sqlite::{self, Surveyed};
 use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy};
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::Runtime;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
@@ -25,18 +25,19 @@ pub struct Checked {
     pub(super) changes: Vec<Change>,
 }
 
-/// A setting that a store does not have as the configuration says.
+/// A workspace whose settings are not as the configuration says.
 pub(super) struct Change {
     pub(super) workspace: Box<str>,
     pub(super) store: Arc<Path>,
-    pub(super) fixed: FixedSetting,
+    /// Each that the configuration says, and where.
+    pub(super) settings: Vec<(&'static Setting, SecretString, String)>,
 }
 
 impl Change {
     pub(super) fn failed(&self, problem: &dyn fmt::Display) -> Refused {
-        let (workspace, setting) = (&self.workspace, self.fixed.setting.name);
+        let workspace = &self.workspace;
         Refused::of(&format!(
-            "cannot set {setting} of the workspace {workspace}: {problem}"
+            "cannot set the settings of the workspace {workspace}: {problem}"
         ))
     }
 }
@@ -62,10 +63,14 @@ pub fn admissions(host: &config::Host) -> Result<Admissions, Refused> {
 /// # Errors
 ///
 /// With everything that is wrong.
-pub async fn check(config: &Config, admissions: &Admissions) -> Result<Checked, Refused> {
+pub async fn check(
+    config: &Config,
+    file: Option<&Path>,
+    admissions: &Admissions,
+) -> Result<Checked, Refused> {
     let mut problems = Vec::new();
     let plugins = admit(config, admissions, &mut problems).await;
-    let changes = survey(config, &mut problems).await;
+    let changes = survey(config, file, &mut problems).await;
     if !problems.is_empty() {
         return Err(Refused(problems));
     }
@@ -121,7 +126,7 @@ async fn admit(config: &Config, admissions: &Admissions, problems: &mut Vec<Stri
 
 /// Looks into each store once: it must hold its workspaces. Says which settings it
 /// holds otherwise than the configuration says.
-async fn survey(config: &Config, problems: &mut Vec<String>) -> Vec<Change> {
+async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>) -> Vec<Change> {
     let mut by_store = BTreeMap::<&Arc<Path>, Vec<_>>::new();
     for workspace in &config.workspaces {
         by_store
@@ -146,7 +151,7 @@ async fn survey(config: &Config, problems: &mut Vec<String>) -> Vec<Change> {
         for workspace in workspaces {
             let id = &workspace.id;
             match found.get(&**id) {
-                Some(settings) => changes.extend(changed(workspace, settings)),
+                Some(surveyed) => changes.extend(changed(workspace, file, surveyed)),
                 None => problems.push(format!(
                     "the store {path} has no workspace {id}; `host-harness workspace create {id} \
                      --store {path}` makes it"
@@ -157,18 +162,37 @@ async fn survey(config: &Config, problems: &mut Vec<String>) -> Vec<Change> {
     changes
 }
 
-/// The settings that are to be otherwise.
-fn changed<'a>(
-    workspace: &'a config::WorkspaceEntry,
-    settings: &'a Settings,
-) -> impl Iterator<Item = Change> + 'a {
-    let differs = |fixed: &&FixedSetting| {
-        fixed.setting.value(settings).expose_secret() != fixed.value.expose_secret()
+/// What is to be otherwise, if anything is.
+fn changed(
+    workspace: &config::WorkspaceEntry,
+    file: Option<&Path>,
+    surveyed: &Surveyed,
+) -> Option<Change> {
+    let wanted = workspace.settings.iter();
+    let settings: Vec<_> = wanted
+        .map(|fixed| (fixed.setting, fixed.value.clone(), place(file, fixed.line)))
+        .collect();
+    let is_as_wanted = |(setting, value, _): &(&'static Setting, SecretString, String)| {
+        setting.value(&surveyed.settings).expose_secret() == value.expose_secret()
     };
-    let differing = workspace.settings.iter().filter(differs);
-    differing.map(|fixed| Change {
+    let fixed = settings
+        .iter()
+        .map(|(setting, _, place)| (setting.name, place));
+    let known = surveyed
+        .fixed
+        .iter()
+        .map(|fixed| (fixed.name.as_str(), &fixed.place));
+    let is_same = fixed.eq(known) && settings.iter().all(is_as_wanted);
+    (!is_same).then(|| Change {
         workspace: workspace.id.clone(),
         store: workspace.store.clone(),
-        fixed: fixed.clone(),
+        settings,
     })
+}
+
+fn place(file: Option<&Path>, line: usize) -> String {
+    match file {
+        Some(file) => format!("{} line {line}", file.display()),
+        None => "the host that serves".to_owned(),
+    }
 }

@@ -16,9 +16,10 @@ impl Control for Hosting {
     /// other from its clients. A store that is closed is not asked: it is opened for
     /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
+        let now = self.clock.now();
         let asked = self
             .stores
-            .ask_open(|store| async move { store.next_mail_due().await });
+            .ask_open(move |store| async move { store.next_mail_due(now).await });
         let mut reasons = Vec::new();
         for (path, answer) in asked.await {
             match answer {

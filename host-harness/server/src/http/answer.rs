@@ -255,7 +255,9 @@ impl Answer {
         let status = StatusCode::from_u16(failure.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let error = match failure {
-            Failure::Busy(_) | Failure::Saturated(_) => format!("The server is busy [{code}]"),
+            Failure::Busy(_) | Failure::Saturated(_) | Failure::StoreUnavailable(_) => {
+                format!("The server is busy [{code}]")
+            }
             _ => format!("The request could not be decided [{code}]"),
         };
         Self {
@@ -266,7 +268,7 @@ impl Answer {
 
     /// The store failed: its words go to the log.
     pub(super) fn store_failed(error: StoreError) -> Self {
-        let failure = Failure::Store(error);
+        let failure = Failure::from(error);
         tracing::error!(%failure, code = failure.code());
         Self::failed(&failure)
     }

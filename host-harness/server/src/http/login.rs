@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 
 /// Who tried to log in, in the audit trail, where no account has the name: it may
 /// be a password in the wrong field.
-const UNKNOWN: &str = "unknown";
+pub(super) const UNKNOWN: &str = "unknown";
 
 /// Who logs in: by one of `user`, `username` and `email`, and the password; or by
 /// `resume`. Other members are passed over.
@@ -248,6 +248,7 @@ pub(super) async fn log_in(
         code,
         now,
         request_id,
+        source: site.source.clone(),
     };
     match site.change(change).await? {
         Ok(()) => Ok(logged_in(login.account, &token)),
@@ -268,15 +269,12 @@ fn wrong_password(
     now: Timestamp,
     request_id: String,
 ) -> AuditRecord {
+    let caller = user.as_deref().unwrap_or(UNKNOWN);
     AuditRecord {
-        at: now,
-        workspace: site.workspace.id.clone(),
-        request_id,
-        action: Action::LogIn,
-        caller: user.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
-        target: user,
+        target: user.clone(),
         decision: Decision::Refused,
         reason: Some("incorrect-password".to_owned()),
+        ..site.record_of(Action::LogIn, caller, now, request_id)
     }
 }
 
@@ -361,12 +359,14 @@ pub(super) async fn me(Extension(account): Extension<Account>) -> Answer {
 pub(super) async fn log_out(
     Extension(site): Extension<Site>,
     Extension(standing): Extension<Arc<Standing>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
 ) -> answer::Result {
-    let order = LogOut {
-        workspace: site.workspace.id.clone(),
-        caller: standing.caller.clone(),
-    };
-    site.store.decide(order).await?;
+    let caller = standing.caller.clone();
+    let now = site.clock.now();
+    let record = site.record_of(Action::LogOut, &caller.id, now, request_id);
+    let logged_out = site.store.decide(LogOut { caller, record }).await;
+    site.metrics.audited(&logged_out);
+    logged_out?;
     let body = LoggedOut {
         status: "success",
         data: Message {

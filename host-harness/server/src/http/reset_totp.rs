@@ -6,9 +6,9 @@ use super::body;
 use super::caller::Credentials;
 use super::openapi::{Refusals, SecondFactorHeaders};
 use super::rate_limit::{Client, RateLimit};
-use super::{App, RequestId, Site, client_address, route_name};
+use super::{RequestId, Site, route_name};
 use axum::Extension;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chat_domain::audit::{Action, AuditRecord, Decision};
@@ -21,7 +21,6 @@ use plugin_sandbox::contract::exports::chat::reset_totp::handler;
 use plugin_sandbox::outcome::{Ended, Failure};
 use secrecy::SecretString;
 use serde::Deserialize;
-use std::net::IpAddr;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
@@ -66,7 +65,6 @@ const REASONS: [&str; 8] = [
     ),
 )]
 pub(super) async fn handle(
-    State(app): State<Arc<App>>,
     Extension(site): Extension<Site>,
     Extension(RequestId(id)): Extension<RequestId>,
     Extension(limiter): Extension<Arc<RateLimit>>,
@@ -79,7 +77,6 @@ pub(super) async fn handle(
     };
     let metrics = site.metrics.clone();
     let visit = Visit {
-        address: client_address::of(&app.trusted_proxies, &request),
         site,
         id,
         credentials,
@@ -119,7 +116,6 @@ struct Visit {
     id: String,
     credentials: Credentials,
     limiter: Arc<RateLimit>,
-    address: IpAddr,
     route: MatchedPath,
 }
 
@@ -158,6 +154,7 @@ impl Visit {
             token_hash: self.credentials.token_hash.clone(),
             now,
             request_id: self.id.clone(),
+            source: site.source.clone(),
             recent_calls: self.limiter.recent_calls(&self.client(), now),
         };
         let refused = site.store.decide(order.clone()).await?;
@@ -199,7 +196,7 @@ impl Visit {
     fn client(&self) -> Client<'_> {
         Client {
             workspace: &self.site.workspace.id,
-            address: self.address,
+            address: self.site.source.address,
             route: route_name(&self.route),
         }
     }
@@ -218,6 +215,7 @@ impl Visit {
             standing,
             now,
             self.id.clone(),
+            site.source.clone(),
             asked.two_factor_code.clone().map(SecretString::from),
         );
         let ended = site.workspace.reset_totp(call, &asked, &site.clock).await;
@@ -227,14 +225,10 @@ impl Visit {
             outcome, observed, ..
         } = ended;
         let record = AuditRecord {
-            at: now,
-            workspace: site.workspace.id.clone(),
-            request_id: self.id.clone(),
-            action: Action::ResetTotp,
-            caller,
             target: observed.target.clone(),
             decision: decision(&outcome, &observed),
             reason: reason(&outcome),
+            ..site.record_of(Action::ResetTotp, &caller, now, self.id.clone())
         };
         log(&record, outcome.as_ref().err());
         if observed.committed() {
@@ -248,6 +242,10 @@ impl Visit {
         Ok(match outcome {
             Err(_) if observed.committed() => Answer::success(Done {}),
             Err(failure) => Answer::failed(&failure),
+            // The token was taken away while the plugin decided.
+            Ok(_) if observed.reset == Some(Err(Refusal::NotAuthenticated)) => {
+                Answer::not_logged_in()
+            }
             Ok(response) => Answer::of_plugin(response).retry_at(retry_at(&observed), now),
         })
     }
@@ -274,7 +272,7 @@ async fn read(request: Request) -> Result<handler::Request, Answer> {
 /// When the caller may try again, where the last attempt met a lock.
 fn retry_at(observed: &Observed) -> Option<Timestamp> {
     match observed.attempt {
-        Some(ObservedAttempt::Locked { until }) if !observed.committed() => Some(until),
+        Some(ObservedAttempt::Locked(lock)) if !observed.committed() => lock.ends(),
         _ => None,
     }
 }
@@ -288,7 +286,7 @@ fn decision(outcome: &Outcome, observed: &Observed) -> Decision {
         (_, Err(_)) => Decision::Failed,
         (Some(Err(Refusal::Replayed)), Ok(_)) => Decision::Replayed,
         _ => match observed.attempt {
-            Some(ObservedAttempt::Locked { .. }) => Decision::Locked,
+            Some(ObservedAttempt::Locked(_)) => Decision::Locked,
             Some(ObservedAttempt::Begun { spent_code: true }) => Decision::Replayed,
             Some(ObservedAttempt::Begun { spent_code: false }) | None => Decision::Refused,
         },
@@ -320,15 +318,19 @@ fn log(record: &AuditRecord, failure: Option<&Failure>) {
         workspace, caller, ..
     } = record;
     let target = record.target.as_deref();
+    let address = record.source.as_ref().map(|source| source.address);
+    let address = address.map(tracing::field::display);
     let action = record.action.name();
     let decision = record.decision.name();
     let reason = record.reason.as_deref();
     match failure {
         None => {
-            tracing::info!(workspace, caller, action, target, decision, reason);
+            tracing::info!(workspace, caller, action, target, decision, reason, address);
         }
         Some(failure) => {
-            tracing::error!(workspace, caller, action, target, decision, reason, %failure);
+            tracing::error!(
+                workspace, caller, action, target, decision, reason, address, %failure
+            );
         }
     }
 }

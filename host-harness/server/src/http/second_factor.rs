@@ -120,9 +120,7 @@ impl SecondFactor {
                             right.then_some(hash).ok_or(Denial::WrongCode),
                         ))
                     }
-                    Attempt::Locked { until } => {
-                        Some(Code::Password(Err(Denial::Locked { until })))
-                    }
+                    Attempt::Locked(lock) => Some(Code::Password(Err(Denial::Locked(lock)))),
                     Attempt::Unavailable => None,
                 }
             }
@@ -160,7 +158,7 @@ impl SecondFactor {
             match sent.await? {
                 EmailCode::Sent { .. } => details.code_generated = Some(true),
                 EmailCode::Live { expires } => details.code_expires = Some(expires.to_javascript()),
-                EmailCode::Locked { until } => return Ok((Denial::Locked { until }, details)),
+                EmailCode::Locked(lock) => return Ok((Denial::Locked(lock), details)),
                 EmailCode::Unavailable => (),
             }
             details.email_or_username = Some(self.username.clone());
@@ -177,7 +175,7 @@ pub(super) fn message(denial: Denial) -> &'static str {
         Denial::CodeRequired => "TOTP Required",
         Denial::WrongCode | Denial::Replayed => "TOTP Invalid",
         // As Rocket.Chat spells it.
-        Denial::Locked { .. } => "TOTP Maximun Failed Attempts Reached",
+        Denial::Locked(_) => "TOTP Maximun Failed Attempts Reached",
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
         Denial::AlreadyEnrolled => "Two factor authentication is already enabled",
         Denial::Federated => "Federated Users cant have TOTP",

@@ -8,6 +8,7 @@ use super::{RequestId, Site};
 use axum::Extension;
 use axum::extract::Request;
 use chat_domain::account::{Account, Caller, Method};
+use chat_domain::audit::Action;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange, may_enrol};
 use chat_domain::standing::Standing;
 use chat_domain::totp::{self, TotpKey};
@@ -82,7 +83,13 @@ pub(super) async fn enable(
     let now = site.clock.now();
     // Before a password is counted as an attempt; it is checked again at the commit.
     let is_enrolled = account.backup_codes.is_some();
-    may_enrol(&standing.settings, &account.user, is_enrolled).map_err(refused)?;
+    if let Err(denial) = may_enrol(&standing.settings, &account.user, is_enrolled) {
+        let mut record = site.record_of(Action::BeginEnrolment, &account.user.id, now, request_id);
+        record.decision = denial.decision();
+        record.reason = Some(denial.id().to_owned());
+        site.record(record).await?;
+        return Err(refused(denial));
+    }
     let (user, caller) = (&account.user, &standing.caller);
     let factor = SecondFactor::choose(&user.id, &user.username, standing.methods, header);
     let factor = factor.or_password();
@@ -95,11 +102,12 @@ pub(super) async fn enable(
         code: factor.code(&site, now).await?,
         now,
         request_id,
+        source: site.source.clone(),
     };
     match site.change(change).await? {
         Ok(()) => Ok(Answer::success(Enrolment {
             secret: key.to_base32(),
-            url: key.to_url(&account.user.username),
+            url: key.to_url(site.issuer(&standing.settings), &account.user.username),
         })),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
         Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled | Denial::Federated)) => {
@@ -239,6 +247,7 @@ async fn change(
         code: Some(Code::Totp(code.into())),
         now,
         request_id,
+        source: site.source.clone(),
     };
     match site.change(change).await? {
         Ok(()) => Ok(()),
@@ -255,7 +264,7 @@ fn refused(denial: Denial) -> Answer {
         Denial::WrongCode | Denial::Replayed | Denial::CodeRequired => {
             Answer::refused("invalid-totp", "Invalid TOTP code", None)
         }
-        Denial::Locked { .. } => {
+        Denial::Locked(_) => {
             let details = Details {
                 method: Some(Method::Totp.name()),
                 code_generated: Some(false),

@@ -8,10 +8,16 @@ use super::{SqlResult, outbox};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
+use chat_domain::operator::FixedSetting;
 use chat_domain::order::{Change, Tokens};
+use chat_domain::retention::Retention;
 use chat_domain::time::Timestamp;
-use rusqlite::{Connection, Params, ToSql, params};
+use rusqlite::{Connection, Params, ToSql, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
+
+/// Rows of a table that are removed in one transaction: tens of milliseconds, in which others
+/// wait.
+const PRUNED_TOGETHER: u32 = 5000;
 
 /// Makes all changes, in the transaction that the connection is in.
 pub(super) fn all(db: &Connection, workspace: &str, changes: &[Change]) -> SqlResult<()> {
@@ -68,7 +74,7 @@ impl Place<'_> {
                 params![workspace, user, step.cast_signed()],
             ),
             Change::SpendBackupCode { user, hash } => self.run(
-                "DELETE FROM backup_code WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
+                "UPDATE backup_code SET spent = 1 WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
                 [workspace, user, hash],
             ),
             Change::ReplaceBackupCodes { user, hashes } => {
@@ -86,7 +92,16 @@ impl Place<'_> {
             ),
             Change::SetFailures { user, failures } => self.set_failures(user, failures),
             Change::QueueMail(post) => outbox::queue(db, workspace, post),
-            Change::RemoveCodeMails { recipients } => self.remove_code_mails(recipients),
+            Change::RemoveCodeMails { user } => self.delete(
+                "DELETE FROM outbox WHERE workspace = ?1 AND holds_code AND user = ?2",
+                user,
+            ),
+            Change::PostponeMail {
+                id,
+                next,
+                problem,
+                doubtful,
+            } => outbox::postpone(db, workspace, *id, *next, problem.as_deref(), *doubtful),
             Change::RetryMail { id, due, expires } => {
                 outbox::retry(db, workspace, *id, *due, *expires)
             }
@@ -94,6 +109,8 @@ impl Place<'_> {
                 "DELETE FROM outbox WHERE workspace = ?1 AND id = ?2",
                 params![workspace, id],
             ),
+            Change::FixSettings(fixed) => self.fix_settings(fixed),
+            Change::Prune(retention) => self.prune(retention),
             Change::Record(record) => self.record(record),
         }
     }
@@ -158,14 +175,17 @@ impl Place<'_> {
 
     fn set_mailed_code(&self, user: &str, code: &MailedCode) -> SqlResult<()> {
         self.run(
-            "INSERT OR REPLACE INTO email_code (workspace, user, hash, expires, failures)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO email_code
+                (workspace, user, hash, issued, expires, failures, mails)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 self.workspace,
                 user,
                 code.hash,
+                code.issued.millis(),
                 code.expires.millis(),
-                code.failures
+                code.failures,
+                code.mails
             ],
         )
     }
@@ -191,19 +211,58 @@ impl Place<'_> {
         )
     }
 
-    fn remove_code_mails(&self, recipients: &[String]) -> SqlResult<()> {
-        recipients.iter().try_for_each(|recipient| {
-            self.delete(
-                "DELETE FROM outbox WHERE workspace = ?1 AND holds_code AND recipient = ?2",
-                recipient,
+    fn fix_settings(&self, fixed: &[FixedSetting]) -> SqlResult<()> {
+        self.run(
+            "DELETE FROM fixed_setting WHERE workspace = ?1",
+            [self.workspace],
+        )?;
+        fixed.iter().try_for_each(|FixedSetting { name, place }| {
+            self.run(
+                "INSERT INTO fixed_setting (workspace, name, place) VALUES (?1, ?2, ?3)",
+                [self.workspace, name, place],
             )
         })
     }
 
+    fn prune(&self, retention: &Retention) -> SqlResult<()> {
+        let prune = |sql: &str, before: Option<Timestamp>| match before {
+            Some(before) => self.run(
+                sql,
+                named_params! {
+                    ":workspace": self.workspace,
+                    ":before": before.millis(),
+                    ":most": PRUNED_TOGETHER,
+                },
+            ),
+            None => Ok(()),
+        };
+        prune(
+            "DELETE FROM audit WHERE id IN
+                (SELECT id FROM audit WHERE workspace = :workspace AND at < :before
+                 ORDER BY at LIMIT :most)",
+            retention.records_before,
+        )?;
+        prune(
+            "DELETE FROM outbox WHERE id IN
+                (SELECT id FROM outbox
+                 WHERE workspace = :workspace AND next_try = 0x7fffffffffffffff
+                   AND queued < :before LIMIT :most)",
+            retention.dead_letters_before,
+        )?;
+        prune(
+            "DELETE FROM login_token WHERE workspace = :workspace AND (user, hash) IN
+                (SELECT user, hash FROM login_token
+                 WHERE workspace = :workspace AND expires < :before LIMIT :most)",
+            Some(retention.sessions_ended_before),
+        )
+    }
+
     fn record(&self, record: &AuditRecord) -> SqlResult<()> {
+        let source = record.source.as_ref();
         self.run(
-            "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason,
+                                address, agent, proof, told, calls)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 record.workspace,
                 record.at.millis(),
@@ -212,7 +271,12 @@ impl Place<'_> {
                 record.caller,
                 record.target,
                 record.decision.name(),
-                record.reason
+                record.reason,
+                source.map(|source| source.address.to_string()),
+                source.and_then(|source| source.agent.as_ref()),
+                record.proof,
+                record.told,
+                record.calls
             ],
         )
     }

@@ -1,7 +1,7 @@
 //! Creates a workspace with everything in it.
 
 use super::SqlResult;
-use chat_domain::account::{Token, TotpFactor};
+use chat_domain::account::{Token, TotpFactor, skeleton, username_key};
 use chat_domain::operator::{NewUser, NewWorkspace};
 use chat_domain::settings::SETTINGS;
 use chat_domain::time::Timestamp;
@@ -65,17 +65,18 @@ pub(super) fn write_setting(
 pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> SqlResult<()> {
     db.execute(
         "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
-                           deactivated, email_two_factor)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                           deactivated, email_two_factor, skeleton)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             workspace,
             user.id,
             user.username,
-            user.username.to_lowercase(),
+            username_key(&user.username),
             user.password_hash.as_ref().map(ExposeSecret::expose_secret),
             user.federated,
             user.deactivated,
-            user.email_two_factor
+            user.email_two_factor,
+            skeleton(&user.username)
         ],
     )?;
     for role in &user.roles {

@@ -1,13 +1,17 @@
 //! Lists for operators.
 
 use super::SqlResult;
+use super::outbox::NEVER;
 use super::read::{profile, restore};
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Administrator, Subject};
-use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
+use chat_domain::retention::Oldest;
 use chat_domain::settings::{SETTINGS, Settings};
 use chat_domain::time::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 /// The workspaces and the settings of each.
@@ -39,11 +43,12 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
                 (SELECT count(*) FROM user WHERE workspace = workspace.id AND deactivated),
                 (SELECT count(*) FROM totp WHERE workspace = workspace.id),
                 (SELECT count(*) FROM failed_attempt
-                 WHERE workspace = workspace.id AND locked_until > ?1)
+                 WHERE workspace = workspace.id AND locked_until > ?1 AND locked_until <= ?2)
          FROM workspace ORDER BY id",
     )?;
     let settings = all_settings(db)?;
-    let workspaces = query.query_map([now.millis()], |row| {
+    let latest = Horizon::at(now).lock;
+    let workspaces = query.query_map([now, latest].map(Timestamp::millis), |row| {
         let id: String = row.get(0)?;
         let changed = settings.get(&id).map(changed_settings);
         Ok(WorkspaceSummary {
@@ -136,4 +141,109 @@ fn members_and_permissions(db: &Connection, workspace: &str, name: &str) -> SqlR
              WHERE user_role.workspace = ?1 AND role = ?2 ORDER BY username_key",
         )?,
     })
+}
+
+pub(super) fn fixed_settings(db: &Connection, workspace: &str) -> SqlResult<Vec<FixedSetting>> {
+    db.prepare_cached("SELECT name, place FROM fixed_setting WHERE workspace = ?1 ORDER BY name")?
+        .query_map([workspace], |row| {
+            Ok(FixedSetting {
+                name: row.get(0)?,
+                place: row.get(1)?,
+            })
+        })?
+        .collect()
+}
+
+/// Those of each workspace, sorted by name.
+pub(super) fn all_fixed_settings(db: &Connection) -> SqlResult<Vec<(String, FixedSetting)>> {
+    db.prepare("SELECT workspace, name, place FROM fixed_setting ORDER BY name")?
+        .query_map([], |row| {
+            let (name, place) = (row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, FixedSetting { name, place }))
+        })?
+        .collect()
+}
+
+pub(super) fn oldest(db: &Connection, workspace: &str) -> SqlResult<Oldest> {
+    let [record, dead_letter, session_end] = db
+        .prepare_cached(
+            "SELECT (SELECT min(at) FROM audit WHERE workspace = ?1),
+                    (SELECT min(queued) FROM outbox WHERE workspace = ?1 AND next_try = ?2),
+                    (SELECT min(expires) FROM login_token WHERE workspace = ?1)",
+        )?
+        .query_row(params![workspace, NEVER], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+        })?
+        .map(|millis: Option<i64>| millis.map(Timestamp::from_millis));
+    Ok(Oldest {
+        record,
+        dead_letter,
+        session_end,
+    })
+}
+
+pub(super) fn records(
+    db: &Connection,
+    workspace: &str,
+    filter: &RecordFilter,
+) -> SqlResult<Vec<StoredRecord>> {
+    let mut query = db.prepare(
+        "SELECT at, request_id, action, caller, callers.username, target, targets.username,
+                decision, reason, address, agent, proof, told, calls
+         FROM audit
+         LEFT JOIN user callers ON callers.workspace = ?1 AND callers.id = caller
+         LEFT JOIN user targets ON targets.workspace = ?1 AND targets.id = target
+         WHERE audit.workspace = ?1 AND at >= ?2 AND (?3 IS NULL OR caller = ?3)
+           AND (?4 IS NULL OR target = ?4) AND (?5 IS NULL OR action = ?5)
+         ORDER BY at DESC, audit.id DESC LIMIT ?6",
+    )?;
+    let since = filter.since.map_or(0, Timestamp::millis);
+    let RecordFilter {
+        caller,
+        target,
+        action,
+        most,
+        ..
+    } = filter;
+    let rows = query.query_map(
+        params![workspace, since, caller, target, action, most],
+        |row| {
+            Ok(StoredRecord {
+                at: Timestamp::from_millis(row.get(0)?),
+                request_id: row.get(1)?,
+                action: row.get(2)?,
+                caller: row.get(3)?,
+                caller_name: row.get(4)?,
+                target: row.get(5)?,
+                target_name: row.get(6)?,
+                decision: row.get(7)?,
+                reason: row.get(8)?,
+                address: row.get(9)?,
+                agent: row.get(10)?,
+                proof: row.get(11)?,
+                told: row.get(12)?,
+                calls: row.get(13)?,
+            })
+        },
+    )?;
+    let mut records: Vec<_> = rows.collect::<SqlResult<_>>()?;
+    records.reverse();
+    Ok(records)
+}
+
+pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> {
+    db.prepare(
+        "SELECT (SELECT count(*) FROM failed_attempt WHERE locked_until > ?1)
+              + (SELECT count(*) FROM email_code WHERE issued > ?2)
+              + (SELECT count(*) FROM outbox WHERE next_try > ?3 AND next_try < ?4)",
+    )?
+    .query_row(
+        [
+            horizon.lock.millis(),
+            horizon.code.millis(),
+            horizon.mail.millis(),
+            NEVER,
+        ],
+        |row| row.get(0),
+    )
 }

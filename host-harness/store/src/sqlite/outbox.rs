@@ -1,23 +1,26 @@
 //! Mail that waits to be sent.
 
 use super::SqlResult;
-use chat_domain::outbox::{Claim, Expired, LEASE, MailCount, NextTry, Post, StoredMail};
+use chat_domain::outbox::{
+    Claim, Due, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
+};
 use chat_domain::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, named_params, params};
 use secrecy::ExposeSecret;
 
 /// What `next_try` says of a dead letter: it is never due.
-const NEVER: i64 = i64::MAX;
+pub(super) const NEVER: i64 = i64::MAX;
 
 pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<()> {
     db.prepare_cached(
-        "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
-                             holds_code, next_try)
-         VALUES (:workspace, lower(hex(randomblob(16))), :recipient, :subject, :body, :queued,
-                 :expires, :holds_code, :queued)",
+        "INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
+                             expires, holds_code, next_try)
+         VALUES (:workspace, :user, lower(hex(randomblob(16))), :recipient, :subject, :body,
+                 :queued, :expires, :holds_code, :queued)",
     )?
     .execute(named_params! {
         ":workspace": workspace,
+        ":user": post.user,
         ":recipient": post.recipient,
         ":subject": post.subject,
         ":body": post.body.expose_secret(),
@@ -28,10 +31,33 @@ pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<
     Ok(())
 }
 
-pub(super) fn next_mail_due(db: &Connection) -> SqlResult<Option<Timestamp>> {
-    db.prepare_cached("SELECT min(next_try) FROM outbox WHERE next_try < ?1")?
-        .query_row([NEVER], |row| row.get(0))
-        .map(|due: Option<i64>| due.map(Timestamp::from_millis))
+pub(super) fn next_mail_due(db: &Connection, due: Due) -> SqlResult<Option<Timestamp>> {
+    let (first, last): (Option<i64>, Option<i64>) = db
+        .prepare_cached(
+            "SELECT (SELECT min(next_try) FROM outbox WHERE next_try < ?1),
+                    (SELECT max(next_try) FROM outbox WHERE next_try < ?1)",
+        )?
+        .query_row([NEVER], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let was_put_off = last.is_some_and(|last| last > due.latest.millis());
+    Ok(match was_put_off {
+        true => Some(due.now),
+        false => first.map(Timestamp::from_millis),
+    })
+}
+
+/// Whether there is mail to be sent.
+pub(super) fn holds_mail(db: &Connection) -> SqlResult<bool> {
+    db.prepare_cached("SELECT 1 FROM outbox WHERE next_try < ?1")?
+        .exists([NEVER])
+}
+
+/// The id of the account that a mail is for.
+pub(super) fn holder(db: &Connection, workspace: &str, id: i64) -> SqlResult<Option<String>> {
+    let holder = db
+        .prepare_cached("SELECT user FROM outbox WHERE workspace = ?1 AND id = ?2")?
+        .query_row(params![workspace, id], |row| row.get(0))
+        .optional()?;
+    Ok(holder.flatten())
 }
 
 pub(super) fn mail_count(db: &Connection) -> SqlResult<MailCount> {
@@ -46,99 +72,94 @@ pub(super) fn mail_count(db: &Connection) -> SqlResult<MailCount> {
         })
 }
 
-/// `but` is a JSON array of workspaces.
-pub(super) fn claim_mail(db: &Connection, now: Timestamp, but: &str) -> SqlResult<Option<Claim>> {
+/// Of all workspaces but those of a JSON array, or of one.
+pub(super) fn claim_mail(
+    db: &Connection,
+    due: Due,
+    but: &str,
+    only: Option<&str>,
+) -> SqlResult<Option<Claim>> {
+    let found: Option<(i64, i64)> = db
+        .prepare_cached(
+            "SELECT id, next_try FROM outbox
+             WHERE (next_try <= :now OR (next_try > :latest AND next_try < :never))
+               AND (expires > :now OR (NOT holds_code AND tries < :least_tries))
+               AND workspace NOT IN (SELECT value FROM json_each(:but))
+               AND (:only IS NULL OR workspace = :only)
+             ORDER BY next_try, id LIMIT 1",
+        )?
+        .query_row(
+            named_params! {
+                ":now": due.now.millis(),
+                ":latest": due.latest.millis(),
+                ":never": NEVER,
+                ":least_tries": LEAST_TRIES,
+                ":but": but,
+                ":only": only,
+            },
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let Some((id, next_try)) = found else {
+        return Ok(None);
+    };
     db.prepare_cached(
-        "UPDATE outbox SET tries = tries + 1, claimed = 1, next_try = :lease_end
-         WHERE id = (SELECT id FROM outbox
-                     WHERE next_try <= :now AND expires > :now
-                       AND workspace NOT IN (SELECT value FROM json_each(:but))
-                     ORDER BY next_try, id LIMIT 1)
+        "UPDATE outbox SET tries = tries + 1, claimed = 1, next_try = ?2 WHERE id = ?1
          RETURNING id, workspace, message_id, recipient, subject, body, queued, tries",
     )?
-    .query_row(
-        named_params! {
-            ":lease_end": (now + LEASE).millis(),
-            ":now": now.millis(),
-            ":but": but,
-        },
-        |row| {
-            Ok(Claim {
-                id: row.get(0)?,
-                workspace: row.get(1)?,
-                message_id: row.get(2)?,
-                recipient: row.get(3)?,
-                subject: row.get(4)?,
-                body: row.get::<_, String>(5)?.into(),
-                queued: Timestamp::from_millis(row.get(6)?),
-                tries: row.get(7)?,
-            })
-        },
-    )
+    .query_row([id, (due.now + LEASE).millis()], |row| {
+        Ok(Claim {
+            id: row.get(0)?,
+            workspace: row.get(1)?,
+            message_id: row.get(2)?,
+            recipient: row.get(3)?,
+            subject: row.get(4)?,
+            body: row.get::<_, String>(5)?.into(),
+            queued: Timestamp::from_millis(row.get(6)?),
+            tries: row.get(7)?,
+            was_put_off: next_try > due.latest.millis(),
+        })
+    })
     .optional()
 }
 
-pub(super) fn mail_failed(
+pub(super) fn expired_mails(db: &Connection, due: Due) -> SqlResult<Vec<Expired>> {
+    db.prepare_cached(
+        "SELECT id, workspace FROM outbox
+         WHERE (next_try <= ?1 OR (next_try > ?2 AND next_try < ?3)) AND expires <= ?1
+           AND (holds_code OR tries >= ?4)",
+    )?
+    .query_map(
+        params![due.now.millis(), due.latest.millis(), NEVER, LEAST_TRIES],
+        |row| {
+            Ok(Expired {
+                id: row.get(0)?,
+                workspace: row.get(1)?,
+            })
+        },
+    )?
+    .collect()
+}
+
+/// Nobody is sending the mail any more. The last problem stays where there is no other.
+pub(super) fn postpone(
     db: &Connection,
+    workspace: &str,
     id: i64,
-    tries: u32,
-    problem: &str,
     next: NextTry,
+    problem: Option<&str>,
+    doubtful: u32,
 ) -> SqlResult<()> {
-    let claim = named_params! {":id": id, ":tries": tries};
-    if next == NextTry::Never {
-        db.prepare_cached("DELETE FROM outbox WHERE id = :id AND tries = :tries AND holds_code")?
-            .execute(claim)?;
-    }
     let next_try = match next {
         NextTry::At(moment) => moment.millis(),
         NextTry::Never => NEVER,
     };
     db.prepare_cached(
-        "UPDATE outbox SET claimed = 0, last_problem = :problem,
-                next_try = CASE :next_try WHEN :never THEN :never ELSE min(:next_try, expires) END
-         WHERE id = :id AND tries = :tries",
+        "UPDATE outbox SET claimed = 0, next_try = ?3, last_problem = coalesce(?4, last_problem),
+                doubtful = ?5
+         WHERE workspace = ?1 AND id = ?2",
     )?
-    .execute(named_params! {
-        ":id": id,
-        ":tries": tries,
-        ":problem": problem,
-        ":next_try": next_try,
-        ":never": NEVER,
-    })?;
-    Ok(())
-}
-
-pub(super) fn expire_mail(db: &Connection, now: Timestamp) -> SqlResult<Vec<Expired>> {
-    let mut gone = db
-        .prepare_cached(
-            "DELETE FROM outbox WHERE next_try <= ?1 AND expires <= ?1 AND holds_code
-             RETURNING id, workspace",
-        )?
-        .query_map([now.millis()], |row| expired(row, true))?
-        .collect::<SqlResult<Vec<_>>>()?;
-    let kept = db
-        .prepare_cached(
-            "UPDATE outbox SET claimed = 0, next_try = ?2 WHERE next_try <= ?1 AND expires <= ?1
-             RETURNING id, workspace",
-        )?
-        .query_map([now.millis(), NEVER], |row| expired(row, false))?
-        .collect::<SqlResult<Vec<_>>>()?;
-    gone.extend(kept);
-    Ok(gone)
-}
-
-fn expired(row: &Row<'_>, removed: bool) -> SqlResult<Expired> {
-    Ok(Expired {
-        id: row.get(0)?,
-        workspace: row.get(1)?,
-        removed,
-    })
-}
-
-pub(super) fn mail_sent(db: &Connection, id: i64) -> SqlResult<()> {
-    db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?
-        .execute([id])?;
+    .execute(params![workspace, id, next_try, problem, doubtful])?;
     Ok(())
 }
 
@@ -150,7 +171,7 @@ pub(super) fn mails(
 ) -> SqlResult<Vec<StoredMail>> {
     db.prepare_cached(
         "SELECT id, queued, expires, claimed, next_try, tries, recipient, subject,
-                CASE WHEN holds_code THEN NULL ELSE body END, last_problem
+                CASE WHEN holds_code THEN NULL ELSE body END, last_problem, doubtful
          FROM outbox WHERE workspace = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY id",
     )?
     .query_map(params![workspace, id], |row| {
@@ -168,6 +189,7 @@ pub(super) fn mails(
             subject: row.get(7)?,
             body: row.get(8)?,
             last_problem: row.get(9)?,
+            doubtful: row.get(10)?,
         })
     })?
     .collect()
@@ -182,7 +204,7 @@ pub(super) fn retry(
     expires: Timestamp,
 ) -> SqlResult<()> {
     db.prepare_cached(
-        "UPDATE outbox SET claimed = 0, next_try = ?3, expires = ?4
+        "UPDATE outbox SET claimed = 0, next_try = ?3, expires = ?4, doubtful = 0
          WHERE workspace = ?1 AND id = ?2",
     )?
     .execute(params![workspace, id, due.millis(), expires.millis()])?;

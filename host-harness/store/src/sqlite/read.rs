@@ -2,7 +2,8 @@
 
 use super::{SqlResult, list, outbox};
 use chat_domain::account::{
-    Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User,
+    Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User, skeleton,
+    username_key,
 };
 use chat_domain::attempts::Failures;
 use chat_domain::dossier::{Dossier, Question, Subject};
@@ -47,6 +48,15 @@ pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier
     }
     if let Some(id) = question.mail {
         dossier.mail = outbox::mails(db, workspace, Some(id))?.pop();
+        if let Some(holder) = outbox::holder(db, workspace, id)? {
+            dossier.mail_holder = profile(db, workspace, &Subject::id(&holder), None)?;
+        }
+    }
+    if question.fixed_settings {
+        dossier.fixed_settings = list::fixed_settings(db, workspace)?;
+    }
+    if question.oldest {
+        dossier.oldest = list::oldest(db, workspace)?;
     }
     Ok(dossier)
 }
@@ -129,6 +139,7 @@ pub(super) fn profile(
         (Selector::TokenHolder, Some(id)) => by_id(db, workspace, id)?,
         (Selector::Id(id), _) => by_id(db, workspace, id)?,
         (Selector::Username(username), _) => by_username(db, workspace, username)?,
+        (Selector::LookAlike(username), _) => by_skeleton(db, workspace, username)?,
         (Selector::Address(address), _) => by_address(db, workspace, address)?,
     };
     match found {
@@ -149,7 +160,7 @@ macro_rules! profile_where {
                         (SELECT 1 FROM email
                          WHERE email.workspace = ?1 AND email.user = id AND verified),
                     totp.key, last_step, pending_totp.key, pending_totp.expires,
-                    hash, email_code.expires, failures, count, locked_until
+                    hash, email_code.expires, failures, count, locked_until, issued, mails
              FROM user
              LEFT JOIN totp ON totp.workspace = ?1 AND totp.user = id
              LEFT JOIN pending_totp ON pending_totp.workspace = ?1 AND pending_totp.user = id
@@ -167,8 +178,18 @@ fn by_id(db: &Connection, workspace: &str, id: &str) -> SqlResult<Option<Profile
 }
 
 fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
-    let key = username.to_lowercase();
+    let key = username_key(username);
     one(db, profile_where!("username_key = ?2"), workspace, &key)
+}
+
+fn by_skeleton(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
+    let skeleton = skeleton(username);
+    one(
+        db,
+        profile_where!("skeleton = ?2 LIMIT 1"),
+        workspace,
+        &skeleton,
+    )
 }
 
 fn by_address(db: &Connection, workspace: &str, address: &str) -> SqlResult<Option<Profile>> {
@@ -213,6 +234,7 @@ fn factor_in(row: &Row<'_>) -> SqlResult<Option<TotpFactor>> {
         key: TotpKey::new(key),
         last_step: last_step.map(i64::cast_unsigned),
         backup_code_hashes: Vec::new(),
+        spent_code_hashes: Vec::new(),
     }))
 }
 
@@ -229,10 +251,14 @@ fn mailed_code_in(row: &Row<'_>) -> SqlResult<Option<MailedCode>> {
     let hash: Option<String> = row.get(11)?;
     let expires = moment(row, 12)?;
     let failures: Option<u32> = row.get(13)?;
+    let issued = moment(row, 16)?;
+    let mails: Option<u32> = row.get(17)?;
     Ok(hash.zip(expires).map(|(hash, expires)| MailedCode {
         hash,
+        issued: issued.unwrap_or(expires),
         expires,
         failures: failures.unwrap_or_default(),
+        mails: mails.unwrap_or_default(),
     }))
 }
 
@@ -262,10 +288,17 @@ fn fill(
         roles(db, account, &mut profile.roles, &mut profile.permissions)?;
     }
     if let Some(factor) = profile.factor.as_mut().filter(|_| subject.backup_codes) {
-        factor.backup_code_hashes = db
-            .prepare_cached("SELECT hash FROM backup_code WHERE workspace = ?1 AND user = ?2")?
-            .query_map(account, |row| row.get(0))?
-            .collect::<SqlResult<_>>()?;
+        let mut query = db.prepare_cached(
+            "SELECT hash, spent FROM backup_code WHERE workspace = ?1 AND user = ?2",
+        )?;
+        let mut rows = query.query(account)?;
+        while let Some(row) = rows.next()? {
+            let hashes = match row.get(1)? {
+                true => &mut factor.spent_code_hashes,
+                false => &mut factor.backup_code_hashes,
+            };
+            hashes.push(row.get(0)?);
+        }
     }
     if subject.tokens {
         profile.tokens = db

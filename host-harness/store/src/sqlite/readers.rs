@@ -7,7 +7,7 @@
 //! leaves the others to other stores.
 
 use super::place::Place;
-use super::{BUSY_TIMEOUT, SqlResult, blocking, connect, is_busy};
+use super::{BUSY_TIMEOUT, SqlResult, blocking, is_busy};
 use crate::{Result, StoreError};
 use rusqlite::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ struct Glances {
 impl Readers {
     /// Opens the first: another process may be switching to the write-ahead log.
     pub(super) fn of(place: Place) -> SqlResult<Self> {
-        let first = connect(place.path(), BUSY_TIMEOUT)?;
+        let first = place.connect(BUSY_TIMEOUT)?;
         first.busy_timeout(Duration::ZERO)?;
         let threads = available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -90,7 +90,7 @@ impl Readers {
             self.glances().unopened += 1;
             return None;
         }
-        let opened = connect(self.place.path(), Duration::ZERO);
+        let opened = self.place.connect(Duration::ZERO);
         if opened.is_err() {
             self.glances().unopened += 1;
         }
@@ -108,7 +108,7 @@ impl Readers {
         blocking(move || {
             let _turn = turn;
             place.require()?;
-            let connection = connect(place.path(), BUSY_TIMEOUT)?;
+            let connection = place.connect(BUSY_TIMEOUT)?;
             Ok(snapshot(&connection, query)?)
         })
         .await
@@ -131,6 +131,7 @@ fn snapshot<T>(db: &Connection, query: impl FnOnce(&Connection) -> SqlResult<T>)
 
 #[cfg(test)]
 mod tests {
+    use super::super::Access;
     use super::*;
 
     fn count(db: &Connection) -> SqlResult<u32> {
@@ -145,7 +146,7 @@ mod tests {
         other
             .execute_batch("CREATE TABLE note (text TEXT)")
             .unwrap();
-        let readers = Readers::of(Place::of(&path).unwrap()).unwrap();
+        let readers = Readers::of(Place::of(&path, Access::Write).unwrap()).unwrap();
         (folder, other, readers)
     }
 

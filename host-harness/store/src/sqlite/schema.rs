@@ -2,12 +2,19 @@
 
 use super::SqlResult;
 use crate::{Result, StoreError};
+use chat_domain::account::{skeleton, username_key};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// One script a version; `user_version` counts those applied.
-const MIGRATIONS: [&str; VERSION as usize] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
-const VERSION: u32 = 2;
+const MIGRATIONS: [&str; VERSION as usize] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
+const VERSION: u32 = 3;
+
+/// The version from which on names are kept as they are compared now.
+const NAMES_COMPARED: u32 = 3;
 
 /// Marks the file as this program's: "totp" in ASCII.
 const APPLICATION_ID: i32 = 0x746f_7470;
@@ -41,8 +48,27 @@ pub(super) fn migrate(db: &mut Connection) -> Result<()> {
             tx.execute_batch(script)?;
         }
     }
+    if applied < NAMES_COMPARED {
+        compare_names(&tx)?;
+    }
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
+}
+
+/// Of two accounts whose names are the same by now, the second keeps the key that it has.
+fn compare_names(db: &Connection) -> SqlResult<()> {
+    let users: Vec<[String; 3]> = db
+        .prepare("SELECT workspace, id, username FROM user")?
+        .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?
+        .collect::<SqlResult<_>>()?;
+    let mut keyed =
+        db.prepare("UPDATE OR IGNORE user SET username_key = ?3 WHERE workspace = ?1 AND id = ?2")?;
+    let mut drawn = db.prepare("UPDATE user SET skeleton = ?3 WHERE workspace = ?1 AND id = ?2")?;
+    for [workspace, id, username] in &users {
+        keyed.execute([workspace, id, &username_key(username)])?;
+        drawn.execute([workspace, id, &skeleton(username)])?;
+    }
+    Ok(())
 }
 
 fn applied(db: &Connection) -> SqlResult<u32> {

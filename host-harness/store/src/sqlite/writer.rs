@@ -146,7 +146,10 @@ fn one_by_one(db: &Connection, batch: &mut [Piece]) -> Vec<Result<()>> {
 
 fn all_failed(error: &StoreError, pieces: usize) -> Vec<Result<()>> {
     let text = error.0.to_string();
-    let failed = || Err(StoreError(text.as_str().into()));
+    let failed = || match error.unavailable() {
+        Some(why) => Err(why.clone().into()),
+        None => Err(StoreError(text.as_str().into())),
+    };
     std::iter::repeat_with(failed).take(pieces).collect()
 }
 

@@ -3,10 +3,11 @@
 
 use chat_domain::account::Token;
 use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::attempts::Lock;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{TotpKey, code_hash};
-use chat_testing::ask::Ask as _;
+use chat_testing::ask::{Ask as _, source};
 use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ fn alices(act: Act, authority: Authority) -> MemberChange {
         code: Some(Code::Totp(code_of(ACME, "alice", step()).into())),
         now: now(),
         request_id: "request-1".to_owned(),
+        source: source(),
     }
 }
 
@@ -270,7 +272,7 @@ async fn a_locked_account_is_refused_the_right_code() {
         data.edit("UPDATE failed_attempt SET locked_until = 1234567890001");
         let before = data.dump();
         let until = Timestamp::from_millis(1_234_567_890_001);
-        let denied = Err(Denial::Locked { until });
+        let denied = Err(Denial::Locked(Lock::Until(until)));
         assert_eq!(outcome(&data, change).await, denied, "{name}");
         let changes = before.changes(&data.dump());
         let refusal = audit(&user, "locked reason=totp-max-attempts", "");
@@ -303,7 +305,7 @@ async fn a_wrong_code_is_counted_by_every_act() {
             assert_eq!(outcome(&data, wrong).await, Err(Denial::WrongCode));
         }
         let until = now() + Duration::from_secs(30);
-        let denied = Err(Denial::Locked { until });
+        let denied = Err(Denial::Locked(Lock::Until(until)));
         assert_eq!(outcome(&data, act()).await, denied);
     }
 }

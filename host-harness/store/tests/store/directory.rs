@@ -202,6 +202,7 @@ fn factor() -> TotpFactor {
         key: TotpKey::new(b"new key".to_vec()),
         last_step: None,
         backup_code_hashes: vec!["new".to_owned()],
+        spent_code_hashes: Vec::new(),
     }
 }
 

@@ -4,13 +4,14 @@
 use chat_domain::account::Token;
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::attempts::Lock;
 use chat_domain::mailed_code::EmailCode;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Receipt, Refusal, Reset, Target};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
-use chat_testing::ask::Ask as _;
+use chat_testing::ask::{Ask as _, source};
 use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
 
 const CODE: &str = "012345";
@@ -71,6 +72,7 @@ async fn reset(data: &Data, code: &str, now: Timestamp) -> Result<Receipt, Refus
         target: Target::Caller,
         now,
         request_id: "request-1".to_owned(),
+        source: source(),
     };
     data.store.reset(order).await.unwrap()
 }
@@ -90,6 +92,7 @@ async fn log_in(data: &Data, code: &str, now: Timestamp) -> Result<(), Denial> {
         code: Some(Code::Email(code.into())),
         now,
         request_id: "request-1".to_owned(),
+        source: source(),
     };
     data.store.change(change).await.unwrap()
 }
@@ -137,21 +140,19 @@ async fn no_code_is_sent_beside_another_or_to_a_locked_account() {
         (
             "UPDATE email_code SET failures = 5",
             "alice",
-            EmailCode::Locked { until: after(60) },
+            EmailCode::Locked(Lock::Until(after(60))),
         ),
         (
             "INSERT INTO setting VALUES ('acme', 'email-code-failures', '1');
              UPDATE email_code SET failures = 1",
             "alice",
-            EmailCode::Locked { until: after(60) },
+            EmailCode::Locked(Lock::Until(after(60))),
         ),
         (
             "DELETE FROM email_code;
              INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, 1234567890001)",
             "alice",
-            EmailCode::Locked {
-                until: Timestamp::from_millis(1_234_567_890_001),
-            },
+            EmailCode::Locked(Lock::Until(Timestamp::from_millis(1_234_567_890_001))),
         ),
         ("", "moderator", EmailCode::Unavailable),
         (
@@ -265,7 +266,7 @@ async fn a_code_or_an_account_with_too_many_failures_is_locked() {
             Attempt::Locked { .. }
         ));
         // The lock ends after 30 s, but the code was tried too often.
-        let denied = Err(Denial::Locked { until: after(60) });
+        let denied = Err(Denial::Locked(Lock::Until(after(60))));
         assert_eq!(log_in(&data, CODE, moment).await, denied);
     }
     let changes = before.changes(&data.dump());
@@ -276,7 +277,7 @@ async fn a_code_or_an_account_with_too_many_failures_is_locked() {
     let attempt = begin(&data, "alice", now()).await;
     assert!(matches!(attempt, Attempt::Locked { .. }));
     let until = Timestamp::from_millis(1_234_567_890_001);
-    let denied = Err(Denial::Locked { until });
+    let denied = Err(Denial::Locked(Lock::Until(until)));
     assert_eq!(log_in(&data, CODE, now()).await, denied);
 }
 

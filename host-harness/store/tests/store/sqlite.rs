@@ -5,7 +5,7 @@ use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
 use chat_store::sqlite::{Sqlite, holds_mail, survey};
-use chat_testing::ask::Ask as _;
+use chat_testing::ask::{Ask as _, source};
 use chat_testing::{Data, now, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -192,14 +192,14 @@ async fn a_file_that_was_deleted_or_replaced_is_not_written_and_not_spoilt() {
             .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
             .unwrap();
         let bytes = std::fs::read(&backup).unwrap();
-        assert!(data.store.next_mail_due().await.is_ok());
+        assert!(data.store.next_mail_due(now()).await.is_ok());
         match replaced {
             true => std::fs::rename(&backup, &path).unwrap(),
             false => std::fs::remove_file(&path).unwrap(),
         }
         let record = data.store.record(refusal()).await.unwrap_err().to_string();
         assert!(record.contains("moved, replaced or deleted"), "{record}");
-        assert!(data.store.next_mail_due().await.is_err(), "not ready");
+        assert!(data.store.next_mail_due(now()).await.is_err(), "not ready");
         assert!(data.store.workspaces(now()).await.is_err());
         drop(data.store);
         // The writer closes on a thread of its own.
@@ -324,6 +324,7 @@ async fn a_malformed_request_of_a_stranger_needs_no_transaction() {
         token_hash,
         now: now(),
         request_id: "request-1".to_owned(),
+        source: source(),
         recent_calls: 0,
     };
     let lock = data.connect();

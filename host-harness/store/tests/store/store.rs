@@ -12,7 +12,7 @@ use chat_domain::settings::{SETTINGS, Settings};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
 use chat_store::Store;
-use chat_testing::ask::Ask as _;
+use chat_testing::ask::{Ask as _, source};
 use chat_testing::{
     ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, caller_of, code_of, now, step, token_hash,
 };
@@ -927,6 +927,10 @@ pub(crate) fn refusal() -> AuditRecord {
         target: None,
         decision: Decision::Refused,
         reason: Some("totp-invalid".to_owned()),
+        source: Some(source()),
+        proof: None,
+        told: None,
+        calls: 1,
     }
 }
 
@@ -1034,6 +1038,7 @@ pub(crate) fn totp(step: u64) -> Reset {
         target: user("alice"),
         now: now(),
         request_id: "request-1".to_owned(),
+        source: source(),
     }
 }
 

@@ -1,0 +1,209 @@
+//! `audit`: what was decided.
+
+use super::table::headed;
+use super::{Desk, Report};
+use chat_domain::audit::{ACTIONS, Action, RecordFilter, StoredRecord};
+use chat_domain::operator::OPERATOR;
+use chat_domain::time::Timestamp;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List records, oldest first: each decision, by whom, about whom, from where, and how it
+    /// was proved.
+    ///
+    /// Example: host-harness audit list --of bob --since 2h
+    List(Filter),
+}
+
+/// Which records.
+#[derive(Args)]
+pub(crate) struct Filter {
+    /// By this account, or by `operator`.
+    #[arg(long, value_name = "USER")]
+    by: Option<String>,
+    /// About this account.
+    #[arg(long, value_name = "USER")]
+    of: Option<String>,
+    /// About this.
+    #[arg(long, value_name = "ACTION", value_parser = PossibleValuesParser::new(ACTIONS.map(Action::name)))]
+    action: Option<String>,
+    /// Not older: a time such as 2026-03-01T12:00:00Z, or an age such as 90s, 15m, 2h or 7d.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Since>,
+    /// So many at most, the newest.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    most: u32,
+}
+
+/// From when on.
+#[derive(Clone, Copy)]
+enum Since {
+    Moment(Timestamp),
+    Age(Duration),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    let unit = text.char_indices().last().map(|(at, _)| text.split_at(at));
+    let seconds = unit.and_then(|(number, unit)| {
+        let number: u64 = number.parse().ok()?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 60 * 60,
+            "d" => 24 * 60 * 60,
+            _ => return None,
+        };
+        number.checked_mul(seconds)
+    });
+    if let Some(seconds) = seconds {
+        return Ok(Since::Age(Duration::from_secs(seconds)));
+    }
+    match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(moment) => {
+            let millis = moment.unix_timestamp_nanos() / 1_000_000;
+            let millis = i64::try_from(millis).unwrap_or_default();
+            Ok(Since::Moment(Timestamp::from_millis(millis)))
+        }
+        Err(_) => {
+            Err("a time is like 2026-03-01T12:00:00Z, an age like 90s, 15m, 2h or 7d".to_owned())
+        }
+    }
+}
+
+pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report> {
+    let Command::List(filter) = command;
+    let filter = RecordFilter {
+        caller: match filter.by {
+            Some(name) if name == OPERATOR => Some(name),
+            Some(name) => Some(desk.id_of(&name).await?),
+            None => None,
+        },
+        target: match filter.of {
+            Some(name) => Some(desk.id_of(&name).await?),
+            None => None,
+        },
+        action: filter.action.and_then(|name| {
+            ACTIONS
+                .map(Action::name)
+                .into_iter()
+                .find(|known| *known == name)
+        }),
+        since: filter.since.map(|since| match since {
+            Since::Moment(moment) => moment,
+            Since::Age(age) => desk.now.before(age),
+        }),
+        most: filter.most,
+    };
+    let workspace = desk.store.find_workspace(&desk.workspace).await?;
+    workspace?;
+    let records = desk.store.records(&desk.workspace, &filter).await?;
+    Ok(Report {
+        text: table(&records),
+        json: records.iter().map(described).collect(),
+    })
+}
+
+impl Desk {
+    async fn id_of(&self, name: &str) -> anyhow::Result<String> {
+        let account = self.store.user(&self.workspace, name, self.now).await??;
+        Ok(account.user.id)
+    }
+}
+
+/// The records, under a heading.
+pub(super) fn table(records: &[StoredRecord]) -> String {
+    if records.is_empty() {
+        return "no record".to_owned();
+    }
+    let heading = [
+        "TIME", "BY", "ACTION", "OF", "DECISION", "REASON", "PROOF", "TOLD", "FROM",
+    ];
+    headed(heading, records.iter().map(row).collect())
+}
+
+fn row(record: &StoredRecord) -> [String; 9] {
+    let or_none = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
+    let from = match (&record.address, &record.agent) {
+        (Some(address), Some(agent)) => format!("{address} {agent}"),
+        (address, _) => or_none(address.as_ref()),
+    };
+    let told = match record.told {
+        None => "-".to_owned(),
+        Some(0) => "nobody".to_owned(),
+        Some(addresses) => addresses.to_string(),
+    };
+    let decision = match record.calls {
+        1 => record.decision.clone(),
+        calls => format!("{} {calls} times", record.decision),
+    };
+    [
+        record.at.to_string(),
+        record
+            .caller_name
+            .clone()
+            .unwrap_or_else(|| record.caller.clone()),
+        record.action.clone(),
+        or_none(record.target_name.as_ref().or(record.target.as_ref())),
+        decision,
+        or_none(record.reason.as_ref()),
+        or_none(record.proof.as_ref()),
+        told,
+        from,
+    ]
+}
+
+fn described(record: &StoredRecord) -> Value {
+    json!({
+        "at": record.at.to_javascript(),
+        "requestId": record.request_id,
+        "action": record.action,
+        "caller": record.caller,
+        "callerName": record.caller_name,
+        "target": record.target,
+        "targetName": record.target_name,
+        "decision": record.decision,
+        "reason": record.reason,
+        "address": record.address,
+        "agent": record.agent,
+        "proof": record.proof,
+        "told": record.told,
+        "calls": record.calls,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_as_a_time_or_as_an_age() {
+        let age = |text| match since(text) {
+            Ok(Since::Age(age)) => age.as_secs(),
+            _ => 0,
+        };
+        assert_eq!(
+            [age("90s"), age("15m"), age("2h"), age("7d")],
+            [90, 900, 7200, 604_800]
+        );
+        let moment = since("2009-02-13T23:31:30Z");
+        assert!(matches!(moment, Ok(Since::Moment(at)) if at.seconds() == 1_234_567_890));
+        for text in [
+            "",
+            "h",
+            "2",
+            "2y",
+            "-1h",
+            "yesterday",
+            "99999999999999999999d",
+            "18446744073709551615d",
+        ] {
+            assert!(since(text).is_err(), "{text}");
+        }
+    }
+}
