@@ -11,6 +11,7 @@ mod plugin;
 mod process;
 mod role;
 mod setting;
+mod status;
 mod table;
 mod token;
 mod user;
@@ -131,6 +132,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         process: process::Process,
     },
+    /// Tell on one screen whether all is well, and what mends what is not.
+    ///
+    /// It asks the process that serves, and looks into its stores, or into that which --store
+    /// names. Exits with 1 where something is wrong.
+    Status {
+        #[command(flatten)]
+        place: status::Where,
+    },
     /// See to plugins that are left alone because they keep failing.
     Breaker {
         #[command(flatten)]
@@ -217,6 +226,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Admit { plugin, cache } => {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
         }
+        Command::Status { place } => return status::run(&place).await,
         Command::Reload { process } => (process::reload(&process).await?, process.json),
         Command::Breaker { process, command } => {
             (process::breaker(&process, command).await?, process.json)

@@ -134,7 +134,7 @@ scenarios! {
     }
     "wit/secrets.wit, reset: one effect, one host call, one commit" {
         effect::a_reset_changes_the_named_member_and_nobody_else,
-        effect::a_reset_of_ones_own_changes_ones_own_and_sends_no_mail,
+        effect::a_reset_of_ones_own_changes_ones_own_and_is_told,
         effect::every_decision_is_recorded_with_its_reason,
     }
     "wit/permissions.wit, caller-has: edit-other-user-totp alone decides" {

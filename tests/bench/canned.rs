@@ -7,6 +7,7 @@ use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question, Subject};
+use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Order;
 use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
@@ -245,6 +246,9 @@ impl Store for Canned {
         absent()
     }
     async fn clock_faults(&self, _: Horizon) -> Result<u32> {
+        absent()
+    }
+    async fn health(&self, _: Timestamp) -> Result<Health> {
         absent()
     }
     async fn probe(&self, _: Timestamp) -> Result<()> {

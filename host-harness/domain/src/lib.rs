@@ -20,6 +20,7 @@
 //! | codes by e-mail | [`mailed_code`] |
 //! | what operators do | [`operator`], with mail [`outbox`] |
 //! | how long what has been is kept | [`retention`] |
+//! | what is not as it should be | [`health`] |
 //! | what a rule may ask for, and what it may change | [`dossier`], [`order`] |
 //! | the nouns | [`account`], [`audit`], [`mail`], [`mail_server`], [`password`], [`settings`], [`time`], [`token`], [`totp`] |
 
@@ -28,6 +29,7 @@ pub mod attempts;
 pub mod audit;
 pub mod clock_fault;
 pub mod dossier;
+pub mod health;
 pub mod mail;
 pub mod mail_server;
 pub mod mailed_code;

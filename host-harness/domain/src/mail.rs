@@ -81,22 +81,22 @@ impl Event<'_> {
     fn story(&self, at: Timestamp) -> String {
         match self {
             Self::Reset { by } => format!(
-                "Your two-factor authentication by TOTP was reset by {} at {at}.\n\
+                "Your two-factor authentication by TOTP was reset by {} at {at}.\n\n\
                  You have been logged out everywhere. Log in again and enrol your\n\
                  authenticator app anew.",
                 printable(by)
             ),
             Self::OwnReset => format!(
-                "Your two-factor authentication by TOTP was reset by yourself at {at}.\n\
+                "Your two-factor authentication by TOTP was reset by yourself at {at}.\n\n\
                  You have been logged out everywhere. Log in again and enrol your\n\
                  authenticator app anew."
             ),
             Self::KeyShown => format!(
-                "A key to enrol two-factor authentication by TOTP was shown at {at}.\n\
+                "A key to enrol two-factor authentication by TOTP was shown at {at}.\n\n\
                  It counts once a code of it is entered."
             ),
             Self::Enrolled => format!(
-                "Two-factor authentication by TOTP was enrolled at {at}.\n\
+                "Two-factor authentication by TOTP was enrolled at {at}.\n\n\
                  Your other sessions have been logged out."
             ),
             Self::Disabled => {
@@ -109,15 +109,15 @@ impl Event<'_> {
                 format!("A backup code was used at {at}; {left} are left.")
             }
             Self::Locked { failures, until } => format!(
-                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\
+                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\n\
                  Even a right code is refused until {until}."
             ),
             Self::GuessedOut { failures } => format!(
-                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\
+                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\n\
                  No code is accepted until an administrator has replaced your second factor."
             ),
             Self::NewPassword => format!(
-                "Your password was changed by an operator of the server at {at}.\n\
+                "Your password was changed by an operator of the server at {at}.\n\n\
                  Your sessions have ended."
             ),
             Self::NewToken { name: "" } => {

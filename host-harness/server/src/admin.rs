@@ -6,6 +6,7 @@
 //! | `GET /healthz` | 200 while the process answers at all |
 //! | `GET /readyz` | 200, or 503 with the reasons, also once it is told to stop |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /status` | what is served: how many workspaces, by which plugins, from which stores |
 //! | `POST /reload` | 200 with what the new configuration changed; 409 with why the old one stays |
 //! | `GET /breakers` | the breakers that are not closed |
 //! | `POST /breakers/reset` | 200 with how many were closed: of the workspace that the body `{"workspace":"…"}` names, or all |
@@ -46,12 +47,17 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// What the listener asks of the process.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
-    /// Why no requests should be sent here, in plain words: each store that does not
-    /// answer. None when it is ready.
+    /// Why no requests should be sent here, in plain words: each store that cannot be
+    /// written. None when it is ready.
     async fn reasons_not_ready(&self) -> Vec<String>;
 
     /// The state of the process at this moment.
     async fn snapshot(&self) -> Snapshot;
+
+    /// What is served: `{"workspaces":2,"plugins":[{"digest":"sha256:…","workspaces":2}],
+    /// "stores":[{"path":"…","workspaces":["acme"]}],"calls":0}`, where a store names a hundred
+    /// workspaces at most.
+    async fn status(&self) -> Value;
 
     /// Reads the configuration again, and says what that changed.
     ///
@@ -115,6 +121,7 @@ fn router(admin: Admin) -> Router {
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
+        .route("/status", get(status))
         .route("/reload", post(reload))
         .route("/breakers", get(breakers))
         .route("/breakers/reset", post(reset_breakers))
@@ -156,6 +163,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         .metrics
         .text(&snapshot, &admin.control.breakers().await);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    answer(StatusCode::OK, &admin.control.status().await)
 }
 
 /// In a task of its own: an operator who goes away leaves nothing half done.

@@ -269,6 +269,11 @@ impl StoreFile {
         Some(open.store.clone())
     }
 
+    /// The file, wherever whoever asks may be.
+    pub fn path(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
     fn is_open(&self) -> bool {
         self.open.load().is_some()
     }

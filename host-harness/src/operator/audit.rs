@@ -158,7 +158,7 @@ fn row(record: &StoredRecord) -> [String; 9] {
     ]
 }
 
-fn described(record: &StoredRecord) -> Value {
+pub(super) fn described(record: &StoredRecord) -> Value {
     json!({
         "at": record.at.to_javascript(),
         "requestId": record.request_id,

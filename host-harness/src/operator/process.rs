@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Which process, and how to answer.
 #[derive(Args)]
@@ -26,6 +27,9 @@ pub(crate) struct Process {
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
+
+/// How long a process may take to answer: a reload compiles plugins.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Subcommand)]
 pub(crate) enum Breaker {
@@ -95,8 +99,40 @@ fn number(answer: &Value, name: &str) -> anyhow::Result<usize> {
 }
 
 impl Process {
-    async fn ask(&self, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
-        let client = Client::builder().no_proxy().build()?;
+    pub(super) fn new(admin: SocketAddr) -> Self {
+        Self { admin, json: true }
+    }
+
+    /// Whether it is ready, and if not, why.
+    pub(super) async fn readiness(&self) -> anyhow::Result<Vec<String>> {
+        let (_, answer) = self.answer(Method::GET, "/readyz", String::new()).await?;
+        let reasons = answer.get("reasons").and_then(Value::as_array);
+        let reasons = reasons.into_iter().flatten().filter_map(Value::as_str);
+        Ok(reasons.map(str::to_owned).collect())
+    }
+
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Value> {
+        let (is_success, answer) = self.answer(method, path, body).await?;
+        if !is_success {
+            let problem = answer.get("error").and_then(Value::as_str);
+            bail!("{}", problem.unwrap_or("the process refused"));
+        }
+        Ok(answer)
+    }
+
+    /// Whether it is a success, and the answer.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<(bool, Value)> {
+        let client = Client::builder().no_proxy().timeout(ANSWER_LIMIT).build()?;
         let url = format!("http://{}{path}", self.admin);
         let response = client.request(method, url).body(body).send().await;
         let response = response.with_context(|| {
@@ -108,10 +144,6 @@ impl Process {
         let is_success = response.status().is_success();
         let answer: Value = serde_json::from_str(&response.text().await?)
             .with_context(|| format!("{} is no admin listener of a host", self.admin))?;
-        if !is_success {
-            let problem = answer.get("error").and_then(Value::as_str);
-            bail!("{}", problem.unwrap_or("the process refused"));
-        }
-        Ok(answer)
+        Ok((is_success, answer))
     }
 }

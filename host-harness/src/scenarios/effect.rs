@@ -60,9 +60,7 @@ pub(super) async fn a_reset_changes_the_named_member_and_nobody_else(harness: &H
     )
 }
 
-pub(super) async fn a_reset_of_ones_own_changes_ones_own_and_sends_no_mail(
-    harness: &Harness,
-) -> Verdict {
+pub(super) async fn a_reset_of_ones_own_changes_ones_own_and_is_told(harness: &Harness) -> Verdict {
     let server = server(harness).await?;
     let before = server.snapshot()?;
     let when = "alice resets her own";
@@ -73,6 +71,8 @@ pub(super) async fn a_reset_of_ones_own_changes_ones_own_and_sends_no_mail(
         "- backup_code default aliceId",
         "- login_token default aliceId",
         "- totp default aliceId",
+        "+ outbox 1 default",
+        "+ outbox 2 default",
     ];
     expect(
         &format!("{when}: the rows that changed"),

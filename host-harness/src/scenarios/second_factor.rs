@@ -227,11 +227,15 @@ pub(super) async fn after_five_failures_the_right_code_is_refused_until_the_lock
     harness: &Harness,
 ) -> Verdict {
     let server = server(harness).await?;
-    for time in 1..=5 {
+    for time in 1..=4 {
         let when = format!("a wrong code comes, {time} of 5");
         let request = reset_with(&server, "000000", ALICE);
         refuses(&server, &when, request, &invalid("totp")).await?;
     }
+    let when = "a wrong code comes, 5 of 5";
+    answers(when, reset_with(&server, "000000", ALICE), &invalid("totp")).await?;
+    // The administrator is told of the lock, at each verified address.
+    expect(&format!("{when}: mail"), 2, server.mail()?.len())?;
     for (wait, when) in [(0, "at once"), (29_999, "29.999 s")] {
         server.advance(Duration::from_millis(wait));
         let when = format!("after five wrong codes a right one comes, {when} later");

@@ -21,6 +21,7 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
+use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Change;
 use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
@@ -113,6 +114,9 @@ pub trait Store: Send + Sync {
 
     /// How many moments lie beyond the horizon: a clock was ahead when they were written.
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32>;
+
+    /// What is not as it should be, of all workspaces.
+    async fn health(&self, now: Timestamp) -> Result<Health>;
 
     /// Writes a row of its own, durably: whether anything can be.
     async fn probe(&self, now: Timestamp) -> Result<()>;

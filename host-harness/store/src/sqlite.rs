@@ -7,6 +7,7 @@
 mod apply;
 mod create;
 pub mod evidence;
+mod health;
 mod list;
 mod outbox;
 mod place;
@@ -21,6 +22,7 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
+use chat_domain::health::Health;
 use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
 use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
@@ -375,6 +377,11 @@ impl Store for Sqlite {
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
         let count = move |db: &Connection| list::clock_faults(db, horizon);
         self.readers.wait_and_read(count).await
+    }
+
+    async fn health(&self, now: Timestamp) -> Result<Health> {
+        let look = move |db: &Connection| health::health(db, now);
+        self.readers.wait_and_read(look).await
     }
 
     async fn probe(&self, now: Timestamp) -> Result<()> {

@@ -15,6 +15,8 @@ pub mod contract;
 pub mod guest;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
+use chat_domain::audit::Source;
+use chat_domain::mail::{self, Event, Letter};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
@@ -24,6 +26,7 @@ use chat_store::Store;
 use chat_store::sqlite::Sqlite;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
+use secrecy::ExposeSecret;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,6 +175,28 @@ impl Data {
             .filter(|table| !left_out.contains(&table.as_str()));
         Dump(tables.flat_map(|table| rows(&db, &table)).collect())
     }
+}
+
+/// The row of a mail that was queued just now and is tried no longer than `expires`.
+pub fn mail_row(id: u32, user: &str, recipient: &str, letter: &Letter, expires: i64) -> String {
+    let body = letter.body.expose_secret().escape_debug().to_string();
+    let holds_code = u8::from(letter.holds_code);
+    format!(
+        "+ outbox: id={id} workspace=acme message_id=… recipient={recipient} subject={} body={body} \
+         queued=1234567890000 expires={expires} holds_code={holds_code} tries=0 claimed=0 \
+         next_try=1234567890000 last_problem=null user={user} doubtful=0",
+        letter.subject
+    )
+}
+
+/// When a notice of now is tried no longer.
+pub const NOTICE_EXPIRES: i64 = 1_234_827_090_000;
+
+/// The rows of the notices of `event` to alice of acme, which came from `source`.
+pub fn notices_to_alice(event: &Event<'_>, source: Option<&Source>) -> [String; 2] {
+    let letter = mail::notice(event, now(), source);
+    [(1, "alice@example.com"), (2, "alice@example.org")]
+        .map(|(id, address)| mail_row(id, "alice", address, &letter, NOTICE_EXPIRES))
 }
 
 /// The caller with this id, proved by the token that every user has.

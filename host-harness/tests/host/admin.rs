@@ -247,6 +247,9 @@ impl Control for Process {
         }
     }
 
+    async fn status(&self) -> Value {
+        json!({"workspaces": 1})
+    }
     async fn reload(&self) -> Result<Value, String> {
         while self.edit(|state| state.hangs) {
             sleep(Duration::from_millis(5)).await;

@@ -153,7 +153,13 @@ async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
     let served = place.serve().await;
     let changes = before.changes(&place.data.dump());
     let lines: Vec<_> = changes.lines().collect();
-    assert_eq!(lines.len(), 4, "{changes}");
+    assert_eq!(lines.len(), 6, "{changes}");
+    let place_of = |name: &str, line: u32| {
+        let file = place.file.display();
+        format!("+ fixed_setting: workspace=acme name={name} place={file} line {line}\n")
+    };
+    assert!(changes.contains(&place_of("mail-server", 12)), "{changes}");
+    assert!(changes.contains(&place_of("totp-window", 11)), "{changes}");
     assert!(changes.contains("+ setting: workspace=acme name=totp-window value=2\n"));
     let audit: Vec<_> = lines
         .iter()

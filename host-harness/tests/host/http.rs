@@ -169,7 +169,8 @@ async fn a_body_that_is_held_back_is_not_waited_for() {
     assert_eq!(changes.lines().count(), 1, "{changes}");
     assert!(
         changes.ends_with(
-            " caller=admin target=null decision=refused reason=invalid-params action=reset-totp\n"
+            " caller=admin target=null decision=refused reason=invalid-params action=reset-totp \
+             address=127.0.0.1 agent=null proof=null told=null calls=1\n"
         ),
         "{changes}"
     );

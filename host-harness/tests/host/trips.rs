@@ -7,6 +7,7 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
+use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
@@ -66,6 +67,9 @@ impl Store for Counting {
     }
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
         self.trip().clock_faults(horizon).await
+    }
+    async fn health(&self, now: Timestamp) -> Result<Health> {
+        self.trip().health(now).await
     }
     async fn probe(&self, now: Timestamp) -> Result<()> {
         self.trip().probe(now).await

@@ -52,8 +52,12 @@ async fn a_notice_arrives_once_at_each_verified_address() {
                  Your two-factor authentication by TOTP was reset by Admin at 2009-02-13T23:=\r\n31:30Z.\r\n\
                  \r\n\
                  You have been logged out everywhere. Log in again and enrol your\r\n\
-                 authenticator app anew. If you did not ask for this, tell your\r\n\
-                 workspace's administrator at once.\r\n\r\n"
+                 authenticator app anew.\r\n\
+                 \r\n\
+                 From: 192.0.2.1 (test)\r\n\
+                 \r\n\
+                 If this was neither you nor asked for by you, tell your workspace's\r\n\
+                 administrator at once.\r\n\r\n"
             )
         );
     }

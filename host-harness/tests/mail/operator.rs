@@ -118,8 +118,12 @@ async fn a_mail_is_shown_with_its_text_but_never_with_a_code() {
         "Your two-factor authentication by TOTP was reset by Admin at {queued}.\n\
          \n\
          You have been logged out everywhere. Log in again and enrol your\n\
-         authenticator app anew. If you did not ask for this, tell your\n\
-         workspace's administrator at once.\n"
+         authenticator app anew.\n\
+         \n\
+         From: 192.0.2.1 (test)\n\
+         \n\
+         If this was neither you nor asked for by you, tell your workspace's\n\
+         administrator at once.\n"
     );
     assert_eq!(
         prints(&data, &["show", &notice]),

@@ -13,7 +13,7 @@
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Email, MailedCode, PendingKey, Token, TotpFactor};
 use chat_domain::attempts::Failures;
-use chat_domain::audit::Source;
+use chat_domain::audit::{Action, AuditRecord, Decision, Source};
 use chat_domain::operator::{NewUser, NewWorkspace, default_roles};
 use chat_domain::order::Order;
 use chat_domain::settings::Settings;
@@ -31,6 +31,24 @@ pub(crate) fn now() -> Timestamp {
 /// Where every request comes from.
 pub(crate) fn here() -> Source {
     Source::new([192, 0, 2, 1].into(), Some(b"test"))
+}
+
+/// The record of a refused reset of `caller`'s.
+pub(crate) fn record_of(caller: &str) -> AuditRecord {
+    AuditRecord {
+        at: now(),
+        workspace: "acme".to_owned(),
+        request_id: "request".to_owned(),
+        action: Action::ResetTotp,
+        caller: caller.to_owned(),
+        target: None,
+        decision: Decision::Refused,
+        reason: None,
+        source: Some(here()),
+        proof: None,
+        told: None,
+        calls: 1,
+    }
 }
 
 /// The time step of [`now`].

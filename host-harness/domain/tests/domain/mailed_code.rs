@@ -2,7 +2,7 @@
 
 use crate::acme::{after, check, decided, failures, mailed, now};
 use crate::model::Workspace;
-use chat_domain::account::Email;
+use chat_domain::account::{Email, MailedCode};
 use chat_domain::attempts::Lock;
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::time::Timestamp;
@@ -108,4 +108,43 @@ fn no_code_is_sent_beside_another_to_a_locked_account_or_to_who_may_use_none() {
         unchanged(decided(|_| (), &elsewhere)),
         EmailCode::Unavailable
     );
+}
+
+/// Mail that has not come in a minute is asked for again; who guesses has no more tries.
+#[test]
+fn after_a_minute_another_code_replaces_the_one_that_was_sent() {
+    let sent = |acme: &mut Workspace| {
+        acme.edit("cora").mailed_code = Some(mailed(3, after(3_000_000)));
+    };
+    let (answer, changes) = decided(sent, &send_at("cora", after(59_999)));
+    let expires = after(3_000_000);
+    assert_eq!(
+        (answer, changes.as_str()),
+        (EmailCode::Live { expires }, "")
+    );
+    let (answer, changes) = decided(sent, &send_at("cora", after(60_000)));
+    let expires = after(3_660_000);
+    assert_eq!(answer, EmailCode::Sent { expires });
+    let replaced = "remove-code-mails cora\nset-mailed-code cora 543210/+60s/+3660s/3/1\n";
+    assert!(changes.starts_with(replaced), "{changes}");
+}
+
+/// What a clock that was ahead has sent is no code.
+#[test]
+fn a_code_from_tomorrow_is_none() {
+    let sent_at = |millis: u64| {
+        move |acme: &mut Workspace| {
+            acme.edit("cora").mailed_code = Some(MailedCode {
+                issued: after(millis),
+                ..mailed(0, after(90_000_000))
+            });
+        }
+    };
+    let (answer, _) = decided(sent_at(300_000), &send("cora"));
+    assert!(matches!(answer, EmailCode::Live { .. }), "clocks differ");
+    for millis in [300_001, 86_400_000] {
+        let (answer, _) = decided(sent_at(millis), &send("cora"));
+        let expires = after(3_600_000);
+        assert_eq!(answer, EmailCode::Sent { expires }, "{millis}");
+    }
 }

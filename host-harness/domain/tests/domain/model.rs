@@ -365,6 +365,28 @@ impl Workspace {
         self.edit(user).tokens.push(token.clone());
     }
 
+    /// Writes a record of that moment.
+    pub(crate) fn note(&mut self, at: Timestamp) {
+        self.audit.push(AuditRecord {
+            at,
+            ..crate::acme::record_of("alice")
+        });
+    }
+
+    /// A dead letter that was written at that moment.
+    pub(crate) fn queue_dead_letter(&mut self, queued: Timestamp) {
+        self.queue(&Post {
+            user: "alice".to_owned(),
+            recipient: "alice@example.com".to_owned(),
+            subject: "Subject",
+            body: "body".into(),
+            holds_code: false,
+            queued,
+            expires: queued,
+        });
+        self.outbox.last_mut().unwrap().next_try = NextTry::Never;
+    }
+
     /// The id of the mail that was queued last.
     pub(crate) fn last_mail(&self) -> i64 {
         self.mails

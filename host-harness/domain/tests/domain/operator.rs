@@ -7,8 +7,8 @@ use crate::model::{Model, Workspace};
 use crate::text;
 use chat_domain::account::{Account, Email};
 use chat_domain::operator::{
-    AddUser, Answer, ChangeRole, ChangeUser, Changed, CreateWorkspace, NewUser, NewWorkspace,
-    Operation, Role, RoleChange, SetSetting, UserChange,
+    AddUser, Answer, ChangeRole, ChangeUser, Changed, CreateWorkspace, FixSettings, NewUser,
+    NewWorkspace, Operation, Role, RoleChange, SetSetting, UserChange,
 };
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::totp::code_hash;
@@ -861,4 +861,77 @@ fn a_setting_is_set_back_to_its_default_by_its_default_and_no_secret_is_recorded
             .to_string()
             .starts_with("there is no workspace globex")
     );
+}
+
+/// Guesses lock the factor, not whoever replaces it.
+#[test]
+fn a_factor_that_was_guessed_at_too_often_is_to_be_replaced() {
+    let guessed = |acme: &mut Workspace| acme.edit("alice").failures = failures(100, Some(now()));
+    assert_eq!(
+        problem(guessed, &to("alice", UserChange::Unlock)),
+        "100 wrong codes in a row: `host-harness user reset-totp Alice` removes the TOTP that was \
+         guessed at, `user password Alice` replaces a password; to let the same factor be tried \
+         again, add --force"
+    );
+    let forced = ChangeUser {
+        operation: Operation {
+            forced: true,
+            ..operation()
+        },
+        ..to("alice", UserChange::Unlock)
+    };
+    for order in [forced, to("alice", UserChange::ResetTotp)] {
+        let (answer, changes) = decided(guessed, &order);
+        assert!(
+            answer.is_ok() && changes.contains("set-failures alice 0/-\n"),
+            "{changes}"
+        );
+    }
+}
+
+#[test]
+fn a_setting_that_a_configuration_says_is_changed_there() {
+    let place = || "chat.toml line 7".to_owned();
+    let fix = |value: &str| FixSettings {
+        operation: operation(),
+        settings: vec![(
+            Setting::named("totp-window").unwrap(),
+            value.into(),
+            place(),
+        )],
+    };
+    let (answer, changes) = decided(|_| (), &fix("2"));
+    assert_eq!(answer.unwrap(), 1);
+    assert_eq!(
+        changes,
+        "set-setting totp-window 2\n\
+         record operator change-setting - done totp-window: 2 now\n\
+         fix-settings totp-window by chat.toml line 7\n"
+    );
+    let mut model = Model::new("acme", acme());
+    assert_eq!(model.ask(&fix("2")).0.unwrap(), 1);
+    assert_eq!(model.ask(&fix("2")).1, "", "it is so already");
+    let set = |name: &str, value: &str| SetSetting {
+        operation: operation(),
+        setting: Setting::named(name).unwrap(),
+        value: value.into(),
+    };
+    let (answer, changes) = model.ask(&set("totp-window", "3"));
+    assert_eq!(
+        answer.unwrap_err().to_string(),
+        "totp-window is fixed by chat.toml line 7: change it there and reload, or take it out there"
+    );
+    assert_eq!(changes, "");
+    assert!(model.ask(&set("login-days", "3")).0.is_ok());
+    let none = FixSettings {
+        settings: Vec::new(),
+        ..fix("2")
+    };
+    assert_eq!(model.ask(&none).1, "fix-settings \n");
+    assert!(
+        model.ask(&set("totp-window", "3")).0.is_ok(),
+        "nothing fixes it now"
+    );
+    let invalid = decided(|_| (), &fix("11"));
+    assert!(invalid.0.is_err() && invalid.1.is_empty());
 }

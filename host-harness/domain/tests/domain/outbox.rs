@@ -1,10 +1,14 @@
 //! What operators do with mail.
 
-use crate::acme::{after, decided, now};
+use crate::acme::{after, decided, mailed, now};
 use crate::model::Workspace;
 use crate::operator::operation;
+use chat_domain::account::MailedCode;
 use chat_domain::operator::Operation;
-use chat_domain::outbox::{Mail, MailState, NextTry, Post, RemoveMail, RetryMail, StoredMail};
+use chat_domain::outbox::{
+    Expired, GiveUp, Mail, MailState, NextTry, NotSent, Post, RemoveMail, RetryMail, Sent,
+    StoredMail,
+};
 use chat_domain::time::Timestamp;
 
 fn post(holds_code: bool) -> Post {
@@ -178,4 +182,178 @@ fn a_mail_is_shown_as_it_is_kept_with_what_becomes_of_it() {
             last_problem: stored.last_problem.clone(),
         }
     );
+}
+
+/// Cora was sent a code by so many mails, the first of which is claimed a `tries`th time.
+fn being_sent(mails: u32, tries: u32) -> impl Fn(&mut Workspace) {
+    move |acme| {
+        acme.edit("cora").mailed_code = Some(MailedCode {
+            mails,
+            ..mailed(0, after(2))
+        });
+        acme.queue(&Post {
+            user: "cora".to_owned(),
+            ..post(true)
+        });
+        let mail = acme.outbox.first_mut().unwrap();
+        mail.claimed = true;
+        mail.tries = tries;
+        mail.next_try = NextTry::At(after(1));
+    }
+}
+
+fn not_sent(next: NextTry) -> NotSent {
+    NotSent {
+        workspace: "acme".to_owned(),
+        id: 1,
+        tries: 1,
+        problem: "refused".to_owned(),
+        doubtful: false,
+        next,
+        now: now(),
+    }
+}
+
+/// A code that cannot arrive blocks no other.
+#[test]
+fn a_code_is_forgotten_with_the_last_mail_that_could_bring_it() {
+    let last = "remove-mail 1\nremove-mailed-code cora\n";
+    let one_of_two = "remove-mail 1\nset-mailed-code cora 012345/now/+2ms/0/1\n";
+    let never = not_sent(NextTry::Never);
+    assert_eq!(decided(being_sent(1, 1), &never), (true, last.to_owned()));
+    assert_eq!(
+        decided(being_sent(2, 1), &never),
+        (true, one_of_two.to_owned())
+    );
+    let (_, changes) = decided(being_sent(1, 1), &remove(1));
+    assert!(changes.starts_with(last), "{changes}");
+    let expired = |acme: &mut Workspace| {
+        being_sent(1, 1)(acme);
+        let mail = acme.outbox.first_mut().unwrap();
+        mail.expires = now();
+        mail.claimed = false;
+    };
+    let give_up = GiveUp {
+        expired: Expired {
+            id: 1,
+            workspace: "acme".to_owned(),
+        },
+        now: now(),
+    };
+    assert_eq!(decided(expired, &give_up), (Some(true), last.to_owned()));
+    // What arrived has brought the code.
+    let sent = Sent {
+        workspace: "acme".to_owned(),
+        id: 1,
+    };
+    assert_eq!(decided(being_sent(1, 1), &sent).1, "remove-mail 1\n");
+}
+
+#[test]
+fn a_mail_that_was_not_sent_is_tried_again_or_given_up_by_its_own_claim_alone() {
+    let notice = |tries, doubtful| {
+        move |acme: &mut Workspace| {
+            acme.queue(&post(false));
+            let mail = acme.outbox.first_mut().unwrap();
+            mail.claimed = true;
+            mail.tries = tries;
+            mail.doubtful = doubtful;
+        }
+    };
+    let at = |millis| NextTry::At(after(millis));
+    for (doubtful, is_doubtful, next, given_up, changes) in [
+        (
+            0,
+            false,
+            at(1),
+            false,
+            "postpone-mail 1 to +1ms 0 refused\n",
+        ),
+        (
+            0,
+            false,
+            at(9),
+            false,
+            "postpone-mail 1 to +2ms 0 refused\n",
+        ),
+        (
+            0,
+            false,
+            NextTry::Never,
+            true,
+            "postpone-mail 1 to never 0 refused\n",
+        ),
+        (
+            0,
+            true,
+            at(1),
+            false,
+            "postpone-mail 1 to +1ms 1 may have arrived 1 times: refused\n",
+        ),
+        (
+            1,
+            true,
+            at(1),
+            false,
+            "postpone-mail 1 to +1ms 2 may have arrived 2 times: refused\n",
+        ),
+        (
+            2,
+            true,
+            at(1),
+            true,
+            "postpone-mail 1 to never 3 may have arrived 3 times: refused\n",
+        ),
+        (
+            2,
+            false,
+            at(1),
+            false,
+            "postpone-mail 1 to +1ms 2 may have arrived 2 times: refused\n",
+        ),
+    ] {
+        let order = NotSent {
+            doubtful: is_doubtful,
+            ..not_sent(next)
+        };
+        let expected = (given_up, changes.to_owned());
+        assert_eq!(decided(notice(1, doubtful), &order), expected);
+        let anothers = (false, String::new());
+        assert_eq!(decided(notice(2, doubtful), &order), anothers);
+    }
+    // One that has expired and was hardly tried waits its pause.
+    let late = NotSent {
+        now: after(2),
+        ..not_sent(at(9))
+    };
+    let expected = (false, "postpone-mail 1 to +9ms 0 refused\n".to_owned());
+    assert_eq!(decided(notice(1, 0), &late), expected);
+}
+
+/// A clock that was a year ahead for an hour must not lose mail.
+#[test]
+fn a_notice_dies_of_age_and_tries() {
+    let aged = |tries| {
+        move |acme: &mut Workspace| {
+            acme.queue(&post(false));
+            let mail = acme.outbox.first_mut().unwrap();
+            mail.tries = tries;
+            mail.expires = now();
+        }
+    };
+    let give_up = GiveUp {
+        expired: Expired {
+            id: 1,
+            workspace: "acme".to_owned(),
+        },
+        now: now(),
+    };
+    let dead = (Some(false), "postpone-mail 1 to never 0 -\n".to_owned());
+    assert_eq!(decided(aged(5), &give_up), dead);
+    assert_eq!(decided(aged(4), &give_up), (None, String::new()));
+    let young = |acme: &mut Workspace| {
+        aged(5)(acme);
+        acme.outbox.first_mut().unwrap().expires = after(1);
+    };
+    assert_eq!(decided(young, &give_up), (None, String::new()));
 }

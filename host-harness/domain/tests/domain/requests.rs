@@ -3,7 +3,7 @@
 //! themselves is not checked here: a code that is entered is claimed to be right, as a
 //! plugin that was taken over would.
 
-use crate::acme::{access, acme, here, key, now, session};
+use crate::acme::{access, acme, here, key, now, record_of, session};
 use crate::laws::{Deed, Ledger, Seen};
 use crate::model::{Model, Workspace};
 use bolero::TypeGenerator;
@@ -12,7 +12,7 @@ use chat_domain::account::{Caller, Profile, TotpFactor};
 use chat_domain::attempts::{
     Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, FREE_FAILURES, Needed,
 };
-use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::audit::{Action, AuditRecord};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{self, Authority, Code, Denial, MemberChange};
 use chat_domain::operator::{ChangeUser, Operation, SetSetting, UserChange};
@@ -302,17 +302,8 @@ impl Host<'_> {
     fn record(&self, action: Action, caller: &str) -> AuditRecord {
         AuditRecord {
             at: self.now,
-            workspace: "acme".to_owned(),
-            request_id: "request".to_owned(),
             action,
-            caller: caller.to_owned(),
-            target: None,
-            decision: Decision::Refused,
-            reason: None,
-            source: Some(here()),
-            proof: None,
-            told: None,
-            calls: 1,
+            ..record_of(caller)
         }
     }
 

@@ -2,12 +2,12 @@
 
 use crate::acme::{
     BACKUP_CODES, MAILED, STEP, acme, after, caller, check, decided, failures, here, key, mailed,
-    now, pending,
+    now, pending, record_of,
 };
 use crate::model::{Model, Workspace};
 use chat_domain::account::Caller;
 use chat_domain::attempts::{BeginTotpAttempt, Needed};
-use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::audit::AuditRecord;
 use chat_domain::proof::{Proof, Tried};
 use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::time::Timestamp;
@@ -530,18 +530,9 @@ fn of_two_resets_by_one_code_the_second_is_refused() {
 fn refusal_of(caller: &str, tried: Option<Tried>) -> RefuseReset {
     RefuseReset {
         record: AuditRecord {
-            at: now(),
-            workspace: "acme".to_owned(),
-            request_id: "request".to_owned(),
-            action: Action::ResetTotp,
-            caller: caller.to_owned(),
             target: Some("nobody".to_owned()),
-            decision: Decision::Refused,
             reason: Some("error-invalid-user".to_owned()),
-            source: Some(here()),
-            proof: None,
-            told: None,
-            calls: 1,
+            ..record_of(caller)
         },
         tried,
     }

@@ -1,6 +1,6 @@
 //! Who makes a request, and what they may.
 
-use crate::acme::{MAILED, acme, after, caller, check, decided, failures, here, now};
+use crate::acme::{MAILED, acme, after, caller, check, decided, failures, here, now, record_of};
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Methods, Selector};
 use chat_domain::audit::{Action, AuditRecord, Decision};
@@ -175,18 +175,10 @@ fn to_log_out_ends_the_token_that_the_request_carries() {
     let log_out = LogOut {
         caller: caller("alice", "alice-phone"),
         record: AuditRecord {
-            at: now(),
-            workspace: "acme".to_owned(),
-            request_id: "request".to_owned(),
             action: Action::LogOut,
-            caller: "alice".to_owned(),
             target: Some("alice".to_owned()),
             decision: Decision::Done,
-            reason: None,
-            source: Some(here()),
-            proof: None,
-            told: None,
-            calls: 1,
+            ..record_of("alice")
         },
     };
     check(
@@ -209,17 +201,10 @@ fn to_log_out_ends_the_token_that_the_request_carries() {
 fn a_record_is_written_as_it_is() {
     let record = Record(AuditRecord {
         at: after(1),
-        workspace: "acme".to_owned(),
-        request_id: "request".to_owned(),
-        action: Action::ResetTotp,
-        caller: "alice".to_owned(),
         target: Some("bob".to_owned()),
         decision: Decision::Failed,
         reason: Some("plugin-trap".to_owned()),
-        source: Some(here()),
-        proof: None,
-        told: None,
-        calls: 1,
+        ..record_of("alice")
     });
     check(
         |_| (),

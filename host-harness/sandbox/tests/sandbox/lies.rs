@@ -399,9 +399,9 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
     data.edit(&format!(
         "UPDATE user SET email_two_factor = 1 WHERE id IN ('alice', 'bob');
          INSERT INTO email_code VALUES
-         ('acme', 'bob', '{hash}', 1234567950000, 0),
-         ('acme', 'admin', '{hash}', 1234567950000, 0),
-         ('globex', 'alice', '{hash}', 1234567950000, 0)"
+         ('acme', 'bob', '{hash}', 1234567950000, 0, 1234567890000, 1),
+         ('acme', 'admin', '{hash}', 1234567950000, 0, 1234567890000, 1),
+         ('globex', 'alice', '{hash}', 1234567950000, 0, 1234567890000, 1)"
     ));
     let before = data.dump();
     for (name, caller, carried, code, checked) in [
@@ -467,7 +467,8 @@ async fn a_right_code_by_e_mail_counts_for_the_last_check_of_its_own_call() {
     let data = Data::new().await;
     data.edit(&format!(
         "UPDATE user SET email_two_factor = 1 WHERE id = 'bob';
-         INSERT INTO email_code VALUES ('acme', 'bob', '{}', 1234567950000, 0)",
+         INSERT INTO email_code VALUES
+         ('acme', 'bob', '{}', 1234567950000, 0, 1234567890000, 1)",
         code_hash("012345")
     ));
     let mut call = data.call("bob", Some("012345")).await;

@@ -10,16 +10,19 @@ use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Workspaces of a store that are named.
+const MAX_NAMED: usize = 100;
+
 #[async_trait]
 impl Control for Hosting {
-    /// One store that answers is enough: a workspace whose store is sick takes no
+    /// One store that can be written is enough: a workspace whose store is sick takes no
     /// other from its clients. A store that is closed is not asked: it is opened for
     /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
         let now = self.clock.now();
         let asked = self
             .stores
-            .ask_open(move |store| async move { store.next_mail_due(now).await });
+            .ask_open(move |store| async move { store.probe(now).await });
         let mut reasons = Vec::new();
         for (path, answer) in asked.await {
             match answer {
@@ -66,6 +69,33 @@ impl Control for Hosting {
             }
         }
         snapshot
+    }
+
+    async fn status(&self) -> Value {
+        let live = self.live.load();
+        let mut plugins = BTreeMap::<_, usize>::new();
+        let mut stores = BTreeMap::<_, Vec<&str>>::new();
+        for workspace in live.values() {
+            *plugins
+                .entry(workspace.plugin.digest().to_string())
+                .or_default() += 1;
+            let named = stores.entry(workspace.store.path()).or_default();
+            if named.len() < MAX_NAMED {
+                named.push(&workspace.id);
+            }
+        }
+        let plugins = plugins.into_iter();
+        let stores = stores.into_iter();
+        json!({
+            "workspaces": live.len(),
+            "plugins": plugins
+                .map(|(digest, workspaces)| json!({"digest": digest, "workspaces": workspaces}))
+                .collect::<Value>(),
+            "stores": stores
+                .map(|(path, workspaces)| json!({"path": path, "workspaces": workspaces}))
+                .collect::<Value>(),
+            "calls": self.admissions.runtime().crowd().running,
+        })
     }
 
     async fn reload(&self) -> Result<Value, String> {

@@ -11,7 +11,7 @@ use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
 use chat_domain::retention::Oldest;
 use chat_domain::settings::{SETTINGS, Settings};
 use chat_domain::time::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
 /// The workspaces and the settings of each.
@@ -182,51 +182,58 @@ pub(super) fn oldest(db: &Connection, workspace: &str) -> SqlResult<Oldest> {
     })
 }
 
+/// What [`record_in`] reads.
+pub(super) const RECORD: &str = "at, request_id, action, caller, callers.username, target,
+    targets.username, decision, reason, address, agent, proof, told, calls";
+
+/// The accounts of a record beside it.
+pub(super) const WITH_NAMES: &str =
+    "LEFT JOIN user callers ON callers.workspace = audit.workspace AND callers.id = caller
+     LEFT JOIN user targets ON targets.workspace = audit.workspace AND targets.id = target";
+
+pub(super) fn record_in(row: &Row<'_>) -> SqlResult<StoredRecord> {
+    Ok(StoredRecord {
+        at: Timestamp::from_millis(row.get(0)?),
+        request_id: row.get(1)?,
+        action: row.get(2)?,
+        caller: row.get(3)?,
+        caller_name: row.get(4)?,
+        target: row.get(5)?,
+        target_name: row.get(6)?,
+        decision: row.get(7)?,
+        reason: row.get(8)?,
+        address: row.get(9)?,
+        agent: row.get(10)?,
+        proof: row.get(11)?,
+        told: row.get(12)?,
+        calls: row.get(13)?,
+    })
+}
+
 pub(super) fn records(
     db: &Connection,
     workspace: &str,
     filter: &RecordFilter,
 ) -> SqlResult<Vec<StoredRecord>> {
-    let mut query = db.prepare(
-        "SELECT at, request_id, action, caller, callers.username, target, targets.username,
-                decision, reason, address, agent, proof, told, calls
-         FROM audit
-         LEFT JOIN user callers ON callers.workspace = ?1 AND callers.id = caller
-         LEFT JOIN user targets ON targets.workspace = ?1 AND targets.id = target
+    let mut query = db.prepare(&format!(
+        "SELECT {RECORD} FROM audit {WITH_NAMES}
          WHERE audit.workspace = ?1 AND at >= ?2 AND (?3 IS NULL OR caller = ?3)
            AND (?4 IS NULL OR target = ?4) AND (?5 IS NULL OR action = ?5)
-         ORDER BY at DESC, audit.id DESC LIMIT ?6",
-    )?;
-    let since = filter.since.map_or(0, Timestamp::millis);
+         ORDER BY at DESC, audit.id DESC LIMIT ?6"
+    ))?;
     let RecordFilter {
         caller,
         target,
         action,
+        since,
         most,
-        ..
     } = filter;
-    let rows = query.query_map(
+    let since = since.map_or(0, Timestamp::millis);
+    let records = query.query_map(
         params![workspace, since, caller, target, action, most],
-        |row| {
-            Ok(StoredRecord {
-                at: Timestamp::from_millis(row.get(0)?),
-                request_id: row.get(1)?,
-                action: row.get(2)?,
-                caller: row.get(3)?,
-                caller_name: row.get(4)?,
-                target: row.get(5)?,
-                target_name: row.get(6)?,
-                decision: row.get(7)?,
-                reason: row.get(8)?,
-                address: row.get(9)?,
-                agent: row.get(10)?,
-                proof: row.get(11)?,
-                told: row.get(12)?,
-                calls: row.get(13)?,
-            })
-        },
+        record_in,
     )?;
-    let mut records: Vec<_> = rows.collect::<SqlResult<_>>()?;
+    let mut records: Vec<_> = records.collect::<SqlResult<_>>()?;
     records.reverse();
     Ok(records)
 }

@@ -61,7 +61,7 @@ pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier
     Ok(dossier)
 }
 
-fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
+pub(super) fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
     let mut query = db.prepare_cached(
         "SELECT name, value FROM workspace LEFT JOIN setting ON workspace = id WHERE id = ?1",
     )?;
@@ -123,7 +123,7 @@ fn token_in(row: &Row<'_>, column: usize) -> SqlResult<Token> {
     })
 }
 
-fn moment(row: &Row<'_>, column: usize) -> SqlResult<Option<Timestamp>> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> SqlResult<Option<Timestamp>> {
     let millis: Option<i64> = row.get(column)?;
     Ok(millis.map(Timestamp::from_millis))
 }

@@ -4,11 +4,15 @@
 use chat_domain::account::Token;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::attempts::Lock;
+use chat_domain::mail::{self, Event};
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{TotpKey, code_hash};
 use chat_testing::ask::{Ask as _, source};
-use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, after, code_of, now, step, token_hash};
+use chat_testing::{
+    ACME, BACKUP_CODES, Data, GLOBEX, NOTICE_EXPIRES, after, code_of, mail_row, notices_to_alice,
+    now, step, token_hash,
+};
 use std::time::Duration;
 
 /// Where bob, of both workspaces, has a password, a key that was shown, and three
@@ -122,6 +126,17 @@ fn audit(user: &str, decision: &str, action: &str) -> String {
     )
 }
 
+/// The record of what was done, proved by this and told by so many mails.
+fn done(user: &str, action: &str, proof: &str, told: &str) -> String {
+    let record = audit(user, "done reason=null", action);
+    format!("{record} address=192.0.2.1 agent=test proof={proof} told={told} calls=1")
+}
+
+fn notice_to_bob(event: &Event<'_>) -> String {
+    let letter = mail::notice(event, now(), Some(&source()));
+    mail_row(1, "bob", "bob@acme.example", &letter, NOTICE_EXPIRES)
+}
+
 fn session(sign: char, user: &str, hash: &str, expires: &str) -> String {
     format!(
         "{sign} login_token: workspace=acme user={user} hash={hash} expires={expires} \
@@ -130,7 +145,7 @@ fn session(sign: char, user: &str, hash: &str, expires: &str) -> String {
 }
 
 fn backup_code(sign: char, user: &str, hash: &str) -> String {
-    format!("{sign} backup_code: workspace=acme user={user} hash={hash}")
+    format!("{sign} backup_code: workspace=acme user={user} hash={hash} spent=0")
 }
 
 fn old_codes() -> [String; 2] {
@@ -155,7 +170,7 @@ fn failure(user: &str) -> String {
 async fn an_act_changes_these_rows_and_no_others() {
     let spent = || [totp('-', "null"), totp('+', "41152263")];
     let mut logged_in = vec![
-        audit("alice", "done reason=null", "log-in"),
+        done("alice", "log-in", "totp", "null"),
         failure("alice"),
         session('-', "alice", &token_hash("alice-expired"), "1234567890000"),
         session('-', "alice", "over", "1234567890000"),
@@ -163,13 +178,15 @@ async fn an_act_changes_these_rows_and_no_others() {
     ];
     logged_in.extend(spent());
     let begun = vec![
-        audit("bob", "done reason=null", "begin-enrolment"),
+        done("bob", "begin-enrolment", "password", "1"),
+        notice_to_bob(&Event::KeyShown),
         failure("bob"),
         pending('-', "bob", "acme/shown"),
         pending('+', "bob", "new key"),
     ];
     let confirmed = vec![
-        audit("bob", "done reason=null", "confirm-totp"),
+        done("bob", "confirm-totp", "totp", "1"),
+        notice_to_bob(&Event::Enrolled),
         backup_code('+', "bob", "new"),
         session('-', "bob", "ended", "1234567890000"),
         session('-', "bob", "phone", "1234567891000"),
@@ -177,17 +194,19 @@ async fn an_act_changes_these_rows_and_no_others() {
         "+ totp: workspace=acme user=bob key=acme/shown last_step=41152263".to_owned(),
     ];
     let mut disabled = vec![
-        audit("alice", "done reason=null", "disable-totp"),
+        done("alice", "disable-totp", "totp", "2"),
         failure("alice"),
         pending('-', "alice", "acme/shown"),
         totp('-', "null"),
     ];
+    disabled.extend(notices_to_alice(&Event::Disabled, Some(&source())));
     disabled.extend(old_codes());
     let mut replaced = vec![
-        audit("alice", "done reason=null", "replace-backup-codes"),
+        done("alice", "replace-backup-codes", "totp", "2"),
         failure("alice"),
         backup_code('+', "alice", "new"),
     ];
+    replaced.extend(notices_to_alice(&Event::NewBackupCodes, Some(&source())));
     replaced.extend(spent());
     replaced.extend(old_codes());
     for (act, expected) in ACTS
@@ -405,7 +424,8 @@ async fn a_code_for_a_factor_that_the_account_may_not_use_is_none() {
         for act in [log_in, disable, replace_codes] {
             let data = busy().await;
             data.edit(&format!(
-                "INSERT INTO email_code VALUES ('acme', 'alice', '{}', 1234567950000, 0); {edit}",
+                "INSERT INTO email_code VALUES
+                    ('acme', 'alice', '{}', 1234567950000, 0, 1234567890000, 1); {edit}",
                 code_hash("012345")
             ));
             let change = MemberChange {

@@ -3,6 +3,7 @@
 
 use chat_domain::account::{Email, Token, TotpFactor};
 use chat_domain::attempts::FREE_FAILURES;
+use chat_domain::mail::{self, Event};
 use chat_domain::operator::NewUser;
 use chat_domain::operator::{
     Operation, Problem, Role, RoleChange, TokenSummary, UserChange, default_roles,
@@ -10,7 +11,9 @@ use chat_domain::operator::{
 use chat_domain::settings::Setting;
 use chat_domain::totp::{TotpKey, code_hash};
 use chat_testing::ask::Ask as _;
-use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
+use chat_testing::{
+    ACME, Data, GLOBEX, NOTICE_EXPIRES, after, mail_row, notices_to_alice, now, token_hash,
+};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -33,12 +36,14 @@ async fn busy() -> Data {
             attempt.await.unwrap();
         }
         data.edit(&format!(
-            "INSERT INTO email_code VALUES ('{workspace}', 'alice', 'code', 1234567950000, 4);
+            "INSERT INTO email_code VALUES
+                ('{workspace}', 'alice', 'code', 1234567950000, 4, 1234567890000, 2);
              INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, 0, 'ci');
              INSERT INTO pending_totp VALUES ('{workspace}', 'alice', x'00', 1234567950000);
-             INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
-                                 holds_code, next_try)
-             SELECT workspace, workspace || holds_code, min(address), 's', 'b', 0, 1, holds_code, 0
+             INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
+                                 expires, holds_code, next_try)
+             SELECT workspace, user, workspace || holds_code, min(address), 's', 'b', 0, 1,
+                    holds_code, 0
              FROM email, (SELECT 0 AS holds_code UNION SELECT 1)
              WHERE workspace = '{workspace}' AND user = 'alice' AND verified GROUP BY holds_code;"
         ));
@@ -49,11 +54,26 @@ async fn busy() -> Data {
 const AUDIT: &str = "+ audit: id=1 workspace=acme at=1234567890000 request_id=command-1 \
                      caller=operator target=alice decision=done reason=";
 
+/// What a record of an operator's ends with, where the holder is told by so many mails.
+fn record(detail: &str, action: &str, told: &str) -> String {
+    format!(
+        "{AUDIT}{detail} action={action} address=null agent=null proof=null told={told} calls=1"
+    )
+}
+
+/// The notices to alice of `event`, beside the four mails that were there.
+fn notices(event: &Event<'_>) -> [String; 2] {
+    notices_to_alice(event, None).map(|row| {
+        let row = row.replace("outbox: id=2", "outbox: id=6");
+        row.replace("outbox: id=1", "outbox: id=5")
+    })
+}
+
 /// The row of alice, with what differs.
 fn alice(password_hash: &str, deactivated: u8) -> String {
     format!(
         "user: workspace=acme id=alice username=Alice.acme username_key=alice.acme \
-         password_hash={password_hash} federated=0 deactivated={deactivated} email_two_factor=0"
+         password_hash={password_hash} federated=0 deactivated={deactivated} email_two_factor=0 skeleton=alice.acrne"
     )
 }
 
@@ -86,9 +106,11 @@ fn all_tokens() -> Vec<String> {
 /// What alice was shown or sent and has not proved; her notice stays.
 fn unproved() -> [String; 3] {
     [
-        "- email_code: workspace=acme user=alice hash=code expires=1234567950000 failures=4",
+        "- email_code: workspace=acme user=alice hash=code expires=1234567950000 failures=4 \
+         issued=1234567890000 mails=2",
         "- outbox: id=2 workspace=acme message_id=… recipient=alice@example.com subject=s body=b \
-         queued=0 expires=1 holds_code=1 tries=0 claimed=0 next_try=0 last_problem=null",
+         queued=0 expires=1 holds_code=1 tries=0 claimed=0 next_try=0 last_problem=null \
+         user=alice doubtful=0",
         "- pending_totp: workspace=acme user=alice key=\\0 expires=1234567950000",
     ]
     .map(str::to_owned)
@@ -96,35 +118,45 @@ fn unproved() -> [String; 3] {
 
 fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
     let locked = "failed_attempt: workspace=acme user=alice count=5 locked_until=1234567920000";
-    let code = "email_code: workspace=acme user=alice hash=code expires=1234567950000";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
-    let backup_code = |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash}");
+    let backup_code =
+        |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash} spent=0");
     let old_codes = chat_testing::BACKUP_CODES.map(code_hash);
     let mut new_codes = vec![
-        format!("{AUDIT}null action=replace-backup-codes"),
+        record("null", "replace-backup-codes", "2"),
         format!("+ {}", backup_code("new")),
     ];
     // Failures belong to the factor that is replaced.
+    new_codes.extend(notices(&Event::NewBackupCodes));
     new_codes.push(format!("- {locked}"));
     new_codes.extend(old_codes.map(|hash| format!("- {}", backup_code(&hash))));
     let mut new_password = vec![
-        format!("{AUDIT}null action=set-password"),
+        record("null", "set-password", "2"),
         format!("- {}", alice("null", 0)),
         format!("+ {}", alice("hash", 0)),
     ];
+    new_password.extend(notices(&Event::NewPassword));
     new_password.push(format!("- {locked}"));
     new_password.extend(sessions());
     new_password.extend(unproved());
     let mut deactivated = vec![
-        format!("{AUDIT}null action=deactivate"),
+        record("null", "deactivate", "null"),
         format!("- {}", alice("null", 0)),
         format!("+ {}", alice("null", 1)),
     ];
     deactivated.extend(all_tokens());
     deactivated.extend(unproved());
-    let mut no_token = vec![format!("{AUDIT}null action=revoke-tokens")];
+    let mut no_token = vec![record("null", "revoke-tokens", "null")];
     no_token.extend(all_tokens());
     no_token.extend(unproved());
+    let [email_code, code_mail, _] = unproved();
+    let mut new_phone = vec![
+        record("phone: bypasses the second factor", "create-token", "2"),
+        "+ login_token: workspace=acme user=alice hash=phone-hash expires=null \
+         bypass_two_factor=1 name=phone"
+            .to_owned(),
+    ];
+    new_phone.extend(notices(&Event::NewToken { name: "phone" }));
     vec![
         (UserChange::SetPassword("hash".into()), new_password, 2),
         (
@@ -137,23 +169,23 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         (
             UserChange::Unlock,
             vec![
-                format!("{AUDIT}null action=unlock"),
+                record("null", "unlock", "null"),
                 format!("- {locked}"),
-                format!("- {code} failures=4"),
-                format!("+ {code} failures=0"),
+                email_code,
+                code_mail,
             ],
             0,
         ),
         (
             UserChange::Activate,
-            vec![format!("{AUDIT}null action=activate")],
+            vec![record("null", "activate", "null")],
             0,
         ),
         (UserChange::Deactivate, deactivated, 4),
         (
             UserChange::GiveRole("admin".to_owned()),
             vec![
-                format!("{AUDIT}admin action=give-role"),
+                record("admin", "give-role", "null"),
                 format!("+ {}", role("admin")),
             ],
             0,
@@ -161,27 +193,15 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         (
             UserChange::TakeRole("user".to_owned()),
             vec![
-                format!("{AUDIT}user action=take-role"),
+                record("user", "take-role", "null"),
                 format!("- {}", role("user")),
             ],
             0,
         ),
-        (
-            UserChange::CreateToken(new_token("phone")),
-            vec![
-                format!("{AUDIT}phone: bypasses the second factor action=create-token"),
-                "+ login_token: workspace=acme user=alice hash=phone-hash expires=null \
-                 bypass_two_factor=1 name=phone"
-                    .to_owned(),
-            ],
-            0,
-        ),
+        (UserChange::CreateToken(new_token("phone")), new_phone, 0),
         (
             UserChange::RevokeToken("ci".to_owned()),
-            vec![
-                format!("{AUDIT}ci action=revoke-tokens"),
-                ended("ci", "null"),
-            ],
+            vec![record("ci", "revoke-tokens", "null"), ended("ci", "null")],
             1,
         ),
         (UserChange::RevokeAllTokens, no_token, 4),
@@ -243,14 +263,18 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
     assert_eq!(changed.account.backup_codes, Some(1));
     assert_eq!(changed.ended_tokens, 1);
     let hash = token_hash("bob-token");
+    let letter = mail::notice(&Event::Enrolled, now(), None);
+    let notice = mail_row(1, "bob", "bob@acme.example", &letter, NOTICE_EXPIRES);
     assert_eq!(
         before.changes(&data.dump()),
         format!(
             "+ audit: id=1 workspace=acme at=1234567890000 request_id=command-1 caller=operator \
-             target=bob decision=done reason=null action=enrol-totp\n\
-             + backup_code: workspace=acme user=bob hash=new\n\
+             target=bob decision=done reason=null action=enrol-totp address=null agent=null \
+             proof=null told=1 calls=1\n\
+             + backup_code: workspace=acme user=bob hash=new spent=0\n\
              - login_token: workspace=acme user=bob hash={hash} expires=1234567950000 \
              bypass_two_factor=0 name=null\n\
+             {notice}\n\
              - pending_totp: workspace=acme user=bob key=\\0 expires=1\n\
              + totp: workspace=acme user=bob key=new key last_step=null\n"
         )
@@ -519,7 +543,7 @@ async fn a_role_is_made_where_it_is_first_allowed_something() {
         format!(
             "+ audit: id={id} workspace=acme at=1234567890000 request_id=command-1 \
              caller=operator target=null decision=done reason=helpdesk: {permission} \
-             action={action}-permission\n"
+             action={action}-permission address=null agent=null proof=null told=null calls=1\n"
         )
     };
     assert_eq!(

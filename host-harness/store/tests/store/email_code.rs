@@ -17,11 +17,12 @@ use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
 const CODE: &str = "012345";
 
 /// Where admin, alice and bob, of both workspaces, opted in, and each was sent the
-/// same code a minute ago, which ends in a minute.
+/// same code just now, which ends in a minute.
 async fn sent() -> Data {
     let data = opted_in().await;
     data.edit(&format!(
-        "INSERT INTO email_code SELECT workspace, id, '{}', 1234567950000, 0 FROM user
+        "INSERT INTO email_code
+         SELECT workspace, id, '{}', 1234567950000, 0, 1234567890000, 1 FROM user
          WHERE email_two_factor",
         code_hash(CODE)
     ));
@@ -41,7 +42,7 @@ fn row(user: &str, failures: u32) -> String {
     let hash = code_hash(CODE);
     format!(
         "email_code: workspace=acme user={user} hash={hash} expires=1234567950000 \
-         failures={failures}"
+         failures={failures} issued=1234567890000 mails=1"
     )
 }
 
@@ -115,14 +116,14 @@ async fn a_code_is_sent_to_the_verified_addresses_of_the_account_that_asks() {
              digits.\\n\\nIt can be used once, until 2009-02-13T23:32:30Z. If you did not ask for \
              it,\\nsomebody else knows your password: change it.\\n queued=1234567890000 \
              expires=1234567950000 holds_code=1 tries=0 claimed=0 next_try=1234567890000 \
-             last_problem=null\n"
+             last_problem=null user=alice doubtful=0\n"
         )
     };
     assert_eq!(
         before.changes(&data.dump()),
         format!(
             "+ email_code: workspace=acme user=alice hash={hash} expires=1234567950000 \
-             failures=0\n{}{}",
+             failures=0 issued=1234567890000 mails=2\n{}{}",
             mail(1, "alice@example.com"),
             mail(2, "alice@example.org")
         )

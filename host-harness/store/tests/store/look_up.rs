@@ -49,12 +49,14 @@ async fn a_token_that_is_revoked_is_the_only_one() {
     for hash in ["", "alice-token", "%"] {
         let before = data.dump();
         data.store.log_out(ACME, "alice", hash).await.unwrap();
-        assert_eq!(before.changes(&data.dump()), "", "{hash}");
+        let changes = before.changes(&data.dump());
+        assert!(!changes.contains("login_token"), "{hash}: {changes}");
     }
-    let (before, hash) = (data.dump(), token_hash("alice-token"));
+    let before = data.dump_without(&["audit"]);
+    let hash = token_hash("alice-token");
     data.store.log_out(ACME, "alice", &hash).await.unwrap();
     assert_eq!(
-        before.changes(&data.dump()),
+        before.changes(&data.dump_without(&["audit"])),
         format!(
             "- login_token: workspace=acme user=alice hash={hash} expires=null \
              bypass_two_factor=0 name=null\n"

@@ -1,6 +1,7 @@
 //! What is particular to the store in a SQLite file.
 
 use crate::store::{refusal, totp};
+use chat_domain::account::Selector;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
@@ -90,6 +91,8 @@ async fn an_older_file_is_brought_up_to_date() {
          INSERT INTO workspace VALUES ('acme', 1, 0, 2, 0, 1, 0);
          INSERT INTO workspace VALUES ('globex', 0, 1, 1, 1, 0, 1);
          INSERT INTO user VALUES ('acme', 'alice', 'Alice', 'alice', NULL, 0, 0);
+         INSERT INTO user VALUES ('acme', 'u2', 'Müller', 'müller', NULL, 0, 0);
+         INSERT INTO user VALUES ('acme', 'u3', 'MÜLLER', 'müller', NULL, 0, 0);
          INSERT INTO role_permission VALUES ('acme', 'admin', 'edit-other-user-totp');
          INSERT INTO user_role VALUES ('acme', 'alice', 'user');
          INSERT INTO login_token VALUES ('acme', 'alice', 'hash', NULL, 1);
@@ -139,6 +142,19 @@ async fn an_older_file_is_brought_up_to_date() {
         .query_row("SELECT action FROM audit", [], |row| row.get(0))
         .unwrap();
     assert_eq!(action, "reset-totp");
+    // Two names that are the same by now: each account is found by its id.
+    for (name, id) in [
+        ("mu\u{308}ller", "u3"),
+        ("MÜLLER", "u3"),
+        ("alice", "alice"),
+    ] {
+        let named = Selector::Username(name.to_owned());
+        let found = store.find_user("acme", named).await.unwrap();
+        assert_eq!(found.unwrap().id, id, "{name}");
+    }
+    let look_alike = Selector::LookAlike("a1ice".to_owned());
+    let found = store.find_user("acme", look_alike).await.unwrap();
+    assert_eq!(found.unwrap().id, "alice");
 }
 
 #[tokio::test]
@@ -152,7 +168,7 @@ async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
     };
     assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
     assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
-    assert_eq!(pragma("user_version"), Value::Integer(2));
+    assert_eq!(pragma("user_version"), Value::Integer(3));
 }
 
 #[tokio::test]

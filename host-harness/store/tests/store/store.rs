@@ -5,6 +5,7 @@ use chat_domain::account::{Caller, Selector, TotpFactor, User};
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::mail::{self, Event};
 use chat_domain::operator::NewWorkspace;
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Receipt, Refusal, Reset, Target};
@@ -14,7 +15,8 @@ use chat_domain::totp::code_hash;
 use chat_store::Store;
 use chat_testing::ask::{Ask as _, source};
 use chat_testing::{
-    ACME, BACKUP_CODES, Data, Dump, GLOBEX, after, caller_of, code_of, now, step, token_hash,
+    ACME, BACKUP_CODES, Data, Dump, GLOBEX, NOTICE_EXPIRES, after, caller_of, code_of, mail_row,
+    now, step, token_hash,
 };
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ async fn settings_are_kept_as_given() {
             "true" => "false",
             "false" => "true",
             "" if setting.name == "mail-from" => "chat@acme.example",
+            "" if setting.name == "totp-issuer" => "Acme",
             "" if setting.name == "mail-server" => "smtps://chat:secret@mail.acme.example",
             "" => "https://acme.example",
             _ => "7",
@@ -387,7 +390,7 @@ async fn a_reset_changes_these_rows_and_no_others() {
     let mut expected = vec![
         "- failed_attempt: workspace=acme user=admin count=1 locked_until=null".to_owned(),
         "- failed_attempt: workspace=acme user=alice count=1 locked_until=null".to_owned(),
-        audit("admin", "alice", "reset"),
+        audit("admin", "alice", "reset", "2"),
     ];
     expected.extend(spent_step("admin"));
     expected.extend(removed("alice"));
@@ -461,7 +464,7 @@ async fn nothing_enrolled_spends_the_code_and_is_recorded() {
     )
     .await;
     assert_eq!(outcome, Ok(Receipt::NothingEnrolled));
-    let mut expected = vec![audit("admin", "bob", "nothing-enrolled")];
+    let mut expected = vec![audit("admin", "bob", "nothing-enrolled", "null")];
     expected.extend(spent_step("admin"));
     assert_changes(&before, &data.dump(), expected);
     let again = reset(&data, totp(step())).await;
@@ -469,13 +472,21 @@ async fn nothing_enrolled_spends_the_code_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn ones_own_factor_needs_no_permission_and_sends_no_notice() {
+async fn ones_own_factor_needs_no_permission_and_is_told() {
     let data = Data::new().await;
     let before = data.dump();
     let outcome = reset(&data, own("moderator")).await;
     assert_eq!(outcome, Ok(Receipt::Removed));
+    let letter = mail::notice(&Event::OwnReset, now(), Some(&source()));
     let mut expected = vec![
-        audit("moderator", "moderator", "reset"),
+        audit("moderator", "moderator", "reset", "1"),
+        mail_row(
+            1,
+            "moderator",
+            "moderator@acme.example",
+            &letter,
+            NOTICE_EXPIRES,
+        ),
         revoked("moderator", "moderator-token", "null"),
     ];
     expected.extend(removed("moderator"));
@@ -619,7 +630,7 @@ async fn of_64_parallel_resets_with_one_backup_code_one_succeeds() {
     let data = Data::new().await;
     let two = vec![data.store.clone(), data.another_handle().await];
     let [code, _] = BACKUP_CODES;
-    race(&two, || backup(code), Refusal::WrongProof).await;
+    race(&two, || backup(code), Refusal::Replayed).await;
 }
 
 async fn race(stores: &[Arc<dyn Store>], make: impl Fn() -> Reset, loss: Refusal) {
@@ -640,7 +651,8 @@ async fn a_backup_code_is_accepted_once() {
     let [first, second] = BACKUP_CODES;
     assert_eq!(reset(&data, backup(first)).await, Ok(Receipt::Removed));
     let before = data.dump();
-    for wrong in [first, "A1B2C3D4", "", "nonesuch", &format!("{second} ")] {
+    assert_eq!(reset(&data, backup(first)).await, Err(Refusal::Replayed));
+    for wrong in ["A1B2C3D4", "", "nonesuch", &format!("{second} ")] {
         assert_eq!(reset(&data, backup(wrong)).await, Err(Refusal::WrongProof));
     }
     assert_eq!(before.changes(&data.dump()), "");
@@ -826,8 +838,8 @@ async fn a_caller_whose_login_has_ended_can_commit_nothing() {
     ] {
         let data = Data::new().await;
         data.edit(edit);
-        not_permitted(&data, totp(step()), edit).await;
-        not_permitted(&data, own("admin"), edit).await;
+        not_authenticated(&data, totp(step()), edit).await;
+        not_authenticated(&data, own("admin"), edit).await;
     }
 }
 
@@ -842,13 +854,21 @@ async fn another_callers_token_proves_nobody() {
         caller,
         ..totp(step())
     };
-    not_permitted(&data, order, "moderator-token").await;
+    not_authenticated(&data, order, "moderator-token").await;
 }
 
 async fn not_permitted(data: &Data, order: Reset, name: &str) {
+    refused_for(data, order, Refusal::NotPermitted, name).await;
+}
+
+async fn not_authenticated(data: &Data, order: Reset, name: &str) {
+    refused_for(data, order, Refusal::NotAuthenticated, name).await;
+}
+
+async fn refused_for(data: &Data, order: Reset, refusal: Refusal, name: &str) {
     let before = data.dump();
     let outcome = reset(data, order).await;
-    assert_eq!(outcome, Err(Refusal::NotPermitted), "{name}");
+    assert_eq!(outcome, Err(refusal), "{name}");
     assert_eq!(before.changes(&data.dump()), "", "{name}");
 }
 
@@ -942,7 +962,8 @@ async fn a_record_is_kept_as_given() {
     assert_eq!(
         before.changes(&data.dump()),
         "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller=admin \
-         target=null decision=refused reason=totp-invalid action=reset-totp\n"
+         target=null decision=refused reason=totp-invalid action=reset-totp address=192.0.2.1 \
+         agent=test proof=null told=null calls=1\n"
     );
 }
 
@@ -970,10 +991,12 @@ fn assert_changes(before: &Dump, after: &Dump, mut expected: Vec<String>) {
     assert_eq!(changes, expected);
 }
 
-fn audit(caller: &str, target: &str, decision: &str) -> String {
+/// The record of a reset by a TOTP code, told by so many mails.
+fn audit(caller: &str, target: &str, decision: &str, told: &str) -> String {
     format!(
         "+ audit: id=1 workspace=acme at=1234567890000 request_id=request-1 caller={caller} \
-         target={target} decision={decision} reason=null action=reset-totp"
+         target={target} decision={decision} reason=null action=reset-totp address=192.0.2.1 \
+         agent=test proof=totp told={told} calls=1"
     )
 }
 
@@ -989,7 +1012,7 @@ fn spent_step(user: &str) -> [String; 2] {
 fn removed(user: &str) -> Vec<String> {
     let backup_codes = BACKUP_CODES.map(|code| {
         let hash = code_hash(code);
-        format!("- backup_code: workspace=acme user={user} hash={hash}")
+        format!("- backup_code: workspace=acme user={user} hash={hash} spent=0")
     });
     let totp = format!("- totp: workspace=acme user={user} key=acme/{user} last_step=null");
     backup_codes.into_iter().chain([totp]).collect()
@@ -1010,9 +1033,11 @@ fn notice(id: u32, address: &str) -> String {
          body=Your two-factor authentication by TOTP was reset by Admin.acme at \
          2009-02-13T23:31:30Z.\\n\\n\
          You have been logged out everywhere. Log in again and enrol your\\n\
-         authenticator app anew. If you did not ask for this, tell your\\n\
-         workspace\\'s administrator at once.\\n queued=1234567890000 \
-         expires=1234827090000 holds_code=0 tries=0 claimed=0 next_try=1234567890000 last_problem=null"
+         authenticator app anew.\\n\\nFrom: 192.0.2.1 (test)\\n\\n\
+         If this was neither you nor asked for by you, tell your workspace\\'s\\n\
+         administrator at once.\\n queued=1234567890000 \
+         expires=1234827090000 holds_code=0 tries=0 claimed=0 next_try=1234567890000 \
+         last_problem=null user=alice doubtful=0"
     )
 }
 

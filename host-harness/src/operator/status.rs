@@ -1,0 +1,377 @@
+//! `status`: what a tired person asks at three in the morning, on one screen.
+
+use super::process::Process;
+use super::table::{headed, printable};
+use super::{audit, count};
+use anyhow::ensure;
+use chat_domain::attempts::Lock;
+use chat_domain::clock_fault::Horizon;
+use chat_domain::health::{Health, LockedAccount, MailProblem, WorkspaceRecord};
+use chat_domain::time::Timestamp;
+use chat_server::clock::Clock;
+use chat_store::Store;
+use chat_store::sqlite::Sqlite;
+use clap::Args;
+use nix::sys::statvfs::statvfs;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a disk should have free: a store and its log grow by some hundred megabytes before
+/// anybody looks again.
+const LEAST_FREE: u64 = 500 << 20;
+
+/// Which process, which store, and how to answer.
+#[derive(Args)]
+#[command(next_help_heading = "Where, and how to answer")]
+pub(crate) struct Where {
+    /// Where the process answers operators: `admin-listen` of its configuration.
+    #[arg(
+        long,
+        env = "HOST_HARNESS_ADMIN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3001"
+    )]
+    admin: SocketAddr,
+    /// A store, where the process does not name it.
+    #[arg(
+        long,
+        env = "HOST_HARNESS_STORE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    store: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line: what it is about, how that is, and the command that mends it.
+struct Line {
+    about: &'static str,
+    is_well: bool,
+    text: String,
+    mend: Option<String>,
+}
+
+impl Line {
+    fn well(about: &'static str, text: String) -> Self {
+        Self {
+            about,
+            is_well: true,
+            text,
+            mend: None,
+        }
+    }
+
+    fn wrong(about: &'static str, text: String, mend: &str) -> Self {
+        Self {
+            about,
+            is_well: false,
+            text,
+            mend: Some(mend.to_owned()),
+        }
+    }
+
+    fn row(&self) -> [String; 4] {
+        let mark = if self.is_well { "ok" } else { "!!" };
+        [
+            mark.to_owned(),
+            self.about.to_owned(),
+            self.text.clone(),
+            self.mend.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn described(&self) -> Value {
+        json!({
+            "about": self.about,
+            "ok": self.is_well,
+            "text": self.text,
+            "mend": self.mend,
+        })
+    }
+}
+
+pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
+    let now = Clock::system().now();
+    let process = Process::new(place.admin);
+    let mut lines = Vec::new();
+    let mut stores: Vec<_> = place.store.iter().cloned().collect();
+    match process
+        .ask(reqwest::Method::GET, "/status", String::new())
+        .await
+    {
+        Ok(status) => {
+            lines.extend(of_process(&process, &status).await?);
+            for path in stores_of(&status) {
+                if !stores.iter().any(|known| is_same_file(known, &path)) {
+                    stores.push(path);
+                }
+            }
+        }
+        Err(error) => lines.push(Line::wrong(
+            "process",
+            format!("{error:#}"),
+            "host-harness serve --config FILE; with --store alone it has no such listener",
+        )),
+    }
+    let mut resets = Vec::new();
+    for path in &stores {
+        let (found, store_resets) = of_store(path, now).await;
+        lines.extend(found);
+        resets.extend(store_resets);
+    }
+    resets.sort_by_key(|reset| reset.record.at);
+    print(place, &lines, &resets)?;
+    ensure!(lines.iter().all(|line| line.is_well), "not all is well");
+    Ok(())
+}
+
+fn print(place: &Where, lines: &[Line], resets: &[WorkspaceRecord]) -> anyhow::Result<()> {
+    if place.json {
+        let records = resets.iter().map(|reset| {
+            let mut record = audit::described(&reset.record);
+            if let Some(members) = record.as_object_mut() {
+                members.insert("workspace".to_owned(), json!(reset.workspace));
+            }
+            record
+        });
+        let report = json!({
+            "ok": lines.iter().all(|line| line.is_well),
+            "lines": lines.iter().map(Line::described).collect::<Value>(),
+            "resets": records.collect::<Value>(),
+        });
+        return crate::show(&report.to_string());
+    }
+    let rows = lines.iter().map(Line::row).collect();
+    let table = headed(["", "ABOUT", "STATE", "WHAT MENDS IT"], rows);
+    let records: Vec<_> = resets.iter().map(|reset| reset.record.clone()).collect();
+    let last = match records.is_empty() {
+        true => "nobody was reset yet".to_owned(),
+        false => audit::table(&records),
+    };
+    crate::show(&format!("{table}\n\nThe last resets\n{last}"))
+}
+
+fn stores_of(status: &Value) -> Vec<PathBuf> {
+    let stores = status.get("stores").and_then(Value::as_array);
+    let paths = stores
+        .into_iter()
+        .flatten()
+        .filter_map(|store| store.get("path")?.as_str());
+    paths.map(PathBuf::from).collect()
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().ok() == other.canonicalize().ok()
+}
+
+async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Line>> {
+    let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
+    let workspaces = number(status, "workspaces").unwrap_or_default();
+    let calls = number(status, "calls").unwrap_or_default();
+    let (workspaces, calls) = (usize::try_from(workspaces)?, usize::try_from(calls)?);
+    let mut lines = vec![Line::well(
+        "process",
+        format!(
+            "serves {}, {} now",
+            count(workspaces, "workspace"),
+            count(calls, "call")
+        ),
+    )];
+    let reasons = process.readiness().await?;
+    match reasons.is_empty() {
+        true => lines.push(Line::well("ready", "for requests".to_owned())),
+        false => lines.extend(reasons.into_iter().map(|reason| {
+            Line::wrong(
+                "ready",
+                reason,
+                "what the store says below; then it is ready by itself",
+            )
+        })),
+    }
+    let plugins = status.get("plugins").and_then(Value::as_array);
+    for plugin in plugins.into_iter().flatten() {
+        let digest = plugin
+            .get("digest")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let used = usize::try_from(number(plugin, "workspaces").unwrap_or_default())?;
+        let text = format!("{digest} decides in {}", count(used, "workspace"));
+        lines.push(Line::well("plugin", text));
+    }
+    let breakers = process
+        .ask(reqwest::Method::GET, "/breakers", String::new())
+        .await?;
+    let breakers = breakers.get("breakers").and_then(Value::as_array);
+    for breaker in breakers.into_iter().flatten() {
+        let member = |name| {
+            breaker
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (workspace, state) = (member("workspace"), member("state"));
+        lines.push(Line::wrong(
+            "breaker",
+            format!("of {workspace} is {state}: its plugin keeps failing"),
+            &format!("host-harness breaker reset {workspace}, once the plugin is mended"),
+        ));
+    }
+    Ok(lines)
+}
+
+async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<WorkspaceRecord>) {
+    let shown = printable(&path.display().to_string());
+    let at_store = format!("--store {shown}");
+    let mut lines = vec![disk(path, &shown)];
+    let store = match Sqlite::open(path).await {
+        Ok(store) => {
+            let written = store.probe(now).await;
+            lines.push(match written {
+                Ok(()) => Line::well("store", format!("{shown} can be written")),
+                Err(error) => Line::wrong("store", format!("{shown}: {}", error.0), MEND_STORE),
+            });
+            Ok(store)
+        }
+        Err(error) => {
+            lines.push(Line::wrong(
+                "store",
+                format!("{shown}: {}", error.0),
+                MEND_STORE,
+            ));
+            Sqlite::open_to_look(path).await
+        }
+    };
+    let Ok(store) = store else {
+        return (lines, Vec::new());
+    };
+    match look(&store, now).await {
+        Ok((health, clock_faults)) => {
+            lines.extend(
+                health
+                    .mail_problems
+                    .iter()
+                    .map(|mail| of_mail(mail, &at_store)),
+            );
+            if health.mail_problems.is_empty() {
+                lines.push(Line::well("mail", "none waits".to_owned()));
+            }
+            lines.extend(
+                health
+                    .locked
+                    .iter()
+                    .map(|account| of_account(account, &at_store)),
+            );
+            if health.locked.is_empty() {
+                lines.push(Line::well(
+                    "locks",
+                    "no account is locked by guesses".to_owned(),
+                ));
+            }
+            if clock_faults > 0 {
+                lines.push(Line::wrong(
+                    "clock",
+                    format!("{clock_faults} moments lie too far ahead: a clock was wrong; they count as past"),
+                    "host-harness user unlock USER, where a code is refused all the same",
+                ));
+            }
+            (lines, health.resets)
+        }
+        Err(error) => {
+            lines.push(Line::wrong(
+                "store",
+                format!("{shown}: {}", error.0),
+                MEND_STORE,
+            ));
+            (lines, Vec::new())
+        }
+    }
+}
+
+/// What helps where a store does not work.
+const MEND_STORE: &str = "make room, or give the host's user the file and its folder; a file that was moved belongs back";
+
+async fn look(store: &Arc<dyn Store>, now: Timestamp) -> chat_store::Result<(Health, u32)> {
+    let health = store.health(now).await?;
+    Ok((health, store.clock_faults(Horizon::at(now)).await?))
+}
+
+fn disk(path: &Path, shown: &str) -> Line {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let size = path
+        .metadata()
+        .map(|file| file.len() >> 10)
+        .unwrap_or_default();
+    let Ok(found) = statvfs(folder) else {
+        return Line::wrong("disk", format!("of {shown} is not there"), "mount it");
+    };
+    let free = found
+        .blocks_available()
+        .saturating_mul(found.fragment_size());
+    let text = format!("{} MiB free, {shown} has {size} KiB", free >> 20);
+    match free < LEAST_FREE {
+        true => Line::wrong(
+            "disk",
+            text,
+            "make room; `host-harness prune` removes what is old",
+        ),
+        false => Line::well("disk", text),
+    }
+}
+
+fn of_mail(mail: &MailProblem, at_store: &str) -> Line {
+    let workspace = &mail.workspace;
+    let text = format!(
+        "of {workspace}: {} waiting, {}: {}",
+        mail.waiting,
+        count(mail.dead_letters as usize, "dead letter"),
+        mail.problem.as_deref().unwrap_or("not tried yet")
+    );
+    match mail.problem {
+        None => Line::well("mail", text),
+        Some(_) => Line::wrong(
+            "mail",
+            text,
+            &format!(
+                "host-harness outbox retry --all --workspace {workspace} {at_store}, once the cause is gone"
+            ),
+        ),
+    }
+}
+
+fn of_account(account: &LockedAccount, at_store: &str) -> Line {
+    let LockedAccount {
+        workspace,
+        username,
+        failures,
+        lock,
+        guesses,
+    } = account;
+    let until = match lock {
+        Lock::Until(until) => format!("until {until}"),
+        Lock::UntilReplaced => "until its second factor is replaced".to_owned(),
+    };
+    let from: Vec<_> = guesses
+        .iter()
+        .map(|(address, times)| format!("{address} ({times})"))
+        .collect();
+    let from = match from.is_empty() {
+        true => "none in the last hour".to_owned(),
+        false => format!("in the last hour from {}", from.join(", ")),
+    };
+    let command = match lock {
+        Lock::Until(_) => "unlock",
+        Lock::UntilReplaced => "reset-totp",
+    };
+    Line::wrong(
+        "locks",
+        format!("{username} of {workspace} by {failures} wrong codes, {until}; {from}"),
+        &format!("host-harness user {command} {username} --workspace {workspace} {at_store}"),
+    )
+}

@@ -1,0 +1,104 @@
+//! What is not as it should be, of all workspaces.
+
+use super::outbox::NEVER;
+use super::{SqlResult, list, read};
+use chat_domain::attempts::{FREE_FAILURES, Failures};
+use chat_domain::health::{Health, LockedAccount, MOST_SHOWN, MailProblem, WorkspaceRecord};
+use chat_domain::time::Timestamp;
+use rusqlite::{Connection, params};
+use std::time::Duration;
+
+/// How far back guesses are counted.
+const GUESSED: Duration = Duration::from_secs(60 * 60);
+
+pub(super) fn health(db: &Connection, now: Timestamp) -> SqlResult<Health> {
+    Ok(Health {
+        locked: locked(db, now)?,
+        mail_problems: mail_problems(db)?,
+        resets: resets(db)?,
+    })
+}
+
+fn locked(db: &Connection, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
+    let mut query = db.prepare(
+        "SELECT user.workspace, id, username, count, locked_until
+         FROM failed_attempt JOIN user ON user.workspace = failed_attempt.workspace AND id = user
+         WHERE count >= ?1 ORDER BY count DESC",
+    )?;
+    let mut rows = query.query([FREE_FAILURES])?;
+    let mut locked = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (workspace, user): (String, String) = (row.get(0)?, row.get(1)?);
+        let failures = Failures {
+            count: row.get(3)?,
+            locked_until: read::moment(row, 4)?,
+        };
+        let settings = read::settings(db, &workspace)?.unwrap_or_default();
+        if let Some(lock) = failures.why_locked(&settings, now) {
+            locked.push(LockedAccount {
+                username: row.get(2)?,
+                failures: failures.count,
+                lock,
+                guesses: guesses(db, &workspace, &user, now)?,
+                workspace,
+            });
+        }
+        if locked.len() >= MOST_SHOWN as usize {
+            break;
+        }
+    }
+    Ok(locked)
+}
+
+fn guesses(
+    db: &Connection,
+    workspace: &str,
+    user: &str,
+    now: Timestamp,
+) -> SqlResult<Vec<(String, u32)>> {
+    db.prepare(
+        "SELECT coalesce(address, '-'), sum(calls) FROM audit
+         WHERE workspace = ?1 AND at >= ?2 AND caller = ?3 AND proof IS NOT NULL
+           AND action <> 'guess' AND decision IN ('refused', 'replayed', 'locked')
+         GROUP BY address ORDER BY 2 DESC LIMIT ?4",
+    )?
+    .query_map(
+        params![workspace, now.before(GUESSED).millis(), user, MOST_SHOWN],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?
+    .collect()
+}
+
+fn mail_problems(db: &Connection) -> SqlResult<Vec<MailProblem>> {
+    db.prepare(
+        "SELECT workspace, last_problem, count(*) FILTER (WHERE next_try < ?1),
+                count(*) FILTER (WHERE next_try = ?1)
+         FROM outbox GROUP BY workspace, last_problem ORDER BY count(*) DESC LIMIT ?2",
+    )?
+    .query_map(params![NEVER, MOST_SHOWN], |row| {
+        Ok(MailProblem {
+            workspace: row.get(0)?,
+            problem: row.get(1)?,
+            waiting: row.get(2)?,
+            dead_letters: row.get(3)?,
+        })
+    })?
+    .collect()
+}
+
+fn resets(db: &Connection) -> SqlResult<Vec<WorkspaceRecord>> {
+    let mut query = db.prepare(&format!(
+        "SELECT {}, audit.workspace FROM audit {}
+         WHERE action = 'reset-totp' AND decision IN ('reset', 'done')
+         ORDER BY audit.id DESC LIMIT ?1",
+        list::RECORD,
+        list::WITH_NAMES
+    ))?;
+    let rows = query.query_map([MOST_SHOWN], |row| {
+        Ok(WorkspaceRecord {
+            record: list::record_in(row)?,
+            workspace: row.get(14)?,
+        })
+    })?;
+    rows.collect()
+}
