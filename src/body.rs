@@ -9,6 +9,9 @@ use std::fmt;
 /// unknown key.
 const MAX_EXPLANATION: usize = 200;
 
+/// What some programs write before every text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Whose factor the body asks to remove.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -36,7 +39,8 @@ impl InvalidParams {
 }
 
 /// Reads `body`: JSON when its text is a JSON object, whatever `content_type`
-/// says; a form when `content_type` says so.
+/// says; a form when `content_type` says so. A byte order mark before an object is passed
+/// over (RFC 8259 section 8.1).
 ///
 /// # Errors
 ///
@@ -48,8 +52,9 @@ pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Subject, Invalid
     }
     let text = std::str::from_utf8(body)
         .map_err(|e| InvalidParams::new(format_args!("the body is not UTF-8: {e}")))?;
-    let keys = if text.trim_ascii_start().starts_with('{') {
-        serde_json::from_str(text).map_err(InvalidParams::new)?
+    let object = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let keys = if object.trim_ascii_start().starts_with('{') {
+        serde_json::from_str(object).map_err(InvalidParams::new)?
     } else if content_type.is_some_and(is_form) {
         parse_form(text)?
     } else {
@@ -224,6 +229,7 @@ mod tests {
     fn each_key_names_a_member() {
         for (content_type, body, selectors) in [
             (JSON, r#"{"userId":"u1"}"#, vec![id("u1")]),
+            (JSON, "\u{feff}{\"userId\":\"u1\"}", vec![id("u1")]),
             (FORM, r#"{ "userId":"u1" }"#, vec![id("u1")]),
             (None, r#"{"username":"bob"}"#, vec![name("bob")]),
             (JSON, r#"{"user":"bob"}"#, vec![name("bob")]),
@@ -306,7 +312,14 @@ mod tests {
             (JSON, " ", "the body is not a JSON object"),
             (JSON, "userId=u1", "the body is not a JSON object"),
             (None, "userId=u1", "the body is not a JSON object"),
-            (JSON, "\u{feff}{}", "the body is not a JSON object"),
+            (JSON, "\u{feff}", "the body is not a JSON object"),
+            (JSON, "\u{feff}\u{feff}{}", "the body is not a JSON object"),
+            (JSON, " \u{feff}{}", "the body is not a JSON object"),
+            (
+                FORM,
+                "\u{feff}userId=u1",
+                "unknown key `\u{feff}userId`, expected `userId`, `username` or `user`",
+            ),
             (
                 FORM,
                 r#"["u1"]"#,

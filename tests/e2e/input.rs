@@ -34,7 +34,8 @@ async fn a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing() {
         "hello",
         " ",
         "\0",
-        "\u{feff}{}",
+        "\u{feff}",
+        "\u{feff}\u{feff}{}",
         deep.as_str(),
     ] {
         refused(body.as_bytes(), "application/json", 400).await;

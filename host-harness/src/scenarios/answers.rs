@@ -56,6 +56,7 @@ pub(super) async fn every_key_and_form_names_the_member(harness: &Harness) -> Ve
         (json, r#"{"user":"alice"}"#),
         (json, r#"{"user":"alice","userId":"aliceId","username":""}"#),
         ("text/plain", r#"{"userId":"aliceId"}"#),
+        (json, "\u{feff}{\"userId\":\"aliceId\"}"),
         (FORM, "username=Alice"),
     ] {
         let server = server(harness).await?;

@@ -27,7 +27,7 @@ const MALFORMED: [&str; 17] = [
     "hello",
     " ",
     "\0",
-    "\u{feff}{}",
+    "\u{feff}\u{feff}{}",
 ];
 
 /// Rocket.Chat CVE-2021-22911 and CVE-2022-32211.

@@ -21,6 +21,9 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(5);
 /// digest has 64.
 const MAX_HEADER: usize = 256;
 
+/// What some programs write before every text (RFC 8259 section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The body as it came. The error answers the request.
 pub(super) async fn read(request: Request) -> Result<Bytes, Answer> {
     if is_encoded(request.headers(), header::CONTENT_ENCODING, "identity") {
@@ -41,12 +44,13 @@ pub(super) async fn read(request: Request) -> Result<Bytes, Answer> {
 }
 
 /// What the body says: JSON when its text is an object, whatever the content type
-/// says; otherwise a form when the content type says so; an empty one says
+/// says, and whatever byte order mark is before it; otherwise a form when the content type says so; an empty one says
 /// nothing. The error answers the request.
 pub(super) async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, Answer> {
     let [content_type] = headers(request.headers(), [header::CONTENT_TYPE.as_str()])?;
     let body = read(request).await?;
-    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let object = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+    let is_object = object.trim_ascii_start().starts_with(b"{");
     let is_form = content_type.is_some_and(|content_type| {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -54,7 +58,7 @@ pub(super) async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, An
     if body.is_empty() {
         serde_json::from_str("{}").map_err(|e| json_problem(&e))
     } else if is_object {
-        serde_json::from_slice(&body).map_err(|e| json_problem(&e))
+        serde_json::from_slice(object).map_err(|e| json_problem(&e))
     } else if is_form {
         serde_urlencoded::from_bytes(&body)
             .map_err(|_| invalid("a field of the form is unknown, repeated, missing or not UTF-8"))
