@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod caller;
 mod client_address;
+pub(crate) mod connections;
 mod cors;
 mod login;
 mod openapi;
@@ -30,15 +31,15 @@ use chat_domain::order::Record;
 use chat_domain::settings::Settings;
 use chat_store::{Store, StoreError};
 use client_address::Doubts;
+use connections::Room;
 use ipnet::IpNet;
 use plugin_sandbox::comparisons::Queue;
 use rate_limit::RateLimit;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -123,35 +124,30 @@ impl Site {
 ///
 /// # Errors
 ///
-/// When the listener fails, or requests are still in flight 15 s after `stop`.
+/// When requests are still in flight 15 s after `stop`.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let decisions = TaskTracker::new();
-    let (stopping, stopped) = oneshot::channel();
+    let room = Room::for_clients(app.metrics.clone());
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
     let router = router(app, decisions.clone());
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stop.await;
-        tracing::info!("stopping");
-        let _ = stopping.send(());
-    });
     let finished = async {
-        let result = server.await;
+        connections::serve(listener, router, room, stopped).await;
         decisions.close();
         decisions.wait().await;
-        result
     };
     let overdue = async {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(DRAIN_LIMIT).await,
-            Err(_) => std::future::pending().await,
-        }
+        stop.await;
+        tracing::info!("stopping");
+        stopping.cancel();
+        tokio::time::sleep(DRAIN_LIMIT).await;
     };
     tokio::select! {
-        result = finished => result,
+        () = finished => Ok(()),
         () = overdue => Err(std::io::Error::other("stopped with requests in flight")),
     }
 }

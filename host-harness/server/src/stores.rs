@@ -20,15 +20,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// How long a store stays open that nobody uses: opening takes a few
-/// milliseconds, and an open one holds a thread and about ten files.
+/// milliseconds, and an open one holds a thread and [`FILES_EACH`].
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// Stores that are all kept open, so that mail which another process queues in one
-/// is seen at once: together they hold two thirds of the 1024 files that a process
-/// may open by default. Where there are more, those that are not in use at the
+/// is seen at once: together they hold under two thirds of the 1024 files that a
+/// process may open by default. Where there are more, those that are not in use at the
 /// moment are closed when so many are open, also where mail waits in them that is
 /// not due yet.
 pub const MAX_OPEN: usize = 64;
+
+/// Files that an open store holds, at most: the database, its log and shared memory for
+/// each of its connections, and the connection to a mail server.
+pub(crate) const FILES_EACH: usize = 10;
 
 /// How often it is looked whether there is room for a store that holds mail.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);

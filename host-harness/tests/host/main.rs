@@ -8,6 +8,7 @@
 mod admin;
 mod attacks;
 mod bounds;
+mod connections;
 mod fuzz;
 mod hosted;
 mod hosting;

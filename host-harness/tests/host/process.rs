@@ -9,15 +9,16 @@ use reqwest::Client;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// A process and the folder that it serves.
-struct Process {
+pub(crate) struct Process {
     data: Data,
     child: Child,
     log: Receiver<String>,
-    url: String,
+    pub(crate) url: String,
     admin: String,
 }
 
@@ -30,13 +31,19 @@ impl Drop for Process {
 
 impl Process {
     /// One that serves acme with this plugin, without a rate limit.
-    async fn start(plugin: &[u8]) -> Self {
+    pub(crate) async fn start(plugin: &[u8]) -> Self {
+        Self::start_by("exec \"$@\"", plugin).await
+    }
+
+    /// The same by a line of the shell, whose arguments are the command.
+    pub(crate) async fn start_by(line: &str, plugin: &[u8]) -> Self {
         let data = Data::closed().await;
         let folder = data.path().parent().unwrap().to_owned();
         std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
         std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
         configure(&data, plugin, "");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        let mut child = Command::new("sh")
+            .args(["-c", line, "sh", env!("CARGO_BIN_EXE_host-harness")])
             .args(["serve", "--log", "json", "--config"])
             .arg(file(&data))
             .env_remove("RUST_LOG")
@@ -76,7 +83,7 @@ impl Process {
     }
 
     /// Status and body of what the admin listener answers.
-    async fn asked(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn asked(&self, path: &str) -> (u16, String) {
         let response = client().get(format!("{}{path}", self.admin)).send();
         let response = response.await.unwrap();
         let status = response.status().as_u16();
@@ -84,7 +91,7 @@ impl Process {
     }
 
     /// Status of a request to reset, of the host named so.
-    async fn reset(&self, host: &str) -> u16 {
+    pub(crate) async fn reset(&self, host: &str) -> u16 {
         let request = client()
             .post(format!("{}/api/v1/users.resetTOTP", self.url))
             .header("host", host)
@@ -108,10 +115,23 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(sent.unwrap().success());
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to stop, and waits until it has: how it ended, how long that took, and what
+    /// it had logged that was not looked at.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Duration, Vec<String>) {
+        let start = Instant::now();
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        (status, start.elapsed(), self.log.iter().collect())
     }
 }
 
