@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -37,6 +37,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// The workspace that every command is for unless it names another, and every
 /// request where no configuration file says otherwise.
 const WORKSPACE: &str = "default";
+
+/// Connections that wait to be accepted: where there is no place for one in a burst, its client
+/// tries again only after a second.
+const BACKLOG: u32 = 1024;
 
 /// A small plugin-capable chat server that loads the reset-totp plugin and
 /// serves POST /api/v1/users.resetTOTP.
@@ -232,7 +236,7 @@ async fn run(
     }
     let hosting = Hosting::start(config, file, Clock::system()).await?;
     let (stop, reload) = (stop_signal()?, signal(SignalKind::hangup())?);
-    let listener = listen(host.listen).await?;
+    let listener = listen(host.listen)?;
     let stopping = CancellationToken::new();
     let stores = hosting.stores().clone();
     let tending = tokio::spawn(stores.tend(stopping.clone().cancelled_owned()));
@@ -262,7 +266,7 @@ async fn administer(
     hosting: &Arc<Hosting>,
     stopping: &CancellationToken,
 ) -> anyhow::Result<DropGuard> {
-    let listener = listen(address).await?;
+    let listener = listen(address)?;
     tracing::info!(url = %format!("http://{}", listener.local_addr()?), "operators are answered");
     let admin = Admin {
         control: hosting.clone(),
@@ -299,8 +303,17 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listening = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().with_context(|| {
         format!("cannot listen on {address}; --listen or the configuration takes another")
     })
 }

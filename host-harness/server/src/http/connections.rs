@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Connections of clients, where the process may open files enough: many times the calls
-/// that run and wait. Each takes some 20 KiB of memory while half a request is in it, and
+/// that run and wait. Each takes some 30 KiB of memory while half a request is in it, and
 /// [`MAX_HEAD`] at most.
 const MAX_CLIENTS: usize = 4096;
 
