@@ -10,7 +10,7 @@ use chat_server::clock::Clock;
 use chat_server::config::{self, Config};
 use chat_server::hosting::Hosting;
 use chat_server::http;
-use chat_server::telemetry::{self, LogFormat};
+use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -157,9 +158,25 @@ async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("host-harness: {error:#}");
+            say(format!("host-harness: {error:#}\n"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard error, unless nobody reads that: the process is to end.
+fn say(text: String) {
+    let (sender, said) = channel();
+    let saying = std::thread::Builder::new().spawn({
+        let text = text.clone();
+        move || {
+            eprint!("{text}");
+            let _ = sender.send(());
+        }
+    });
+    match saying {
+        Ok(_) => drop(said.recv_timeout(LAST_LINES_LIMIT)),
+        Err(_) => eprint!("{text}"),
     }
 }
 
@@ -231,6 +248,10 @@ async fn run(
 ) -> anyhow::Result<()> {
     let host = config.host.clone();
     let _telemetry = telemetry::start(log, host.otlp.as_ref())?;
+    // By the log's way: a thread that panics must not wait for who reads it either.
+    std::panic::set_hook(Box::new(
+        |panic| tracing::error!(%panic, "a thread panicked"),
+    ));
     if let Some(advice) = file.as_deref().and_then(|file| config.advice(file)) {
         tracing::warn!("{advice}");
     }

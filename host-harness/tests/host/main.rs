@@ -13,6 +13,7 @@ mod fuzz;
 mod hosted;
 mod hosting;
 mod http;
+mod log;
 mod metrics;
 mod neighbours;
 mod process;

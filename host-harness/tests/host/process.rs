@@ -10,14 +10,18 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// A process and the folder that it serves.
 pub(crate) struct Process {
     data: Data,
     child: Child,
     log: Receiver<String>,
+    /// Nobody reads the process's log as long as this is locked.
+    pub(crate) reading: Arc<Mutex<()>>,
     pub(crate) url: String,
     admin: String,
 }
@@ -53,8 +57,11 @@ impl Process {
             .unwrap();
         let (sender, log) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let reading = Arc::new(Mutex::new(()));
+        let may_read = reading.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                drop(may_read.blocking_lock());
                 let _ = sender.send(line);
             }
         });
@@ -62,6 +69,7 @@ impl Process {
             data,
             child,
             log,
+            reading,
             url: String::new(),
             admin: String::new(),
         };
@@ -71,7 +79,7 @@ impl Process {
     }
 
     /// Waits for the line with this message; says one of its fields.
-    fn logged(&self, message: &str, field: &str) -> String {
+    pub(crate) fn logged(&self, message: &str, field: &str) -> String {
         loop {
             let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
             let fields = line.get("fields").unwrap();
@@ -128,10 +136,16 @@ impl Process {
     /// Tells it to stop, and waits until it has: how it ended, how long that took, and what
     /// it had logged that was not looked at.
     pub(crate) fn stop(mut self) -> (ExitStatus, Duration, Vec<String>) {
+        let (status, time) = self.end();
+        (status, time, self.log.iter().collect())
+    }
+
+    /// The same without its log.
+    pub(crate) fn end(&mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();
         self.signal("TERM");
         let status = self.child.wait().unwrap();
-        (status, start.elapsed(), self.log.iter().collect())
+        (status, start.elapsed())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Hosting;
 use crate::admin::{Control, UnknownWorkspace};
 use crate::metrics::{Breaker, Snapshot};
+use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
 use plugin_sandbox::breaker::State;
@@ -51,6 +52,7 @@ impl Control for Hosting {
                 .into_iter()
                 .map(|(digest, workspaces)| (digest.to_string(), workspaces))
                 .collect(),
+            dropped_log_lines: telemetry::dropped_lines(),
             ..Snapshot::default()
         };
         for (path, count) in counts {
