@@ -8,6 +8,7 @@ use anyhow::Context;
 use chat_server::admin::{self, Admin};
 use chat_server::clock::Clock;
 use chat_server::config::{self, Config};
+use chat_server::delivery;
 use chat_server::hosting::Hosting;
 use chat_server::http;
 use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
@@ -25,10 +26,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, available_parallelism};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A call takes and gives back small blocks by the hundred.
@@ -38,6 +43,18 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// The workspace that every command is for unless it names another, and every
 /// request where no configuration file says otherwise.
 const WORKSPACE: &str = "default";
+
+/// Threads without which nothing is done, beside one a core: those of the log, the engine and
+/// a store, and some that may wait for a disk.
+const FURTHER_THREADS: usize = 8;
+
+/// How long the end of the process waits for threads that wait for a disk: longer than one
+/// that answers takes.
+const LAST_THREADS_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the process waits for the stores after the last request: deliveries have ended by
+/// then, and what became of them is noted in a moment.
+const LAST_STORES_LIMIT: Duration = Duration::from_secs(delivery::STOP_LIMIT.as_secs() + 2);
 
 /// Connections that wait to be accepted: where there is no place for one in a burst, its client
 /// tries again only after a second.
@@ -143,9 +160,40 @@ struct Common {
     log: LogFormat,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = require_threads().and_then(|()| Builder::new_multi_thread().enable_all().build());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(format!(
+                "host-harness: the system gives this process too few threads: {error}; `ulimit -u` \
+                 or the limit of its container (pids) is too low\n"
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(obey(command));
+    runtime.shutdown_timeout(LAST_THREADS_LIMIT);
+    code
+}
+
+/// The runtime panics where it gets no thread, and so do others.
+fn require_threads() -> std::io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    let count = available_parallelism()?.get() + FURTHER_THREADS;
+    thread::scope(|scope| {
+        let wait = || drop(gate.lock());
+        let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
+        let started = (0..count).try_for_each(start);
+        drop(closed);
+        started
+    })
+}
+
+async fn obey(command: Command) -> ExitCode {
+    let result = match command {
         Command::Serve {
             config,
             store,
@@ -167,7 +215,7 @@ async fn main() -> ExitCode {
 /// Writes to standard error, unless nobody reads that: the process is to end.
 fn say(text: String) {
     let (sender, said) = channel();
-    let saying = std::thread::Builder::new().spawn({
+    let saying = thread::Builder::new().spawn({
         let text = text.clone();
         move || {
             eprint!("{text}");
@@ -276,7 +324,10 @@ async fn run(
     .await;
     stopping.cancel();
     reloading.await?;
-    tending.await?;
+    match timeout(LAST_STORES_LIMIT, tending).await {
+        Ok(tended) => tended?,
+        Err(_elapsed) => tracing::error!("a store does not answer; the process ends without it"),
+    }
     drop(admin);
     Ok(served?)
 }
@@ -290,7 +341,7 @@ async fn administer(
     let listener = listen(address)?;
     tracing::info!(url = %format!("http://{}", listener.local_addr()?), "operators are answered");
     let admin = Admin {
-        control: hosting.clone(),
+        control: Arc::new(hosting.clone()),
         metrics: hosting.metrics().clone(),
         stopping: stopping.clone(),
     };
@@ -304,15 +355,18 @@ async fn administer(
     Ok(end.drop_guard())
 }
 
-/// Reads the configuration again at each signal, until `stop` is ready: what has
-/// begun to be taken is taken whole.
+/// Reads the configuration again at each signal, until `stop` is ready: what is being taken
+/// then may wait for what does not answer, and is of no use any more.
 async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return,
-            // It logs how that ended.
-            Some(()) = signal.recv() => drop(hosting.reload().await),
+            Some(()) = signal.recv() => tokio::select! {
+                () = &mut stop => return,
+                // It logs how that ended.
+                _ = hosting.reload() => (),
+            },
         }
     }
 }

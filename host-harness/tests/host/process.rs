@@ -6,6 +6,7 @@ use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
+use rusqlite::Connection;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -246,6 +247,37 @@ async fn an_operator_sees_the_breaker_and_closes_it() {
     assert_eq!(reset("acme").unwrap(), "1 breaker closed\n");
     assert_eq!(reset("acme").unwrap(), "0 breakers closed\n");
     assert_eq!(process.reset("acme.example").await, 502);
+}
+
+/// Each of the stores is waited for 2 s, where nothing can stop that.
+#[tokio::test]
+async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
+    let guest = Guest::default().component();
+    let mut process = Process::start(&guest).await;
+    let mut holders = Vec::new();
+    let mut more = String::new();
+    for number in 0..8 {
+        let name = format!("held-{number}.sqlite");
+        let path = process.data.path().with_file_name(&name);
+        std::fs::copy(process.data.path(), &path).unwrap();
+        let holder = Connection::open(&path).unwrap();
+        let hold = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
+        holder.execute_batch(hold).unwrap();
+        holders.push(holder);
+        more += &format!(
+            "[workspaces.w{number}]\nhosts = [\"w{number}.example\"]\nstore = \"{name}\"\n\
+             plugin = \"{}\"\n",
+            Digest::of(&guest)
+        );
+    }
+    configure(&process.data, &guest, &more);
+    process.signal("HUP");
+    // By then it waits for the first of them.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.reset("acme.example").await, 400);
+    let (status, time) = process.end();
+    assert!(status.success(), "{status}");
+    assert!(time < Duration::from_secs(3), "{time:?}");
 }
 
 #[test]

@@ -10,9 +10,10 @@ use plugin_sandbox::breaker::State;
 use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[async_trait]
-impl Control for Hosting {
+impl Control for Arc<Hosting> {
     /// One store that answers is enough: a workspace whose store is sick takes no
     /// other from its clients. A store that is closed is not asked: it is opened for
     /// whoever needs it.

@@ -6,7 +6,7 @@
 //! at all takes a place from a client that behaves.
 
 use crate::metrics::Metrics;
-use crate::stores;
+use crate::{delivery, stores};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::ConnectInfo;
@@ -41,9 +41,10 @@ const MAX_CLIENTS: usize = 4096;
 /// Connections of operators: scrapers and a few commands.
 const MAX_OPERATORS: usize = 32;
 
-/// Files that are not for clients: those of the stores, and as many again as there are
-/// operators, listeners, plugins that are read, and what the runtime needs.
-const RESERVED_FILES: usize = stores::MAX_OPEN * stores::FILES_EACH + 128;
+/// Files that are not for clients: those of the stores, connections to mail servers, those of
+/// operators, and what is read and listened to.
+const RESERVED_FILES: usize =
+    stores::MAX_OPEN * stores::FILES_EACH + delivery::LIMIT + 2 * MAX_OPERATORS;
 
 /// How long a connection may stay open without a byte of a request: longer than the 60 s
 /// after which reverse proxies usually close theirs, so that none sends a request into a
@@ -178,8 +179,8 @@ fn files() -> usize {
     files.try_into().unwrap_or(usize::MAX)
 }
 
-/// How many of so many files are for clients: where there are few, a quarter, and not all
-/// stores can be open.
+/// How many of so many files are for clients: where there are few, a quarter. Of the 1024 that
+/// a process may have by default, the stores' are left then.
 fn places(files: usize) -> usize {
     let left = files.saturating_sub(RESERVED_FILES);
     left.max(files / 4).clamp(1, MAX_CLIENTS)
@@ -549,13 +550,13 @@ mod tests {
             (0, 1),
             (256, 64),
             (1024, 256),
-            (4096, 3328),
+            (4096, 3136),
             (20_000, MAX_CLIENTS),
             (usize::MAX, MAX_CLIENTS),
         ] {
             assert_eq!(places(files), clients, "{files}");
         }
-        assert!(places(1024) + RESERVED_FILES <= 1024);
+        assert!(places(1024) + stores::MAX_OPEN * stores::FILES_EACH <= 1024);
     }
 
     #[test]
