@@ -32,7 +32,7 @@ pub const MAX_OPEN: usize = 64;
 
 /// Files that an open store holds, at most: the database, its log and shared memory for
 /// each of its connections, and the connection to a mail server.
-pub(crate) const FILES_EACH: usize = 10;
+pub const FILES_EACH: usize = 10;
 
 /// How often it is looked whether there is room for a store that holds mail.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use chat_testing::guest::Guest;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Connections that each hold back the rest of a request.
@@ -79,6 +80,30 @@ async fn five_thousand_half_requests_take_no_place_from_a_client_that_behaves() 
     assert_eq!(warnings.count(), 1, "{log:?}");
 }
 
+/// Others than the connections may hold the files.
+#[tokio::test]
+async fn where_the_system_gives_no_file_for_a_connection_an_idle_one_gives_its_own() {
+    let process = Process::start(&Guest::default().component()).await;
+    assert_eq!(process.reset("acme.example").await, 400);
+    let limit = format!("--nofile={}", open_files(&process) + 5);
+    let id = process.id().to_string();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &id, &limit])
+        .status();
+    assert!(limited.unwrap().success());
+    let mut half_open = Vec::new();
+    for _ in 0..50 {
+        half_open.push(send(&process, HALF_HEAD));
+    }
+    let start = Instant::now();
+    assert_eq!(process.reset("acme.example").await, 400);
+    assert!(start.elapsed() < PROMPT, "{:?}", start.elapsed());
+    let (status, _, log) = process.stop();
+    assert!(status.success(), "{status} {log:?}");
+    let told = log.iter().filter(|line| line.contains(r#""level":"WARN""#));
+    assert_eq!(told.count(), 1, "{log:?}");
+}
+
 #[tokio::test]
 async fn clients_that_keep_it_waiting_do_not_hold_up_its_end() {
     let process = Process::start(&Guest::default().component()).await;
@@ -109,14 +134,9 @@ async fn half_a_head_is_waited_for_ten_seconds() {
 /// Asks for more than the buffers of a socket take, and reads nothing.
 fn deaf(process: &Process) -> TcpStream {
     let mut client = send(process, "");
-    client.set_nonblocking(true).unwrap();
-    let mut quiet = Instant::now();
-    while quiet.elapsed() < Duration::from_millis(300) {
-        match client.write(LARGE.as_bytes()) {
-            Ok(_) => quiet = Instant::now(),
-            Err(_) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
+    let stalled = Duration::from_millis(300);
+    client.set_write_timeout(Some(stalled)).unwrap();
+    while client.write_all(LARGE.as_bytes()).is_ok() {}
     client
 }
 
@@ -132,7 +152,7 @@ impl Regular {
         self.0.write_all(SMALL.as_bytes()).unwrap();
         let mut answer = [0; 4096];
         let length = self.0.read(&mut answer).unwrap();
-        assert!(answer[..length].starts_with(b"HTTP/1.1 404 "));
+        assert!(length > 12 && answer.starts_with(b"HTTP/1.1 404 "));
     }
 }
 

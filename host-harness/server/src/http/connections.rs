@@ -64,9 +64,9 @@ const LAST_LIMIT: Duration = Duration::from_secs(1);
 /// Longest head of a request, in bytes: eight times what usual proxies pass on.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// How long nothing is accepted after that failed for want of files or memory: closing a
-/// connection gives some back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long nothing is accepted after that failed for want of files or memory: by then the
+/// connection that was closed has given some back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long there must have been room before it is said again that there is none.
 const QUIET: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ impl Room {
         if crowding.is_news(Instant::now()) {
             tracing::warn!(
                 listener = self.listener,
-                connections = self.bound,
+                connections = self.bound - self.places.available_permits(),
                 "no more connections can be open: for each further one, the one that was idle \
                  for longest is closed. A reverse proxy in front, or a higher limit of open \
                  files (ulimit -n), makes room"
