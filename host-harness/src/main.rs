@@ -8,9 +8,10 @@ use anyhow::Context;
 use chat_server::admin::{self, Admin};
 use chat_server::clock::Clock;
 use chat_server::config::{self, Config};
+use chat_server::delivery;
 use chat_server::hosting::Hosting;
 use chat_server::http;
-use chat_server::telemetry::{self, LogFormat};
+use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -25,9 +26,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, available_parallelism};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A call takes and gives back small blocks by the hundred.
@@ -37,6 +43,22 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// The workspace that every command is for unless it names another, and every
 /// request where no configuration file says otherwise.
 const WORKSPACE: &str = "default";
+
+/// Threads without which nothing is done, beside one a core: those of the log, the engine and
+/// a store, and some that may wait for a disk.
+const FURTHER_THREADS: usize = 8;
+
+/// How long the end of the process waits for threads that wait for a disk: longer than one
+/// that answers takes.
+const LAST_THREADS_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the process waits for the stores after the last request: deliveries have ended by
+/// then, and what became of them is noted in a moment.
+const LAST_STORES_LIMIT: Duration = Duration::from_secs(delivery::STOP_LIMIT.as_secs() + 2);
+
+/// Connections that wait to be accepted: where there is no place for one in a burst, its client
+/// tries again only after a second.
+const BACKLOG: u32 = 1024;
 
 /// A small plugin-capable chat server that loads the reset-totp plugin and
 /// serves POST /api/v1/users.resetTOTP.
@@ -138,9 +160,40 @@ struct Common {
     log: LogFormat,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = require_threads().and_then(|()| Builder::new_multi_thread().enable_all().build());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(format!(
+                "host-harness: the system gives this process too few threads: {error}; `ulimit -u` \
+                 or the limit of its container (pids) is too low\n"
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(obey(command));
+    runtime.shutdown_timeout(LAST_THREADS_LIMIT);
+    code
+}
+
+/// The runtime panics where it gets no thread, and so do others.
+fn require_threads() -> std::io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    let count = available_parallelism()?.get() + FURTHER_THREADS;
+    thread::scope(|scope| {
+        let wait = || drop(gate.lock());
+        let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
+        let started = (0..count).try_for_each(start);
+        drop(closed);
+        started
+    })
+}
+
+async fn obey(command: Command) -> ExitCode {
+    let result = match command {
         Command::Serve {
             config,
             store,
@@ -153,9 +206,25 @@ async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("host-harness: {error:#}");
+            say(format!("host-harness: {error:#}\n"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard error, unless nobody reads that: the process is to end.
+fn say(text: String) {
+    let (sender, said) = channel();
+    let saying = thread::Builder::new().spawn({
+        let text = text.clone();
+        move || {
+            eprint!("{text}");
+            let _ = sender.send(());
+        }
+    });
+    match saying {
+        Ok(_) => drop(said.recv_timeout(LAST_LINES_LIMIT)),
+        Err(_) => eprint!("{text}"),
     }
 }
 
@@ -227,12 +296,16 @@ async fn run(
 ) -> anyhow::Result<()> {
     let host = config.host.clone();
     let _telemetry = telemetry::start(log, host.otlp.as_ref())?;
+    // By the log's way: a thread that panics must not wait for who reads it either.
+    std::panic::set_hook(Box::new(
+        |panic| tracing::error!(%panic, "a thread panicked"),
+    ));
     if let Some(advice) = file.as_deref().and_then(|file| config.advice(file)) {
         tracing::warn!("{advice}");
     }
     let hosting = Hosting::start(config, file, Clock::system()).await?;
     let (stop, reload) = (stop_signal()?, signal(SignalKind::hangup())?);
-    let listener = listen(host.listen).await?;
+    let listener = listen(host.listen)?;
     let stopping = CancellationToken::new();
     let stores = hosting.stores().clone();
     let tending = tokio::spawn(stores.tend(stopping.clone().cancelled_owned()));
@@ -251,7 +324,10 @@ async fn run(
     .await;
     stopping.cancel();
     reloading.await?;
-    tending.await?;
+    match timeout(LAST_STORES_LIMIT, tending).await {
+        Ok(tended) => tended?,
+        Err(_elapsed) => tracing::error!("a store does not answer; the process ends without it"),
+    }
     drop(admin);
     Ok(served?)
 }
@@ -262,10 +338,10 @@ async fn administer(
     hosting: &Arc<Hosting>,
     stopping: &CancellationToken,
 ) -> anyhow::Result<DropGuard> {
-    let listener = listen(address).await?;
+    let listener = listen(address)?;
     tracing::info!(url = %format!("http://{}", listener.local_addr()?), "operators are answered");
     let admin = Admin {
-        control: hosting.clone(),
+        control: Arc::new(hosting.clone()),
         metrics: hosting.metrics().clone(),
         stopping: stopping.clone(),
     };
@@ -279,15 +355,18 @@ async fn administer(
     Ok(end.drop_guard())
 }
 
-/// Reads the configuration again at each signal, until `stop` is ready: what has
-/// begun to be taken is taken whole.
+/// Reads the configuration again at each signal, until `stop` is ready: what is being taken
+/// then may wait for what does not answer, and is of no use any more.
 async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return,
-            // It logs how that ended.
-            Some(()) = signal.recv() => drop(hosting.reload().await),
+            Some(()) = signal.recv() => tokio::select! {
+                () = &mut stop => return,
+                // It logs how that ended.
+                _ = hosting.reload() => (),
+            },
         }
     }
 }
@@ -299,8 +378,17 @@ fn show(text: &str) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listening = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().with_context(|| {
         format!("cannot listen on {address}; --listen or the configuration takes another")
     })
 }

@@ -6,6 +6,8 @@ use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -33,6 +35,19 @@ fn refuses(mut command: Command, expected: &[&str]) {
     for part in expected {
         assert!(stderr.contains(part), "{stderr} lacks {part}");
     }
+}
+
+/// Root has no such limit, so root tries it as somebody else.
+#[test]
+fn too_few_threads_are_said() {
+    const NOBODY: u32 = 61_234;
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=4", env!("CARGO_BIN_EXE_host-harness")]);
+    command.args(["workspace", "list", "--store", "nowhere.sqlite"]);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(NOBODY);
+    }
+    refuses(command, &["too few threads", "ulimit -u"]);
 }
 
 #[test]

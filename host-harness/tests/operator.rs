@@ -802,7 +802,7 @@ fn an_enrolment_is_shown_once_with_its_key_and_codes() {
         (lines[0], lines[6]),
         (
             "New backup codes of alice, each for one use; the old ones are void:",
-            "They are not shown again."
+            "They are not shown again. No address is verified: nobody can be told."
         )
     );
     let codes = lines[2..5].join(" ");

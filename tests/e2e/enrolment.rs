@@ -41,7 +41,7 @@ fn key(answer: &Answer) -> TotpKey {
     let body = answer.json();
     let secret = body["secret"].as_str().unwrap();
     secrets::register(secret);
-    let url = format!("otpauth://totp/Rocket.Chat:dave?secret={secret}&issuer=Rocket.Chat");
+    let url = format!("otpauth://totp/default:dave?secret={secret}&issuer=default");
     assert_eq!(
         answer.body,
         format!(r#"{{"secret":"{secret}","url":"{url}","success":true}}"#)

@@ -14,7 +14,7 @@
 //! | second factor missing | `a_missing_code_is_asked_for_whoever_calls` |
 //! | second factor wrong | `a_wrong_code_is_invalid` |
 //! | order of checks | `a_missing_code_is_asked_for_whoever_calls`, `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing`, `a_call_too_many_counts_no_failure_and_is_not_decided`, `what_is_not_logged_in_is_not_counted` |
-//! | self reset | `a_reset_of_oneself_needs_no_permission_sends_no_mail_and_ends_ones_own_sessions`, `an_administrator_who_names_themselves_is_told` |
+//! | self reset | `a_reset_of_oneself_needs_no_permission_is_told_and_ends_ones_own_sessions`, `an_administrator_who_names_themselves_is_told` |
 //! | `user`, usernames without regard to case | `every_key_and_form_names_the_member` |
 //! | blank keys, federated users | `blank_selectors_and_federated_users_have_refusals_of_their_own` |
 //! | two-factor off | `where_second_factors_are_off_no_code_is_asked_and_nobody_else_is_reset` |

@@ -5,6 +5,7 @@ use crate::{documentation, secrets};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
+use chat_store::sqlite::evidence::Record;
 use host_harness::harness::{self, Harness};
 pub(crate) use host_harness::harness::{
     ADMIN, ALICE, BACKUP_CODES, BOB, BOT, CAROL, DAVE, DEACTIVATED, ERIN, FEDERATED, FRANK, HELPER,
@@ -199,9 +200,27 @@ impl Server {
         records.iter().map(ToString::to_string).collect()
     }
 
+    /// The audit trail: of each record what was decided about, by whom and about whom, the
+    /// decision, its proof, to how many addresses it is told, and from where it was asked.
+    pub(crate) fn whole_audit(&self) -> Vec<String> {
+        let records = self.0.audit().unwrap().into_iter();
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let shown = |record: Record| {
+            let told = or_none(record.told.map(|told| told.to_string()));
+            let (target, proof) = (or_none(record.target), or_none(record.proof));
+            let (reason, address) = (or_none(record.reason), or_none(record.address));
+            format!(
+                "{} {} {target} {} {reason} by {proof} told {told} from {address}",
+                record.action, record.caller, record.decision
+            )
+        };
+        records.map(shown).collect()
+    }
+
     /// What was written so far holds no secret, but for the mail that brings a code.
     fn check(&self) {
-        let audit = "SELECT caller, target, action, decision, reason, request_id FROM audit";
+        let audit = "SELECT caller, target, action, decision, reason, request_id, address, agent,
+                            proof FROM audit";
         let mail = "SELECT subject, last_problem, iif(holds_code, '', body) FROM outbox";
         let store = self.store();
         for query in [audit, mail] {

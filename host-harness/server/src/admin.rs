@@ -16,6 +16,7 @@
 
 mod browser;
 
+use crate::http::connections::{self, Room};
 use crate::metrics::{Breaker, CONTENT_TYPE, Metrics, Snapshot};
 use async_trait::async_trait;
 use axum::Router;
@@ -98,7 +99,7 @@ pub struct Admin {
 ///
 /// # Errors
 ///
-/// When the listener is not on a loopback address, or fails.
+/// When the listener is not on a loopback address.
 pub async fn serve(
     listener: TcpListener,
     admin: Admin,
@@ -109,11 +110,13 @@ pub async fn serve(
         let problem = format!("{address} is not a loopback address");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
-    let server = axum::serve(listener, router(admin));
+    let room = Room::for_operators(admin.metrics.clone());
+    let end = CancellationToken::new();
     tokio::select! {
-        result = server.into_future() => result,
-        () = stop => Ok(()),
+        () = connections::serve(listener, router(admin), room, end) => (),
+        () = stop => (),
     }
+    Ok(())
 }
 
 fn router(admin: Admin) -> Router {

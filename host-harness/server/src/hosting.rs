@@ -26,12 +26,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 /// Problems that are told of one configuration: more are a mistake made many
 /// times.
 const MAX_PROBLEMS: usize = 50;
+
+/// How long a reload may take: two plugins that take as long to compile as they may. One
+/// that waits for a file system or a store that does not answer would take for ever.
+pub const RELOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// The workspaces of a process.
 pub struct Hosting {
@@ -47,11 +53,15 @@ pub struct Hosting {
     /// which may take a minute.
     live: ArcSwap<Live>,
     /// Held by the one that is taken.
-    loading: Mutex<()>,
+    loading: tokio::sync::Mutex<()>,
+    /// The last reload that was given up, which may still wait for what does not answer.
+    given_up: Mutex<Option<Reload>>,
 }
 
 /// Workspaces by id.
 type Live = BTreeMap<Box<str>, Arc<HostedWorkspace>>;
+
+type Reload = JoinHandle<Result<Loaded, Refused>>;
 
 /// What a configuration brought.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -108,9 +118,10 @@ impl Hosting {
             workspaces: Arc::default(),
             host: config.host.clone(),
             live: ArcSwap::default(),
-            loading: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+            given_up: Mutex::default(),
         };
-        hosting.load(config).await?;
+        hosting.load(config, None).await?;
         Ok(Arc::new(hosting))
     }
 
@@ -120,10 +131,11 @@ impl Hosting {
     ///
     /// When there is no file, it cannot be read or is wrong, it says something
     /// else of the process itself than at the start, or for the reasons of
-    /// [`Hosting::start`]. Everything goes on as before then, except that settings
-    /// which were written before a store failed stay written.
-    pub async fn reload(&self) -> Result<Loaded, Refused> {
-        let result = self.read_again().await;
+    /// [`Hosting::start`]; when it takes longer than [`RELOAD_LIMIT`], and as long as
+    /// one that did still waits. Everything goes on as before then, except that settings
+    /// which were written before a store failed, or time was up, stay written.
+    pub async fn reload(self: &Arc<Self>) -> Result<Loaded, Refused> {
+        let result = self.read_again_in_time().await;
         match &result {
             Ok(loaded) => tracing::info!(
                 workspaces = loaded.workspaces,
@@ -137,7 +149,39 @@ impl Hosting {
         result
     }
 
-    async fn read_again(&self) -> Result<Loaded, Refused> {
+    /// In a task of its own: where that waits for ever, nobody else does.
+    async fn read_again_in_time(self: &Arc<Self>) -> Result<Loaded, Refused> {
+        if self
+            .given_up()
+            .as_ref()
+            .is_some_and(|task| !task.is_finished())
+        {
+            return Err(Refused::of(
+                &"an earlier reload was given up and still waits for a file or store that does \
+                  not answer: mend that, or restart the process",
+            ));
+        }
+        let deadline = Instant::now() + RELOAD_LIMIT;
+        let hosting = self.clone();
+        let mut task = tokio::spawn(async move {
+            let _loading = hosting.loading.lock().await;
+            hosting.read_again(deadline).await
+        });
+        match timeout_at(deadline, &mut task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(Refused::of(&panic)),
+            Err(_elapsed) => {
+                *self.given_up() = Some(task);
+                Err(too_late())
+            }
+        }
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, Option<Reload>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_again(&self, deadline: Instant) -> Result<Loaded, Refused> {
         let Some(file) = self.file.clone() else {
             return Err(Refused::of(&"there is no configuration file to read again"));
         };
@@ -149,8 +193,8 @@ impl Hosting {
             Ok::<_, config::ConfigError>(config)
         });
         let config = read.await.map_err(|panic| Refused::of(&panic))?;
-        self.load(config.map_err(|error| Refused::of(&error))?)
-            .await
+        let config = config.map_err(|error| Refused::of(&error))?;
+        self.load(config, Some(deadline)).await
     }
 
     /// What a server serves of it.
@@ -173,8 +217,8 @@ impl Hosting {
         &self.metrics
     }
 
-    async fn load(&self, config: Config) -> Result<Loaded, Refused> {
-        let _loading = self.loading.lock().await;
+    /// Begins to change nothing after the deadline, at which it is said to be given up.
+    async fn load(&self, config: Config, deadline: Option<Instant>) -> Result<Loaded, Refused> {
         if config.host != self.host {
             return Err(Refused::of(&"[host] has changed: that takes a restart"));
         }
@@ -183,7 +227,14 @@ impl Hosting {
             check(&config, self.file.as_deref(), &self.admissions).await?;
         let live = self.live.load_full();
         let workspaces = self.assemble(&config, &plugins, &live);
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_late() {
+            return Err(too_late());
+        }
         let settings = self.write(changes).await?;
+        if is_late() {
+            return Err(too_late());
+        }
         let stays = |id: &str, new: &Arc<HostedWorkspace>| {
             let old = live.get(id);
             old.is_some_and(|old| Arc::ptr_eq(old, new))
@@ -280,6 +331,13 @@ fn name(workspace: &config::WorkspaceEntry) -> &str {
     let mut hosts = workspace.hosts.iter();
     let first = hosts.find(|host| ***host != *ANY_HOST);
     first.unwrap_or(&workspace.id)
+}
+
+fn too_late() -> Refused {
+    let limit = RELOAD_LIMIT.as_secs();
+    Refused::of(&format!(
+        "it took longer than {limit} s: a file or a store may not answer"
+    ))
 }
 
 fn by_host(config: &Config, workspaces: &Live) -> Workspaces {

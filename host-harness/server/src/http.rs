@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod caller;
 mod client_address;
+pub(crate) mod connections;
 mod cors;
 mod login;
 mod openapi;
@@ -31,15 +32,15 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
 use client_address::Doubts;
+use connections::Room;
 use ipnet::IpNet;
 use plugin_sandbox::comparisons::Queue;
-use rate_limit::RateLimit;
+use rate_limit::{LimitedCalls, RateLimit};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -159,42 +160,37 @@ impl Site {
 ///
 /// # Errors
 ///
-/// When the listener fails, or requests are still in flight 15 s after `stop`.
+/// When requests are still in flight 15 s after `stop`.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let decisions = TaskTracker::new();
-    let (stopping, stopped) = oneshot::channel();
-    let router = router(app, decisions.clone());
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stop.await;
-        tracing::info!("stopping");
-        let _ = stopping.send(());
-    });
+    let room = Room::for_clients(app.metrics.clone());
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
+    let router = router(app, decisions.clone(), stopping.clone());
     let finished = async {
-        let result = server.await;
+        connections::serve(listener, router, room, stopped).await;
         decisions.close();
         decisions.wait().await;
-        result
     };
     let overdue = async {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(DRAIN_LIMIT).await,
-            Err(_) => std::future::pending().await,
-        }
+        stop.await;
+        tracing::info!("stopping");
+        stopping.cancel();
+        tokio::time::sleep(DRAIN_LIMIT).await;
     };
     tokio::select! {
-        result = finished => result,
+        () = finished => Ok(()),
         () = overdue => Err(std::io::Error::other("stopped with requests in flight")),
     }
 }
 
-fn router(app: App, decisions: TaskTracker) -> Router {
+fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Router {
     let app = Arc::new(app);
-    let limited = from_fn_with_state(app.clone(), rate_limit::limit);
+    let limited = from_fn(rate_limit::limit);
     let logged_in = from_fn(caller::require_login);
     let member = |route: MethodRouter<Arc<App>>| {
         route
@@ -229,6 +225,10 @@ fn router(app: App, decisions: TaskTracker) -> Router {
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(from_fn_with_state(app.clone(), finish))
+        .layer(Extension(Arc::new(LimitedCalls::new(
+            decisions.clone(),
+            stopping,
+        ))))
         .layer(Extension(decisions))
         .layer(Extension(Arc::new(RateLimit::default())))
         .layer(Extension(Arc::new(Doubts::default())))
@@ -256,6 +256,20 @@ fn route_name(route: &MatchedPath) -> &str {
     let called = route.as_str();
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == called);
     other.map_or(called, |(_, name)| name)
+}
+
+/// What a route is about, by its name.
+fn action_of(route: &str) -> Action {
+    match route {
+        "/api/v1/users.resetTOTP" => Action::ResetTotp,
+        "/api/v1/login" => Action::LogIn,
+        "/api/v1/logout" => Action::LogOut,
+        "/api/v1/users.enableTotp" => Action::BeginEnrolment,
+        "/api/v1/users.validateTotp" => Action::ConfirmTotp,
+        "/api/v1/users.disableTotp" => Action::DisableTotp,
+        "/api/v1/users.regenerateTotpCodes" => Action::ReplaceBackupCodes,
+        _ => Action::Look,
+    }
 }
 
 /// The id of a request, on its answer and in every log line and audit record.

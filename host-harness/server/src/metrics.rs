@@ -15,6 +15,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
@@ -63,6 +64,13 @@ pub struct Metrics {
     answer_time: Family<Route, Histogram, fn() -> Histogram>,
     audit_records: Counter,
     audit_failures: Counter,
+    connections: Family<ListenerLabel, Gauge>,
+    closed_for_room: Family<ListenerLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,6 +131,20 @@ impl Metrics {
         };
     }
 
+    /// A client or operator connected to `listener`, or is gone.
+    pub(crate) fn connected(&self, listener: &'static str, change: i64) {
+        let label = ListenerLabel { listener };
+        self.connections.get_or_create(&label).inc_by(change);
+        // From the first on, both can be read.
+        let _ = self.closed_for_room.get_or_create(&label);
+    }
+
+    /// An idle connection to `listener` was closed so that another can be served.
+    pub(crate) fn closed_for_room(&self, listener: &'static str) {
+        let label = ListenerLabel { listener };
+        self.closed_for_room.get_or_create(&label).inc();
+    }
+
     /// All of it and `snapshot`, in OpenMetrics' text format.
     pub fn text(&self, snapshot: &Snapshot, breakers: &[Breaker]) -> String {
         let mut text = String::new();
@@ -155,6 +177,8 @@ impl Default for Metrics {
             answer_time: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             audit_records: Counter::default(),
             audit_failures: Counter::default(),
+            connections: Family::default(),
+            closed_for_room: Family::default(),
         };
         metrics.register();
         metrics
@@ -210,6 +234,16 @@ impl Metrics {
             "Answers, by the route that the request matched",
             self.answers.clone(),
         );
+        registry.register(
+            "http_connections",
+            "Connections that are open, of clients and of operators",
+            self.connections.clone(),
+        );
+        registry.register(
+            "http_connections_closed_for_room",
+            "Idle connections that were closed so that others could be served",
+            self.closed_for_room.clone(),
+        );
         for (name, help, metric) in [
             (
                 "plugin_host_calls",
@@ -251,6 +285,9 @@ mod tests {
         metrics.answered("/api/v1/me", 200, Duration::from_millis(2));
         metrics.audited(&Ok::<_, ()>(()));
         metrics.audited(&Err::<(), _>(()));
+        metrics.connected("clients", 2);
+        metrics.connected("clients", -1);
+        metrics.closed_for_room("clients");
         metrics
     }
 
@@ -269,6 +306,8 @@ mod tests {
             r#"chat_http_answer_seconds_bucket{le="0.003",route="/api/v1/me"} 1"#,
             "chat_audit_records_total 1",
             "chat_audit_failures_total 1",
+            r#"chat_http_connections{listener="clients"} 1"#,
+            r#"chat_http_connections_closed_for_room_total{listener="clients"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

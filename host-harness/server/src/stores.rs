@@ -3,12 +3,15 @@
 //! used and closed when it is idle: a workspace that nobody uses then holds no
 //! file, thread or connection.
 
+mod housekeeping;
+
 use crate::clock::Clock;
 use crate::delivery::deliver;
 use arc_swap::ArcSwapOption;
 use chat_domain::time::Timestamp;
 use chat_store::sqlite::{self, Sqlite};
 use chat_store::{Store, StoreError};
+use housekeeping::Housekeeping;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -20,15 +23,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// How long a store stays open that nobody uses: opening takes a few
-/// milliseconds, and an open one holds a thread and about ten files.
+/// milliseconds, and an open one holds a thread and [`FILES_EACH`].
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// Stores that are all kept open, so that mail which another process queues in one
-/// is seen at once: together they hold two thirds of the 1024 files that a process
-/// may open by default. Where there are more, those that are not in use at the
+/// is seen at once: together they hold under two thirds of the 1024 files that a
+/// process may open by default. Where there are more, those that are not in use at the
 /// moment are closed when so many are open, also where mail waits in them that is
 /// not due yet.
 pub const MAX_OPEN: usize = 64;
+
+/// Files that an open store holds, at most: the database, its log and shared memory for
+/// each of its connections, and the connection to a mail server.
+pub const FILES_EACH: usize = 10;
 
 /// How often it is looked whether there is room for a store that holds mail.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -104,7 +111,9 @@ impl Stores {
     pub async fn tend(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let tending = async {
             let mut looked: Option<Instant> = None;
+            let mut housekeeping = Housekeeping::default();
             loop {
+                self.keep_house(&mut housekeeping).await;
                 if self.files().len() <= MAX_OPEN {
                     self.open_all().await;
                     sleep(TEND).await;
@@ -125,6 +134,15 @@ impl Stores {
         self.stopping.cancel();
         self.deliveries.close();
         self.deliveries.wait().await;
+    }
+
+    async fn keep_house(&self, housekeeping: &mut Housekeeping) {
+        for file in self.files() {
+            if let Some(open) = file.open.load_full() {
+                let store = open.store.clone();
+                housekeeping.see_to(&file.path, store, &self.clock).await;
+            }
+        }
     }
 
     /// How many are open.

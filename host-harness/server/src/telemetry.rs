@@ -1,15 +1,18 @@
 //! What leaves the process about its work: the log, and traces where a collector
 //! is configured.
 
+mod log;
 mod traces;
 
+pub use log::{LAST_LINES_LIMIT, dropped_lines};
 pub(crate) use traces::continue_trace;
 
 use crate::clock::Clock;
+use log::Log;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -39,17 +42,22 @@ pub enum StartError {
     /// The exporter cannot be made.
     #[error("cannot send traces: {0}")]
     Exporter(#[from] ExporterBuildError),
+    /// There is no thread for the log.
+    #[error("no thread can be started for the log: {0}")]
+    Log(#[from] io::Error),
 }
 
 /// What is told about the process; when it is dropped, the collector gets the
-/// last spans, for [`FLUSH_LIMIT`] at most.
-#[must_use = "the last spans are sent when it is dropped"]
+/// last spans, for [`FLUSH_LIMIT`] at most, and the log its last lines, for
+/// [`LAST_LINES_LIMIT`] at most.
+#[must_use = "the last spans and lines are sent when it is dropped"]
 pub struct Telemetry {
+    log: Log,
     traces: Option<SdkTracerProvider>,
 }
 
 /// Logs to standard error, as much as `RUST_LOG` says (by default `info`), and
-/// sends traces to `collector`: OTLP over HTTP, at the path `/v1/traces` where
+/// drops lines that nobody reads in time, see [`dropped_lines`]; sends traces to `collector`: OTLP over HTTP, at the path `/v1/traces` where
 /// the address names none. Once a process.
 ///
 /// # Errors
@@ -59,19 +67,20 @@ pub struct Telemetry {
 pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, StartError> {
     let traces = collector.map(traces::provider).transpose()?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer()
+    let log = Log::start(io::stderr())?;
+    let lines = tracing_subscriber::fmt::layer()
         .with_timer(Milliseconds(Clock::system()))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let log = match format {
-        LogFormat::Text => log.with_target(false).boxed(),
-        LogFormat::Json => log.json().boxed(),
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(log.clone());
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
     tracing_subscriber::registry()
-        .with(log.with_filter(filter))
+        .with(lines.with_filter(filter))
         .with(traces.as_ref().map(traces::layer))
         .init();
-    Ok(Telemetry { traces })
+    Ok(Telemetry { log, traces })
 }
 
 /// The time of a log line. With microseconds it would hold six digits in a row, which could
@@ -91,5 +100,6 @@ impl Drop for Telemetry {
         {
             tracing::warn!(%error, "the last traces did not reach the collector");
         }
+        self.log.end();
     }
 }

@@ -4,7 +4,7 @@
 use chat_server::admin::Control;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
-use chat_server::hosting::{Hosting, Loaded, Refused};
+use chat_server::hosting::{Hosting, Loaded, RELOAD_LIMIT, Refused};
 use chat_server::http;
 use chat_testing::ask::Ask as _;
 use chat_testing::guest::Guest;
@@ -396,6 +396,54 @@ async fn operators_are_answered_while_a_configuration_is_taken() {
     };
     let (loaded, workspaces) = tokio::join!(served.hosting.reload(), look);
     assert_eq!((loaded.unwrap().settings, workspaces), (1, 2));
+}
+
+/// A store that another program keeps to itself is waited for where nothing can stop that:
+/// so is a file of a file system that hangs, for longer.
+#[tokio::test]
+async fn a_reload_that_waits_for_too_long_is_given_up_and_holds_up_no_other() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    let held = place.file.with_file_name("held.sqlite");
+    std::fs::copy(place.data.path(), &held).unwrap();
+    place.configure(digest, "");
+    let served = place.serve().await;
+    place.configure(digest, "store = \"held.sqlite\"\n");
+    let holder = Connection::open(&held).unwrap();
+    holder
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;")
+        .unwrap();
+
+    tokio::time::pause();
+    let time_passes = async {
+        let waits = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(300)));
+        waits.await.unwrap();
+        tokio::time::advance(RELOAD_LIMIT + Duration::from_secs(1)).await;
+    };
+    let (given_up, ()) = tokio::join!(served.hosting.reload(), time_passes);
+    tokio::time::resume();
+    let text = given_up.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "it took longer than 120 s: a file or a store may not answer"
+    );
+    let text = served.hosting.reload().await.unwrap_err().to_string();
+    assert!(
+        text.starts_with("an earlier reload was given up and still waits"),
+        "{text}"
+    );
+
+    drop(holder);
+    let loaded = loop {
+        if let Ok(loaded) = served.hosting.reload().await {
+            break loaded;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(
+        loaded.changed, 1,
+        "the one that was given up changed nothing"
+    );
 }
 
 #[tokio::test]

@@ -8,10 +8,12 @@
 mod admin;
 mod attacks;
 mod bounds;
+mod connections;
 mod fuzz;
 mod hosted;
 mod hosting;
 mod http;
+mod log;
 mod metrics;
 mod neighbours;
 mod process;

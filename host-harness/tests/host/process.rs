@@ -6,18 +6,24 @@ use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
+use rusqlite::Connection;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// A process and the folder that it serves.
-struct Process {
+pub(crate) struct Process {
     data: Data,
     child: Child,
     log: Receiver<String>,
-    url: String,
+    /// Nobody reads the process's log as long as this is locked.
+    pub(crate) reading: Arc<Mutex<()>>,
+    pub(crate) url: String,
     admin: String,
 }
 
@@ -30,13 +36,19 @@ impl Drop for Process {
 
 impl Process {
     /// One that serves acme with this plugin, without a rate limit.
-    async fn start(plugin: &[u8]) -> Self {
+    pub(crate) async fn start(plugin: &[u8]) -> Self {
+        Self::start_by("exec \"$@\"", plugin).await
+    }
+
+    /// The same by a line of the shell, whose arguments are the command.
+    pub(crate) async fn start_by(line: &str, plugin: &[u8]) -> Self {
         let data = Data::closed().await;
         let folder = data.path().parent().unwrap().to_owned();
         std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
         std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
         configure(&data, plugin, "");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        let mut child = Command::new("sh")
+            .args(["-c", line, "sh", env!("CARGO_BIN_EXE_host-harness")])
             .args(["serve", "--log", "json", "--config"])
             .arg(file(&data))
             .env_remove("RUST_LOG")
@@ -46,8 +58,11 @@ impl Process {
             .unwrap();
         let (sender, log) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let reading = Arc::new(Mutex::new(()));
+        let may_read = reading.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                drop(may_read.blocking_lock());
                 let _ = sender.send(line);
             }
         });
@@ -55,6 +70,7 @@ impl Process {
             data,
             child,
             log,
+            reading,
             url: String::new(),
             admin: String::new(),
         };
@@ -64,7 +80,7 @@ impl Process {
     }
 
     /// Waits for the line with this message; says one of its fields.
-    fn logged(&self, message: &str, field: &str) -> String {
+    pub(crate) fn logged(&self, message: &str, field: &str) -> String {
         loop {
             let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
             let fields = line.get("fields").unwrap();
@@ -76,7 +92,7 @@ impl Process {
     }
 
     /// Status and body of what the admin listener answers.
-    async fn asked(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn asked(&self, path: &str) -> (u16, String) {
         let response = client().get(format!("{}{path}", self.admin)).send();
         let response = response.await.unwrap();
         let status = response.status().as_u16();
@@ -84,7 +100,7 @@ impl Process {
     }
 
     /// Status of a request to reset, of the host named so.
-    async fn reset(&self, host: &str) -> u16 {
+    pub(crate) async fn reset(&self, host: &str) -> u16 {
         let request = client()
             .post(format!("{}/api/v1/users.resetTOTP", self.url))
             .header("host", host)
@@ -108,10 +124,29 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(sent.unwrap().success());
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to stop, and waits until it has: how it ended, how long that took, and what
+    /// it had logged that was not looked at.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Duration, Vec<String>) {
+        let (status, time) = self.end();
+        (status, time, self.log.iter().collect())
+    }
+
+    /// The same without its log.
+    pub(crate) fn end(&mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        (status, start.elapsed())
     }
 }
 
@@ -212,6 +247,37 @@ async fn an_operator_sees_the_breaker_and_closes_it() {
     assert_eq!(reset("acme").unwrap(), "1 breaker closed\n");
     assert_eq!(reset("acme").unwrap(), "0 breakers closed\n");
     assert_eq!(process.reset("acme.example").await, 502);
+}
+
+/// Each of the stores is waited for 2 s, where nothing can stop that.
+#[tokio::test]
+async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
+    let guest = Guest::default().component();
+    let mut process = Process::start(&guest).await;
+    let mut holders = Vec::new();
+    let mut more = String::new();
+    for number in 0..8 {
+        let name = format!("held-{number}.sqlite");
+        let path = process.data.path().with_file_name(&name);
+        std::fs::copy(process.data.path(), &path).unwrap();
+        let holder = Connection::open(&path).unwrap();
+        let hold = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
+        holder.execute_batch(hold).unwrap();
+        holders.push(holder);
+        more += &format!(
+            "[workspaces.w{number}]\nhosts = [\"w{number}.example\"]\nstore = \"{name}\"\n\
+             plugin = \"{}\"\n",
+            Digest::of(&guest)
+        );
+    }
+    configure(&process.data, &guest, &more);
+    process.signal("HUP");
+    // By then it waits for the first of them.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.reset("acme.example").await, 400);
+    let (status, time) = process.end();
+    assert!(status.success(), "{status}");
+    assert!(time < Duration::from_secs(3), "{time:?}");
 }
 
 #[test]

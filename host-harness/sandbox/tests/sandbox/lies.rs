@@ -445,7 +445,7 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
     let row = |sign, failures| {
         format!(
             "{sign} email_code: workspace=acme user=bob hash={hash} expires=1234567950000 \
-             failures={failures}\n"
+             failures={failures} issued=1234567890000 mails=1\n"
         )
     };
     assert_eq!(

@@ -3,26 +3,29 @@
 use super::Hosting;
 use crate::admin::{Control, UnknownWorkspace};
 use crate::metrics::{Breaker, Snapshot};
+use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Workspaces of a store that are named.
 const MAX_NAMED: usize = 100;
 
 #[async_trait]
-impl Control for Hosting {
+impl Control for Arc<Hosting> {
     /// One store that can be written is enough: a workspace whose store is sick takes no
     /// other from its clients. A store that is closed is not asked: it is opened for
     /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
         let now = self.clock.now();
-        let asked = self
-            .stores
-            .ask_open(move |store| async move { store.probe(now).await });
+        let asked = self.stores.ask_open(move |store| async move {
+            store.next_mail_due(now).await?;
+            store.probe(now).await
+        });
         let mut reasons = Vec::new();
         for (path, answer) in asked.await {
             match answer {
@@ -55,6 +58,7 @@ impl Control for Hosting {
                 .into_iter()
                 .map(|(digest, workspaces)| (digest.to_string(), workspaces))
                 .collect(),
+            dropped_log_lines: telemetry::dropped_lines(),
             ..Snapshot::default()
         };
         for (path, count) in counts {

@@ -1,19 +1,23 @@
 //! How often a client address may call a route.
 
 use super::answer::Answer;
-use super::{App, Site, client_address, route_name};
+use super::login::UNKNOWN;
+use super::{RequestId, Site, action_of, route_name};
 use axum::Extension;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chat_domain::audit::{AuditRecord, Decision};
 use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Windows that are remembered at once, about 100 bytes each. Whoever commands
 /// more addresses than that gains nothing by making the server forget them.
@@ -77,6 +81,97 @@ impl RateLimit {
     }
 }
 
+/// How long refused calls are counted before they are recorded together.
+const SUMMED: Duration = Duration::from_secs(60);
+
+/// Sums that are counted at once, each with a task: more are an attack, of which those tell
+/// enough.
+const MAX_SUMS: usize = 1000;
+
+/// The calls that were refused: whoever calls too often writes a record a minute.
+pub(super) struct LimitedCalls {
+    sums: Mutex<HashMap<Sum, u32>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// What is counted together.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Sum {
+    workspace: String,
+    address: IpAddr,
+    caller: String,
+    action: &'static str,
+}
+
+impl LimitedCalls {
+    /// What is counted when `stopping` is cancelled is recorded by one of `tasks`.
+    pub(super) fn new(tasks: TaskTracker, stopping: CancellationToken) -> Self {
+        Self {
+            sums: Mutex::default(),
+            tasks,
+            stopping,
+        }
+    }
+
+    /// Counts a call that was refused, and sees to its record.
+    pub(super) fn note(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &str,
+        caller: Option<&str>,
+        now: Timestamp,
+        request_id: &str,
+    ) {
+        let action = action_of(route);
+        let record = AuditRecord {
+            target: caller.map(str::to_owned),
+            decision: Decision::Limited,
+            reason: Some("error-too-many-requests".to_owned()),
+            ..site.record_of(
+                action,
+                caller.unwrap_or(UNKNOWN),
+                now,
+                request_id.to_owned(),
+            )
+        };
+        let sum = Sum {
+            workspace: record.workspace.clone(),
+            address: network(site.source.address),
+            caller: record.caller.clone(),
+            action: action.name(),
+        };
+        let mut sums = self.sums();
+        if let Some(calls) = sums.get_mut(&sum) {
+            *calls += 1;
+            return;
+        }
+        if sums.len() >= MAX_SUMS {
+            return;
+        }
+        sums.insert(sum.clone(), 1);
+        drop(sums);
+        let (limited_calls, site) = (self.clone(), site.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(SUMMED) => (),
+                () = limited_calls.stopping.cancelled() => (),
+            }
+            let calls = limited_calls.sums().remove(&sum).unwrap_or_default();
+            let address = site.source.address;
+            let (workspace, caller, action) = (&sum.workspace, &sum.caller, sum.action);
+            tracing::warn!(workspace, caller, action, %address, calls, "called too often");
+            if let Err(error) = site.record(AuditRecord { calls, ..record }).await {
+                tracing::error!(%error, "cannot record who calls too often");
+            }
+        });
+    }
+
+    fn sums(&self) -> MutexGuard<'_, HashMap<Sum, u32>> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A client of a route of a workspace.
 pub(super) struct Client<'a> {
     pub(super) workspace: &'a str,
@@ -127,9 +222,10 @@ impl Call {
 /// Passes a request on if its client may make it. A caller who is logged in is
 /// known by then.
 pub(super) async fn limit(
-    State(app): State<Arc<App>>,
     Extension(site): Extension<Site>,
     Extension(limiter): Extension<Arc<RateLimit>>,
+    Extension(limited_calls): Extension<Arc<LimitedCalls>>,
+    Extension(RequestId(id)): Extension<RequestId>,
     standing: Option<Extension<Arc<Standing>>>,
     route: MatchedPath,
     request: Request,
@@ -139,6 +235,7 @@ pub(super) async fn limit(
         Ok(settings) => settings,
         Err(error) => return Answer::store_failed(error).into_response(),
     };
+    let caller = standing.as_ref().map(|standing| standing.caller.id.clone());
     let is_unlimited = standing.is_some_and(|standing| standing.is_unlimited());
     if settings.rate_limit_calls == 0 || is_unlimited {
         return next.run(request).await;
@@ -146,13 +243,16 @@ pub(super) async fn limit(
     let now = site.clock.now();
     let client = Client {
         workspace: &site.workspace.id,
-        address: client_address::of(&app.trusted_proxies, &request),
+        address: site.source.address,
         route: route_name(&route),
     };
     let call = limiter.count(&client, settings, now);
     let mut response = match call.granted {
         true => next.run(request).await,
-        false => call.refusal(now).into_response(),
+        false => {
+            limited_calls.note(&site, client.route, caller.as_deref(), now, &id);
+            call.refusal(now).into_response()
+        }
     };
     call.write(response.headers_mut());
     response

@@ -5,7 +5,7 @@ use super::answer::{Answer, Done, Refused, Success};
 use super::body;
 use super::caller::Credentials;
 use super::openapi::{Refusals, SecondFactorHeaders};
-use super::rate_limit::{Client, RateLimit};
+use super::rate_limit::{Client, LimitedCalls, RateLimit};
 use super::{RequestId, Site, route_name};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request};
@@ -68,6 +68,7 @@ pub(super) async fn handle(
     Extension(site): Extension<Site>,
     Extension(RequestId(id)): Extension<RequestId>,
     Extension(limiter): Extension<Arc<RateLimit>>,
+    Extension(limited_calls): Extension<Arc<LimitedCalls>>,
     Extension(decisions): Extension<TaskTracker>,
     route: MatchedPath,
     request: Request,
@@ -81,6 +82,7 @@ pub(super) async fn handle(
         id,
         credentials,
         limiter,
+        limited_calls,
         route,
     };
     let answer = visit.answer(request).in_current_span();
@@ -116,6 +118,7 @@ struct Visit {
     id: String,
     credentials: Credentials,
     limiter: Arc<RateLimit>,
+    limited_calls: Arc<LimitedCalls>,
     route: MatchedPath,
 }
 
@@ -186,7 +189,13 @@ impl Visit {
         let call = self.limiter.count(&self.client(), &standing.settings, now);
         let mut response = match call.granted {
             true => answer().await.unwrap_or_else(Answer::store_failed),
-            false => call.refusal(now),
+            false => {
+                let caller = Some(standing.caller.id.as_str());
+                let route = route_name(&self.route);
+                self.limited_calls
+                    .note(&self.site, route, caller, now, &self.id);
+                call.refusal(now)
+            }
         }
         .into_response();
         call.write(response.headers_mut());

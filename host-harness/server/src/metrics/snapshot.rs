@@ -2,6 +2,7 @@
 
 use plugin_sandbox::breaker;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub dead_letters: u64,
     /// The digest of each plugin that is live, and how many workspaces use it.
     pub plugins: Vec<(String, usize)>,
+    /// Lines of the log that were dropped since the process began.
+    pub dropped_log_lines: u64,
 }
 
 /// A breaker that is not closed: a workspace whose plugin fails.
@@ -84,6 +87,11 @@ pub(super) fn registry(snapshot: &Snapshot, breakers: &[Breaker]) -> Registry {
     ] {
         registry.register(name, help, ConstGauge::new(number));
     }
+    registry.register(
+        "log_lines_dropped",
+        "Lines of the log that were dropped because nobody read it in time",
+        ConstCounter::new(snapshot.dropped_log_lines),
+    );
     let mails = [
         ("waiting", snapshot.waiting_mails),
         ("dead", snapshot.dead_letters),
@@ -172,6 +180,7 @@ mod tests {
             waiting_mails: 7,
             dead_letters: 1,
             plugins: vec![("sha256:00".to_owned(), 10_000)],
+            dropped_log_lines: 4,
         };
         let text = text(&snapshot, &[]);
         let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -182,6 +191,7 @@ mod tests {
             [
                 r#"chat_breakers{state="half-open"} 0"#,
                 r#"chat_breakers{state="open"} 0"#,
+                "chat_log_lines_dropped_total 4",
                 r#"chat_outbox_mails{state="dead"} 1"#,
                 r#"chat_outbox_mails{state="waiting"} 7"#,
                 "chat_plugin_calls_running 3",

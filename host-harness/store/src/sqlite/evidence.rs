@@ -28,6 +28,8 @@ pub struct Mail {
 /// A record of the audit trail. It shows as caller, target, decision and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// As [`Action::name`](chat_domain::audit::Action::name) tells it.
+    pub action: String,
     /// The caller's id.
     pub caller: String,
     /// The id of the account that was found or reset; none where nobody was looked
@@ -37,6 +39,14 @@ pub struct Record {
     pub decision: String,
     /// The answer's error id, or the failure's code; none for a success.
     pub reason: Option<String>,
+    /// The client's address; none for what an operator did.
+    pub address: Option<String>,
+    /// By what a second factor was proved, or tried to be.
+    pub proof: Option<String>,
+    /// To how many addresses a notice goes.
+    pub told: Option<u32>,
+    /// Requests that were decided so.
+    pub calls: u32,
 }
 
 impl fmt::Display for Record {
@@ -98,13 +108,19 @@ impl Evidence {
 
     /// The audit trail, oldest first.
     pub fn audit(&self) -> Result<Vec<Record>, Unreadable> {
-        let audit = "SELECT caller, target, decision, reason FROM audit ORDER BY id";
+        let audit = "SELECT action, caller, target, decision, reason, address, proof, told, calls
+                     FROM audit ORDER BY id";
         self.query(audit, |row| {
             Ok(Record {
-                caller: row.get(0)?,
-                target: row.get(1)?,
-                decision: row.get(2)?,
-                reason: row.get(3)?,
+                action: row.get(0)?,
+                caller: row.get(1)?,
+                target: row.get(2)?,
+                decision: row.get(3)?,
+                reason: row.get(4)?,
+                address: row.get(5)?,
+                proof: row.get(6)?,
+                told: row.get(7)?,
+                calls: row.get(8)?,
             })
         })
     }

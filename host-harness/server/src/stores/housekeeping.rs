@@ -1,0 +1,81 @@
+//! What is done for an open store now and then: what is older than it is kept goes, and what
+//! a wrong clock has left is told.
+
+use crate::clock::Clock;
+use chat_domain::audit::new_request_id;
+use chat_domain::clock_fault::Horizon;
+use chat_domain::operator::Operation;
+use chat_domain::retention::Prune;
+use chat_store::Store;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often what is older than it is kept is looked for: what is kept for days need not go
+/// to the minute.
+const PRUNE: Duration = Duration::from_secs(60 * 60);
+
+/// Transactions of one workspace in a row: a store that was never pruned is not held up by it.
+const MOST_IN_A_ROW: usize = 100;
+
+/// What was done last, by store.
+#[derive(Default)]
+pub(super) struct Housekeeping(HashMap<PathBuf, Done>);
+
+#[derive(Default)]
+struct Done {
+    pruned: Option<Instant>,
+    /// Moments beyond the horizon, when they were told last.
+    clock_faults: u32,
+}
+
+impl Housekeeping {
+    /// Does what is due. It survives every error of the store.
+    pub(super) async fn see_to(&mut self, path: &Path, store: Arc<dyn Store>, clock: &Clock) {
+        let done = self.0.entry(path.to_owned()).or_default();
+        let shown = path.display();
+        match store.clock_faults(Horizon::at(clock.now())).await {
+            Ok(faults) if faults != done.clock_faults => {
+                done.clock_faults = faults;
+                if faults > 0 {
+                    tracing::warn!(
+                        store = %shown,
+                        faults,
+                        "moments lie too far ahead: a clock was wrong when they were written. They \
+                         count as past; where a code is refused all the same, `host-harness user \
+                         unlock` helps"
+                    );
+                }
+            }
+            Ok(_) => (),
+            Err(error) => tracing::warn!(store = %shown, %error, "cannot look at its moments"),
+        }
+        if done.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
+            done.pruned = Some(Instant::now());
+            if let Err(error) = prune(&*store, clock).await {
+                tracing::warn!(store = %shown, %error, "cannot remove what is old");
+            }
+        }
+    }
+}
+
+async fn prune(store: &dyn Store, clock: &Clock) -> chat_store::Result<()> {
+    for workspace in store.workspaces(clock.now()).await? {
+        for _ in 0..MOST_IN_A_ROW {
+            let prune = Prune(Operation {
+                workspace: workspace.id.clone(),
+                now: clock.now(),
+                request_id: new_request_id(&mut rand::rng()),
+                forced: false,
+            });
+            match store.decide(prune).await? {
+                Ok(true) => tracing::info!(workspace = workspace.id, "removed what is old"),
+                // It may have been removed meanwhile.
+                Ok(false) | Err(_) => break,
+            }
+        }
+    }
+    Ok(())
+}
