@@ -12,8 +12,10 @@ use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -779,8 +781,8 @@ fn an_enrolment_is_shown_once_with_its_key_and_codes() {
     let first = "alice has TOTP now; 1 session is ended. Scan this with an authenticator app:\n\n";
     let picture = picture.strip_prefix(first).unwrap().trim_end();
     let widths: Vec<_> = picture.lines().map(|line| line.chars().count()).collect();
-    assert!(widths.iter().all(|width| *width == 45), "{picture}");
-    assert_eq!(widths.len(), 23);
+    assert!(widths.iter().all(|width| *width == 41), "{picture}");
+    assert_eq!(widths.len(), 21);
     assert!(picture.chars().all(|c| " ▀▄█\n".contains(c)), "{picture}");
 
     let stored = || {
@@ -1005,4 +1007,233 @@ fn a_command_waits_until_another_program_has_written() {
     assert!(child.wait().unwrap().success());
     assert_eq!(store.json(&["user", "show", "alice"])["deactivated"], true);
     assert_eq!(store.json(&["setting", "get", "totp-window"])["value"], "2");
+}
+
+#[test]
+fn the_audit_trail_is_listed_by_who_whom_what_and_when() {
+    let store = Store::new();
+    store.text(&["user", "add", "alice", "--email", "alice@example.com"]);
+    let bob = store.add("bob");
+    store.text(&["user", "enrol-totp", "alice"]);
+    store.text(&["user", "enrol-totp", "bob"]);
+    let guess = format!(
+        "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason,
+                            address, agent, proof, calls)
+         VALUES ('default', unixepoch() * 1000 - 7200000, 'r', 'log-in', '{bob}', '{bob}',
+                 'limited', 'error-too-many-requests', '203.0.113.7', 'curl/8', 'totp', 3)"
+    );
+    store.db().execute(&guess, []).unwrap();
+    let all = store.text(&["audit", "list"]);
+    let all: Vec<_> = all.lines().collect();
+    assert!(all[0].starts_with("TIME"), "{all:?}");
+    let words = |line: &str| -> Vec<String> {
+        let words = line
+            .split("  ")
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
+        words.skip(1).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        words(all[1]),
+        [
+            "bob",
+            "log-in",
+            "bob",
+            "limited 3 times",
+            "error-too-many-requests",
+            "totp",
+            "-",
+            "203.0.113.7 curl/8"
+        ],
+        "the oldest first"
+    );
+    let told = [
+        "operator",
+        "enrol-totp",
+        "alice",
+        "done",
+        "-",
+        "-",
+        "1",
+        "-",
+    ];
+    assert_eq!(words(all[4]), told);
+    let untold = [
+        "operator",
+        "enrol-totp",
+        "bob",
+        "done",
+        "-",
+        "-",
+        "nobody",
+        "-",
+    ];
+    assert_eq!(words(all[5]), untold);
+    let listed = |args: &[&str]| {
+        let list = store.json(&[&["audit", "list"], args].concat());
+        let records = list.as_array().unwrap().iter().map(|record| {
+            let text = |name: &str| record[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {}", text("action"), text("targetName"))
+        });
+        records.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(listed(&["--by", "BOB"]), "log-in bob");
+    assert_eq!(
+        listed(&["--by", "operator", "--of", "alice"]),
+        "add-user alice, enrol-totp alice"
+    );
+    assert_eq!(
+        listed(&["--action", "add-user"]),
+        "add-user alice, add-user bob"
+    );
+    assert_eq!(
+        listed(&["--since", "1h", "--of", "bob"]),
+        "add-user bob, enrol-totp bob"
+    );
+    assert_eq!(
+        listed(&["--since", "2001-01-01T00:00:00Z", "--most", "1"]),
+        "enrol-totp bob"
+    );
+    assert_eq!(
+        store.text(&["audit", "list", "--by", "alice"]),
+        "no record\n"
+    );
+    for args in [
+        &["audit", "list", "--of", "nobody"][..],
+        &["audit", "list", "--workspace", "acme"],
+        &["audit", "list", "--since", "soon"],
+        &["audit", "list", "--action", "add"],
+    ] {
+        assert!(!store.run(args, "").status.success(), "{args:?}");
+    }
+}
+
+#[test]
+fn what_is_older_than_it_is_kept_is_removed_when_it_is_asked_for() {
+    let store = Store::new();
+    store.add("alice");
+    let old = "UPDATE audit SET at = at - 11 * 86400000";
+    store.db().execute(old, []).unwrap();
+    assert_eq!(store.text(&["prune"]), "nothing is older than it is kept\n");
+    store.text(&["setting", "set", "audit-days", "10"]);
+    assert_eq!(
+        store.text(&["prune"]),
+        "what is older than it is kept is removed\n"
+    );
+    assert_eq!(
+        store.rows("SELECT action FROM audit"),
+        ["change-setting", "prune"]
+    );
+    assert_eq!(store.json(&["prune"]), json!({"pruned": false}));
+}
+
+/// A disk that is full, or mounted read-only, is looked at all the same.
+#[test]
+fn a_store_that_cannot_be_written_can_be_looked_at() {
+    let store = Store::new();
+    store.add("alice");
+    let folder = store.folder.path();
+    let modes = [(store.path(), 0o444), (folder.to_owned(), 0o555)];
+    for (path, mode) in &modes {
+        std::fs::set_permissions(path, Permissions::from_mode(*mode)).unwrap();
+    }
+    let as_nobody = |args: &[&str]| {
+        let harness = env!("CARGO_BIN_EXE_host-harness");
+        let program = folder.join("host-harness");
+        let mut command = if nix::unistd::geteuid().is_root() {
+            // What is in a folder of root's can be run from here.
+            std::fs::copy(harness, &program).unwrap();
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--reuid=65534", "--clear-groups"])
+                .arg(&program);
+            command
+        } else {
+            Command::new(harness)
+        };
+        command.args(args).env("HOST_HARNESS_STORE", store.path());
+        command.output().unwrap()
+    };
+    let list = as_nobody(&["user", "list", "--json"]);
+    let said = String::from_utf8(list.stderr).unwrap();
+    assert!(list.status.success(), "{said}");
+    assert!(
+        said.starts_with("host-harness: the store can only be looked at: "),
+        "{said}"
+    );
+    assert!(String::from_utf8(list.stdout).unwrap().contains("alice"));
+    let add = as_nobody(&["user", "add", "bob"]);
+    let said = String::from_utf8(add.stderr).unwrap();
+    assert!(!add.status.success());
+    assert!(
+        said.contains("it cannot be written: its file, folder or disk is read-only"),
+        "{said}"
+    );
+    std::fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Where no process serves, the stores say what they can.
+#[test]
+fn a_status_names_what_is_wrong_and_what_mends_it() {
+    let store = Store::new();
+    let alice = store.add("alice");
+    let status = |json: bool| {
+        let admin = ["status", "--admin", "127.0.0.1:9"];
+        let format: &[&str] = if json { &["--json"] } else { &[] };
+        let output = store.run(&[&admin[..], format].concat(), "");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let path = store.path();
+    let path = path.to_str().unwrap();
+    let well = status(false);
+    for line in [
+        "no process answers operators at 127.0.0.1:9",
+        &format!("ok  store    {path} can be written"),
+        "ok  mail     none waits",
+        "ok  locks    no account is locked by guesses",
+        "nobody was reset yet",
+    ] {
+        assert!(well.contains(line), "{line}: {well}");
+    }
+    let now = "unixepoch() * 1000";
+    store
+        .db()
+        .execute_batch(&format!(
+            "INSERT INTO failed_attempt VALUES ('default', '{alice}', 6, {now} + 60000);
+             INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, address,
+                                proof)
+             VALUES ('default', {now}, 'r', 'log-in', '{alice}', '{alice}', 'refused',
+                     '203.0.113.7', 'totp'),
+                    ('default', {now}, 's', 'reset-totp', 'operator', '{alice}', 'reset',
+                     '198.51.100.1', 'totp');
+             INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
+                                 expires, holds_code, next_try, last_problem)
+             VALUES ('default', '{alice}', 'm', 'a@example.com', 's', 'b', 0, 1, 0,
+                     9223372036854775807, 'connecting: refused');
+             INSERT INTO email_code VALUES ('default', '{alice}', 'h', 9e15, 0, 9e15, 1);"
+        ))
+        .unwrap();
+    let wrong = status(false);
+    for line in [
+        "!!  mail     of default: 0 waiting, 1 dead letter: connecting: refused",
+        &format!("host-harness outbox retry --all --workspace default --store {path}"),
+        "!!  locks    alice of default by 6 wrong codes, until ",
+        "; in the last hour from 203.0.113.7 (1)",
+        &format!("host-harness user unlock alice --workspace default --store {path}"),
+        "!!  clock    1 moments lie too far ahead",
+        "198.51.100.1",
+    ] {
+        assert!(wrong.contains(line), "{line}: {wrong}");
+    }
+    let report: Value = serde_json::from_str(&status(true)).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["resets"][0]["targetName"], "alice");
+    let lines = report["lines"].as_array().unwrap();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["ok"] == line["mend"].is_null()),
+        "{lines:?}"
+    );
 }

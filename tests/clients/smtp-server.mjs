@@ -5,10 +5,11 @@
  * `{"tls":"none"|"starttls"|"implicit","key":PEM file,"cert":PEM file,"user":…,"password":…}`. `key` and `cert` go with
  * TLS. `user` and `password` make authentication a duty; where there is TLS, it is refused in the clear. A recipient
  * whose local part starts with `defer` is answered 451 (with `defer-once` only the first time), with `reject` 550,
- * with `relay` 554.
+ * with `relay` 554. A message for `policy` is answered 554 at its end; one for `cut` is taken, and the connection is cut
+ * instead of an answer.
  *
  * Output: the line `{"port":N}` once it listens; then, before a message is answered, the line
- * `{"from":…,"to":[…],"secure":bool,"user":string|null,"data":"the whole message as received"}`.
+ * `{"from":…,"to":[…],"secure":bool,"user":string|null,"data":"the whole message as received","connection":"its id"}`.
  *
  * Exit: 0 when standard input closes, so that a killed test leaves no process behind; 1 when it cannot start.
  */
@@ -25,6 +26,12 @@ const refusal = (responseCode, message) => Object.assign(new Error(message), { r
 
 const deferred = new Set();
 const isDeferred = (address) => address.startsWith('defer') && !deferred.has(address);
+
+const cut = (session) => {
+  for (const connection of server.connections) {
+    if (connection.session.id === session.id) connection._socket.destroy();
+  }
+};
 
 const server = new SMTPServer({
   ...(tls !== 'none' && { key: readFileSync(key), cert: readFileSync(cert) }),
@@ -53,7 +60,10 @@ const server = new SMTPServer({
     text(stream).then((data) => {
       const { envelope, secure } = session;
       const to = envelope.rcptTo.map(({ address }) => address);
-      print({ from: envelope.mailFrom.address, to, secure, user: session.user || null, data }, done);
+      if (to[0].startsWith('policy')) return done(refusal(554, '5.7.1 Message rejected by policy'));
+      const answer = to[0].startsWith('cut') ? () => cut(session) : done;
+      const { user = null, id: connection } = session;
+      print({ from: envelope.mailFrom.address, to, secure, user, data, connection }, answer);
     }, done);
   },
 });

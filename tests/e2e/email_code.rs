@@ -166,3 +166,37 @@ async fn lifetime_and_tries_are_settings() {
     server.advance(Duration::from_secs(120));
     assert_eq!(own(&server).send().await.text(), SENT);
 }
+
+/// A mail that never came.
+#[tokio::test]
+async fn after_a_minute_another_code_is_sent_and_the_first_is_none() {
+    let server = Server::start().await;
+    assert_eq!(own(&server).send().await.text(), SENT);
+    let first = server.sent_code(ERIN).unwrap();
+    server.advance(Duration::from_millis(59_999));
+    assert!(own(&server).send().await.body.contains("codeExpires"));
+    server.advance(Duration::from_millis(1));
+    assert_eq!(own(&server).send().await.text(), SENT);
+    assert_eq!(
+        server.outbox().len(),
+        2,
+        "the mails that wait are the new ones"
+    );
+    let second = server.sent_code(ERIN).unwrap();
+    if first != second {
+        assert_eq!(own(&server).code(&first).send().await.text(), INVALID);
+    }
+    assert_eq!(own(&server).code(&second).send().await.status, 200);
+}
+
+/// The clock was a day ahead, and is right again.
+#[tokio::test]
+async fn a_code_from_tomorrow_blocks_no_other() {
+    let server = Server::start().await;
+    server.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(own(&server).send().await.text(), SENT);
+    server.set_clock_back(Duration::from_secs(24 * 3600));
+    assert_eq!(own(&server).send().await.text(), SENT);
+    let code = server.sent_code(ERIN).unwrap();
+    assert_eq!(own(&server).code(&code).send().await.status, 200);
+}

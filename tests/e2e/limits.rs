@@ -289,3 +289,25 @@ async fn a_workspace_may_allow_all_pages() {
             .contains_key("access-control-allow-credentials")
     );
 }
+
+/// Whoever calls too often fills no audit trail, and is seen there.
+#[tokio::test]
+async fn calls_that_come_too_often_are_recorded_together() {
+    let mut server = Server::start().await;
+    for call in 0..13 {
+        let answer = server.post(ALICE).from("203.0.113.7").send().await;
+        assert_eq!(answer.status == 429, call >= 10, "{call}");
+    }
+    for _ in 0..12 {
+        me(&server).from("203.0.113.8").send().await;
+    }
+    server.restart().await;
+    let records = server.limited();
+    assert_eq!(
+        records,
+        [
+            "look aliceId aliceId limited error-too-many-requests from 203.0.113.8 2 times",
+            "reset-totp aliceId aliceId limited error-too-many-requests from 203.0.113.7 3 times",
+        ]
+    );
+}

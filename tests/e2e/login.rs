@@ -579,3 +579,21 @@ async fn a_crowd_that_logs_in_does_not_hold_up_a_reset() {
     still_waiting += crowd.len();
     assert!(still_waiting > 0, "the crowd was gone before the resets");
 }
+
+/// Unicode Standard Annex 15: what people type is the name, however it is encoded.
+#[tokio::test]
+async fn a_name_is_found_however_it_is_written() {
+    let server = Server::start().await;
+    let store = server.store();
+    let renamed = "UPDATE user SET username = 'Jürgen', username_key = 'jürgen' WHERE id = 'bobId'";
+    store.execute(renamed, []).unwrap();
+    for name in ["Jürgen", "ju\u{308}rgen", "JU\u{308}RGEN", "Ｊürgen"] {
+        let credentials = json!({"user": name, "password": PASSWORD, "code": server.code(BOB)});
+        let answer = server.log_in(credentials).send().await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        server.advance(Duration::from_secs(30));
+    }
+    let call = server.post(ADMIN).code(server.code(ADMIN));
+    let call = call.json(r#"{"username":"JU\u0308RGEN"}"#);
+    assert_eq!(call.send().await.text(), r#"200 {"success":true}"#);
+}

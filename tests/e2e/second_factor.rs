@@ -487,3 +487,47 @@ async fn failures_go_with_the_factor() {
     assert_eq!(server.reset(ALICE).send().await.status, 200);
     assert_eq!(server.failures(), 0);
 }
+
+/// NIST SP 800-63B-4 section 3.2.2: after so many failures the authenticator is disabled.
+#[tokio::test]
+async fn after_so_many_failures_no_code_is_right_until_the_factor_is_replaced() {
+    let settings = Settings {
+        failure_budget: 7,
+        rate_limit_calls: 0,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    for failure in 1..=7 {
+        let answer = server.post(ALICE).code("000000").json("{}").send().await;
+        assert!(
+            answer.body.contains("totp-invalid"),
+            "{failure}: {}",
+            answer.body
+        );
+        server.advance(Duration::from_secs(3600));
+    }
+    for _ in 0..2 {
+        let call = server.post(ALICE).code(server.code(ALICE)).json("{}");
+        let answer = call.send().await;
+        assert!(answer.body.contains("totp-max-attempts"), "{}", answer.body);
+        assert!(
+            !answer.headers.contains_key("retry-after"),
+            "nobody knows when"
+        );
+        server.advance(Duration::from_secs(30 * 24 * 3600));
+    }
+    let audit = server.whole_audit();
+    let locked = "guess aliceId aliceId locked 7 in a row by totp told 2 from 127.0.0.1";
+    assert_eq!(
+        audit.iter().filter(|record| *record == locked).count(),
+        1,
+        "{audit:?}"
+    );
+    let mails = server.outbox();
+    let told = mails
+        .iter()
+        .filter(|mail| mail.contains("until an administrator has replaced"));
+    assert_eq!(told.count(), 2, "{mails:?}");
+    assert_eq!(server.reset(ALICE).send().await.status, 200);
+    assert_eq!(server.failures(), 0);
+}

@@ -217,6 +217,23 @@ impl Server {
         records.map(shown).collect()
     }
 
+    /// The records of calls that came too often, sorted.
+    pub(crate) fn limited(&self) -> Vec<String> {
+        let records = self.0.audit().unwrap().into_iter();
+        let limited = records.filter(|record| record.decision == "limited");
+        let mut limited: Vec<_> = limited
+            .map(|record| {
+                let address = record.address.as_deref().unwrap_or("-");
+                format!(
+                    "{} {record} from {address} {} times",
+                    record.action, record.calls
+                )
+            })
+            .collect();
+        limited.sort();
+        limited
+    }
+
     /// What was written so far holds no secret, but for the mail that brings a code.
     fn check(&self) {
         let audit = "SELECT caller, target, action, decision, reason, request_id, address, agent,

@@ -268,6 +268,9 @@ impl StoreFile {
             stores.make_room().await;
         }
         let store = Sqlite::open(&self.path).await?;
+        if let Some(advice) = sqlite::advice(&self.path) {
+            tracing::warn!("{advice}");
+        }
         let delivery = stores.map(|stores| stores.deliver(store.clone()));
         self.open.store(Some(Arc::new(Open {
             store: store.clone(),

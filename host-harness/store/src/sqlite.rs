@@ -79,11 +79,12 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened or written, is not a store, or was
-    /// written by a newer version.
+    /// When the file cannot be opened or written, everybody may write it, it is not a store,
+    /// or it was written by a newer version.
     pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
         let path = path.to_owned();
         blocking(move || {
+            place::require_own(&path)?;
             let mut connection = connect(&path, BUSY_TIMEOUT, Access::Write)?;
             if !schema::is_current(&connection)? {
                 schema::migrate(&mut connection)?;
@@ -156,6 +157,12 @@ impl Sqlite {
             .map_err(|e| StoreError(e.into()))?;
         Self::open(path).await
     }
+}
+
+/// What an operator should mend in the file at `path`: everybody on the machine may read the
+/// secrets that it holds.
+pub fn advice(path: &Path) -> Option<String> {
+    place::advice(path)
 }
 
 /// Whether the store in the file at `path` holds mail to be sent, or is of an older

@@ -1,6 +1,8 @@
 //! Many workspaces in one process: which one a request is for, and what a new
 //! configuration changes while requests go on.
 
+use chat_domain::operator::Operation;
+use chat_domain::settings::Setting;
 use chat_server::admin::Control;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
@@ -141,6 +143,34 @@ async fn each_host_name_has_its_workspace_and_its_accounts() {
     assert!(methods.methods(GLOBEX, "alice").await.unwrap().totp);
 }
 
+/// Authenticator apps overwrite a key by another of the same two names.
+#[tokio::test]
+async fn a_key_is_named_after_the_workspaces_first_host_or_as_the_setting_says() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    let settings = "[workspaces.acme.settings]\nmissing-factor-allowed = true\n";
+    place.configure(digest, settings);
+    let served = place.serve().await;
+    let shown = async |host: &str| {
+        let request = served
+            .client
+            .post(format!("http://{}/api/v1/users.enableTotp", served.address))
+            .header("host", host)
+            .header("x-user-id", "bob")
+            .header("x-auth-token", "bob-token");
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        let url = answer.split("otpauth://totp/").nth(1).unwrap_or(&answer);
+        url.split("?secret").next().unwrap().to_owned()
+    };
+    assert_eq!(
+        shown("chat.acme.example").await,
+        "acme%2Eexample:Bob%2Eacme"
+    );
+    place.configure(digest, &format!("{settings}totp-issuer = \"Acme chat\"\n"));
+    served.hosting.reload().await.unwrap();
+    assert_eq!(shown("acme.example").await, "Acme%20chat:Bob%2Eacme");
+}
+
 #[tokio::test]
 async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
     let place = Place::new().await;
@@ -179,6 +209,19 @@ async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
     };
     assert_eq!(loaded, nothing);
     assert_eq!(after.changes(&place.data.dump()), "");
+    let set = place.data.store.set_setting(
+        Operation {
+            workspace: ACME.to_owned(),
+            now: now(),
+            request_id: "command".to_owned(),
+            forced: false,
+        },
+        Setting::named("totp-window").unwrap(),
+        "3".into(),
+    );
+    let refused = set.await.unwrap().unwrap_err().to_string();
+    let line = format!("totp-window is fixed by {} line 11: ", place.file.display());
+    assert!(refused.starts_with(&line), "{refused}");
 }
 
 #[tokio::test]
@@ -461,6 +504,13 @@ async fn a_process_is_ready_while_one_of_its_stores_answers() {
             .await
             .starts_with("200 ")
     );
+    assert!(ready().await.is_empty());
+    // What can be read and not written is of no use.
+    let writer = Connection::open(&sick).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let reasons = ready().await;
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    drop(writer);
     assert!(ready().await.is_empty());
     let broken = Connection::open(&sick).unwrap();
     broken.execute_batch("DROP TABLE outbox").unwrap();

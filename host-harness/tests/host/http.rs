@@ -156,6 +156,23 @@ async fn the_audit_takes_only_error_ids_that_it_knows() {
     }
 }
 
+/// RFC 9110 section 15.6.4: it may be done another time, and the client is told when.
+#[tokio::test]
+async fn a_store_that_another_program_keeps_busy_is_unavailable_for_a_while() {
+    let server = Server::start(Data::new().await, built()).await;
+    let other = server.data.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = server.reset_as("admin").await;
+    let body = r#"503 {"success":false,"error":"The server is busy [host-store-unavailable]","errorType":"host-store-unavailable"}"#;
+    assert_eq!(answer.text, body);
+    assert_eq!(answer.headers.get("retry-after").unwrap(), "5");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(
+        server.reset_as("admin").await.text,
+        r#"200 {"success":true}"#
+    );
+}
+
 /// The one slow test: a body has five seconds to arrive.
 #[tokio::test]
 async fn a_body_that_is_held_back_is_not_waited_for() {

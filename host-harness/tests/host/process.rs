@@ -7,7 +7,7 @@ use chat_testing::guest::plugin_bytes;
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -290,4 +290,23 @@ fn a_process_that_is_not_there_is_said() {
     assert_eq!(output.status.code(), Some(1));
     let start = "host-harness: no process answers operators at 127.0.0.1:9; name it by --admin";
     assert!(problem.starts_with(start), "{problem}");
+}
+
+#[tokio::test]
+async fn a_status_of_a_process_tells_what_it_serves() {
+    let process = Process::start(&plugin_bytes()).await;
+    let status = process.command(&["status"]).unwrap();
+    for line in [
+        "ok  process  serves 1 workspace, 0 calls now",
+        "ok  ready    for requests",
+        "ok  plugin   sha256:",
+        "ok  store    ",
+        "ok  disk     ",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let (code, text) = process.asked("/status").await;
+    let served: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &served["workspaces"]), (200, &json!(1)));
+    assert_eq!(served["stores"][0]["workspaces"], json!(["acme"]));
 }

@@ -21,11 +21,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct Counting {
     store: Arc<dyn Store>,
     trips: Arc<AtomicUsize>,
+    /// What happens before the trip of this number.
+    at_trip: Option<(usize, Box<dyn Fn() + Send + Sync>)>,
 }
 
 impl Counting {
     fn trip(&self) -> &dyn Store {
-        self.trips.fetch_add(1, Ordering::Relaxed);
+        let number = self.trips.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some((_, happens)) = self.at_trip.as_ref().filter(|(at, _)| *at == number) {
+            happens();
+        }
         &*self.store
     }
 }
@@ -222,6 +227,7 @@ async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
     data.store = Arc::new(Counting {
         store: data.store.clone(),
         trips: trips.clone(),
+        at_trip: None,
     });
     let server = Server::start(data, built()).await;
     for row in rows() {
@@ -239,4 +245,33 @@ async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
         let taken = trips.load(Ordering::Relaxed);
         assert_eq!(taken, row.trips, "{}", row.name);
     }
+}
+
+/// Of two administrators who reset each other at the same time, one is logged out when the
+/// other's reset is committed.
+#[tokio::test]
+async fn whose_login_ends_while_the_plugin_decides_is_told_to_log_in() {
+    let trips = Arc::new(AtomicUsize::new(0));
+    let mut data = Data::new().await;
+    let db = std::sync::Mutex::new(data.connect());
+    data.store = Arc::new(Counting {
+        store: data.store.clone(),
+        trips: trips.clone(),
+        at_trip: Some((
+            4,
+            Box::new(move || {
+                let ended = "DELETE FROM login_token WHERE user = 'admin'";
+                db.lock().unwrap().execute_batch(ended).unwrap();
+            }),
+        )),
+    });
+    let server = Server::start(data, built()).await;
+    let answer = server.reset_as("admin").await;
+    let told = r#"401 {"status":"error","message":"You must be logged in to do this."}"#;
+    assert_eq!(answer.text, told);
+    assert_eq!(
+        trips.load(Ordering::Relaxed),
+        5,
+        "and the refusal is recorded"
+    );
 }

@@ -250,6 +250,26 @@ async fn a_mail_that_is_being_sent_is_not_sent_twice() {
     );
 }
 
+#[tokio::test]
+async fn everything_that_can_be_is_tried_again_at_once() {
+    let (data, [_, dead, _, _]) = data().await;
+    let claim = data.store.claim(data.now()).await.unwrap().unwrap();
+    assert_eq!(prints(&data, &["retry", "--all"]), "2 mails due\n");
+    let list: Value = serde_json::from_str(&prints(&data, &["list", "--json"])).unwrap();
+    let states = list.as_array().unwrap().iter().map(|mail| {
+        let state = mail["state"].as_str().unwrap();
+        format!("{} {state}", mail["id"])
+    });
+    let states: Vec<_> = states.collect();
+    assert!(states.contains(&format!("{dead} waiting")), "{states:?}");
+    assert!(
+        states.contains(&format!("{} being sent", claim.id)),
+        "{states:?}"
+    );
+    let (code, _, stderr) = outbox(&data, &["retry"]);
+    assert_eq!(code, Some(2), "{stderr}");
+}
+
 /// What an operator did is in the audit trail.
 #[tokio::test]
 async fn a_removed_mail_is_gone_and_recorded() {

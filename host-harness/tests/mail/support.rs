@@ -278,6 +278,7 @@ pub(crate) struct Received {
     pub(crate) secure: bool,
     pub(crate) user: Option<String>,
     pub(crate) data: String,
+    pub(crate) connection: String,
 }
 
 /// A running `tests/clients/smtp-server.mjs`.

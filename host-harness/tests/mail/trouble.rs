@@ -1,10 +1,12 @@
 //! What happens where mail cannot be sent.
 
 use crate::support::{ACME, Data, GLOBEX, SmtpServer};
-use chat_domain::outbox::LEASE;
+use chat_domain::mailed_code::EmailCode;
+use chat_domain::outbox::{LEASE, MOST_DOUBTFUL_TRIES};
 use chat_server::clock::Clock;
 use chat_server::delivery::{DELIVERY_LIMIT, WORKSPACE_LIMIT, deliver, deliver_due};
 use chat_testing::ask::Ask as _;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -140,6 +142,106 @@ async fn a_recipient_refused_by_policy_is_tried_again() {
           554: 5.7.1 Relay access denied"
         ]
     );
+}
+
+/// The same class, wherever it comes: what the sender's domain lacks is mended by its owner.
+#[tokio::test]
+async fn a_message_refused_by_policy_is_tried_again() {
+    let server = SmtpServer::start();
+    let data = Data::new(&server.url(), &["policy@example.com"]).await;
+    data.queue_notice(ACME).await;
+    data.deliver_due().await;
+    assert_eq!(
+        data.outbox().await,
+        [
+            "policy@example.com waiting in 10 tries=1 handing in the message: the server answered \
+             554"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_mail_that_may_have_arrived_is_copied_so_often_and_no_more() {
+    let server = SmtpServer::start();
+    let data = Data::new(&server.url(), &["cut@example.com"]).await;
+    data.queue_notice(ACME).await;
+    for tries in 1..MOST_DOUBTFUL_TRIES {
+        data.deliver_due().await;
+        let outbox = data.outbox().await;
+        let doubt =
+            format!("tries={tries} may have arrived {tries} times: handing in the message: ");
+        assert!(outbox[0].contains(&doubt), "{outbox:?}");
+        data.advance(3600 * SECOND);
+    }
+    for _ in 0..3 {
+        data.deliver_due().await;
+        data.advance(3600 * SECOND);
+    }
+    let outbox = data.outbox().await;
+    let dead = "cut@example.com dead letter tries=3 may have arrived 3 times: ";
+    assert!(outbox[0].starts_with(dead), "{outbox:?}");
+    assert_eq!(server.stop().len(), 3);
+}
+
+#[tokio::test]
+async fn what_waits_for_one_server_goes_by_few_connections() {
+    let server = SmtpServer::start();
+    let mut addresses: Vec<_> = (100..140).map(|n| format!("a{n}@example.com")).collect();
+    addresses.extend(["defer@example.com", "reject@example.com"].map(str::to_owned));
+    let known: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let data = Data::new(&server.url(), &known).await;
+    data.queue_notice(ACME).await;
+    data.deliver_due().await;
+    let outbox = data.outbox().await;
+    assert_eq!(
+        outbox.len(),
+        2,
+        "the one that is put off, and the refused one: {outbox:?}"
+    );
+    let received = server.stop();
+    assert_eq!(received.len(), 40);
+    let connections: BTreeSet<_> = received.iter().map(|mail| &mail.connection).collect();
+    assert!(connections.len() <= WORKSPACE_LIMIT, "{connections:?}");
+}
+
+/// A code that cannot arrive blocks no other.
+#[tokio::test]
+async fn a_code_whose_mail_died_may_be_asked_for_again_at_once() {
+    let server = SmtpServer::start();
+    let data = Data::new(
+        &server.url(),
+        &["reject@example.com", "reject2@example.com"],
+    )
+    .await;
+    data.queue_code(ACME, "135790").await;
+    data.deliver_due().await;
+    assert!(data.outbox().await.is_empty());
+    data.queue_code(ACME, "246801").await;
+    assert_eq!(data.outbox().await.len(), 2);
+    // Where one of two addresses has it, it is the code.
+    let data = Data::new(&server.url(), &["alice@example.com", "reject@example.com"]).await;
+    data.queue_code(ACME, "135790").await;
+    data.deliver_due().await;
+    let again = data
+        .store
+        .send_email_code(ACME, "alice", "246801".into(), data.now());
+    assert!(matches!(again.await.unwrap(), EmailCode::Live { .. }));
+}
+
+/// A wrong clock is forgotten once it is right.
+#[tokio::test]
+async fn mail_that_a_clock_which_was_ahead_has_put_off_goes_at_once() {
+    let server = SmtpServer::start();
+    let data = Data::new(&server.url(), &["alice@example.com"]).await;
+    data.queue_notice_at(ACME, data.now() + 24 * 3600 * SECOND)
+        .await;
+    assert_eq!(
+        data.store.next_mail_due(data.now()).await.unwrap(),
+        Some(data.now())
+    );
+    data.deliver_due().await;
+    assert!(data.outbox().await.is_empty());
+    assert_eq!(server.stop_and_list(), ["alice@example.com"]);
 }
 
 #[tokio::test]

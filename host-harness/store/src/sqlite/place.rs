@@ -53,6 +53,41 @@ impl Place {
     }
 }
 
+/// What lets everybody on the machine write or read a file.
+const ALL_WRITE: u32 = 0o002;
+const ALL_READ: u32 = 0o004;
+
+/// # Errors
+///
+/// Where everybody may write the file: whoever does decides who is an administrator.
+pub(super) fn require_own(path: &Path) -> Result<()> {
+    match mode(path) & ALL_WRITE {
+        0 => Ok(()),
+        _ => Err(StoreError(
+            format!(
+                "everybody may write it: `chmod o-w {}` first",
+                path.display()
+            )
+            .into(),
+        )),
+    }
+}
+
+/// What an operator should mend in the file at `path`: everybody may read what it holds.
+pub(super) fn advice(path: &Path) -> Option<String> {
+    let shown = path.display();
+    (mode(path) & ALL_READ != 0).then(|| {
+        format!(
+            "{shown} holds TOTP keys and password hashes, and everybody may read it: `chmod o-r \
+             {shown}`"
+        )
+    })
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).map_or(0, |metadata| metadata.mode())
+}
+
 /// Device and inode.
 fn file(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(path).ok()?;

@@ -2,15 +2,19 @@
 
 use crate::store::{refusal, totp};
 use chat_domain::account::Selector;
+use chat_domain::clock_fault::Horizon;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
-use chat_store::sqlite::{Sqlite, holds_mail, survey};
+use chat_domain::time::Timestamp;
+use chat_store::sqlite::{Sqlite, advice, holds_mail, survey};
 use chat_testing::ask::{Ask as _, source};
 use chat_testing::{Data, now, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -351,4 +355,54 @@ async fn a_malformed_request_of_a_stranger_needs_no_transaction() {
     lock.execute_batch("ROLLBACK").unwrap();
     let admin = data.store.decide(refuse(token_hash("admin-token"))).await;
     assert!(admin.unwrap().recorded);
+}
+
+/// A secret in a file of everybody's.
+#[tokio::test]
+async fn a_file_that_everybody_may_write_is_refused_and_one_that_they_may_read_is_told() {
+    let data = Data::new().await;
+    let path = data.path();
+    let set = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    for mode in [0o602, 0o666] {
+        set(mode);
+        let refused = Sqlite::open(&path).await.err().unwrap().to_string();
+        let mend = format!(
+            "everybody may write it: `chmod o-w {}` first",
+            path.display()
+        );
+        assert!(refused.ends_with(&mend), "{refused}");
+    }
+    set(0o644);
+    assert!(Sqlite::open(&path).await.is_ok());
+    let told = advice(&path).unwrap();
+    assert!(
+        advice.ends_with(&format!("`chmod o-r {}`", path.display())),
+        "{advice}"
+    );
+    set(0o640);
+    assert_eq!(advice(&path), None);
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_left_is_counted() {
+    let data = Data::new().await;
+    let horizon = Horizon::at(now());
+    assert_eq!(data.store.clock_faults(horizon).await.unwrap(), 0);
+    let at = |moment: Timestamp, more: i64| moment.millis() + more;
+    for more in [0, 1] {
+        data.edit(&format!(
+            "DELETE FROM failed_attempt; DELETE FROM email_code; DELETE FROM outbox;
+             INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, {});
+             INSERT INTO email_code VALUES ('acme', 'alice', 'h', 9e15, 0, {}, 1);
+             INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
+                                 holds_code, next_try)
+             VALUES ('acme', 'm', 'a', 's', 'b', 0, 1, 0, {}),
+                    ('acme', 'dead', 'a', 's', 'b', 0, 1, 0, 9223372036854775807);",
+            at(horizon.lock, more),
+            at(horizon.code, more),
+            at(horizon.mail, more)
+        ));
+        let faults = data.store.clock_faults(horizon).await.unwrap();
+        assert_eq!(i64::from(faults), 3 * more);
+    }
 }
