@@ -13,6 +13,7 @@
 mod anatomy;
 mod cache;
 mod candidate;
+mod functions;
 mod key_id;
 mod link;
 mod probe;
