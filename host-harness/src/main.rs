@@ -15,7 +15,7 @@ use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use mimalloc::MiMalloc;
-use plugin_sandbox::admission::Candidate;
+use plugin_sandbox::admission::{Candidate, compiler};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::limits::Limits;
 use serde_json::json;
@@ -138,8 +138,12 @@ struct Common {
     log: LogFormat,
 }
 
+fn main() -> ExitCode {
+    compiler::take_over().unwrap_or_else(run_command)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run_command() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve {
             config,

@@ -3,9 +3,9 @@
 //! Each step trusts what the steps before have seen, and the cheap ones come
 //! first: size, the pinned digest, the signature; what the file is and how many
 //! parts it has; whether it is valid, and every import known, granted and of the
-//! contract's type; what it needs. Only then it is compiled, one at a time and
-//! off the request path, linked with what is granted and nothing else, and one
-//! instance is made to see that it can be.
+//! contract's type; what it needs. Only then it is compiled, off the request path and
+//! within limits, linked with what is granted and nothing else, and one instance is
+//! made to see that it can be.
 //!
 //! The same digest with the same grants is the same [`Plugin`], however many
 //! workspaces admit it; it is given up when the last of them lets go of it.
@@ -13,11 +13,13 @@
 mod anatomy;
 mod cache;
 mod candidate;
+pub mod compiler;
 mod functions;
 mod key_id;
 mod link;
 mod probe;
 mod problem;
+mod queue;
 mod report;
 mod signature;
 mod world;
@@ -34,7 +36,7 @@ use crate::digest::Digest;
 use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::runtime::Runtime;
+use crate::runtime::{Addresses, Runtime};
 use crate::sandbox::Sandbox;
 use crate::turns::Turns;
 use anatomy::Anatomy;
@@ -42,6 +44,7 @@ use candidate::{MAX_PLUGIN, kind};
 use link::linker;
 use probe::probe;
 use problem::{causes, quoted};
+use queue::Queue;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -52,9 +55,9 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use world::Comparison;
 
-/// How long an admission waits for its turn and the compiler. Ours takes less than
-/// a second.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How long an admission waits for its turn and the compiler, each of which ends sooner.
+/// Ours takes less than a second.
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// What an operator asks of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -114,8 +117,7 @@ struct Admitted {
     plugins: Mutex<HashMap<(Digest, Grants), Weak<Plugin>>>,
     linkers: Mutex<HashMap<Grants, Linker<Sandbox>>>,
     cache: Option<CodeCache>,
-    /// Held by the one admission that compiles.
-    turn: Mutex<()>,
+    queue: Queue,
 }
 
 /// Looks at a plugin without compiling it: all that `policy` and the contract can
@@ -232,6 +234,7 @@ impl Admissions {
     fn admission(&self, candidate: &Candidate, policy: &Policy) -> Admission {
         Admission {
             engine: self.runtime.engine.clone(),
+            addresses: self.runtime.addresses,
             ceiling: self.runtime.capacity.ceiling,
             turns: self.runtime.turns.clone(),
             admitted: self.admitted.clone(),
@@ -244,6 +247,7 @@ impl Admissions {
 /// One admission, which blocks its thread.
 struct Admission {
     engine: Engine,
+    addresses: Addresses,
     ceiling: Limits,
     turns: Arc<Turns>,
     admitted: Arc<Admitted>,
@@ -253,8 +257,7 @@ struct Admission {
 
 impl Admission {
     fn run(self) -> Result<Arc<Plugin>, Rejected> {
-        let turn = &self.admitted.turn;
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.admitted.queue.turn(self.candidate.digest);
         if let Some(plugin) = self.admitted.living(&self.candidate, &self.policy) {
             return Ok(plugin);
         }
@@ -289,11 +292,13 @@ impl Admission {
         let component = match cache.and_then(|cache| cache.load(&self.engine, digest)) {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(&self.engine, bytes).map_err(failed)?;
+                let code = compiler::compile(&self.engine, self.addresses, bytes)?;
                 if let Some(cache) = cache {
-                    cache.store(&self.engine, digest, &component);
+                    cache.store(&self.engine, digest, &code);
                 }
-                component
+                // SAFETY: it comes from the compiler, in this process or in one that this
+                // process started, over a pipe that nobody else has.
+                unsafe { Component::deserialize(&self.engine, &code) }.map_err(failed)?
             }
         };
         // Now rather than in the first call.

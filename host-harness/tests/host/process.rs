@@ -31,12 +31,21 @@ impl Drop for Process {
 impl Process {
     /// One that serves acme with this plugin, without a rate limit.
     async fn start(plugin: &[u8]) -> Self {
+        let mut process = Self::launch("ulimit -c 0", plugin).await;
+        process.listens();
+        process
+    }
+
+    /// The same, under a limit that the shell sets; it does not listen yet.
+    async fn launch(limit: &str, plugin: &[u8]) -> Self {
         let data = Data::closed().await;
         let folder = data.path().parent().unwrap().to_owned();
         std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
         std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
         configure(&data, plugin, "");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{limit}; exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_host-harness"))
             .args(["serve", "--log", "json", "--config"])
             .arg(file(&data))
             .env_remove("RUST_LOG")
@@ -51,16 +60,18 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        let mut process = Self {
+        Self {
             data,
             child,
             log,
             url: String::new(),
             admin: String::new(),
-        };
-        process.admin = process.logged("operators are answered", "url");
-        process.url = process.logged("listening", "url");
-        process
+        }
+    }
+
+    fn listens(&mut self) {
+        self.admin = self.logged("operators are answered", "url");
+        self.url = self.logged("listening", "url");
     }
 
     /// Waits for the line with this message; says one of its fields.
@@ -212,6 +223,71 @@ async fn an_operator_sees_the_breaker_and_closes_it() {
     assert_eq!(reset("acme").unwrap(), "1 breaker closed\n");
     assert_eq!(reset("acme").unwrap(), "0 breakers closed\n");
     assert_eq!(process.reset("acme.example").await, 502);
+}
+
+/// The processes that compile inherit the limit of this one, which uses next to nothing.
+#[tokio::test]
+async fn a_plugin_that_takes_a_compiler_too_long_is_refused_and_everything_goes_on() {
+    let guest = Guest::default().component();
+    let mut process = Process::launch("ulimit -t 8", &guest).await;
+    process.listens();
+    let other = process.data.path().with_file_name("other.wasm");
+
+    let costly = costly();
+    std::fs::write(&other, &costly).unwrap();
+    configure(&process.data, &costly, "");
+    let refused = process.command(&["reload"]).unwrap_err();
+    let expected = "is not admitted for the workspace acme: [compile-too-costly] to compile it \
+                    takes more than 60 s of processor time, which is what any plugin gets";
+    assert!(refused.contains(expected), "{refused}");
+    assert_eq!(process.reset("acme.example").await, 400);
+
+    std::fs::write(&other, plugin_bytes()).unwrap();
+    configure(&process.data, &plugin_bytes(), "");
+    process.command(&["reload"]).unwrap();
+    assert_eq!(process.reset("acme.example").await, 400);
+}
+
+/// As much work as an admissible plugin can be for a compiler.
+fn costly() -> Vec<u8> {
+    let loops = "(loop (br_if 0 (local.get 0)) (local.set 1 (local.get 0)))".repeat(500);
+    let locals = "i32 ".repeat(1_000);
+    let functions = format!("(func (param i32) (local {locals}) {loops})").repeat(16);
+    let guest = Guest {
+        fields: &format!(r#"(memory (export "memory") 1) {functions}"#),
+        ..Guest::default()
+    };
+    guest.component()
+}
+
+#[tokio::test]
+async fn a_process_that_is_given_few_addresses_serves_and_says_what_that_costs() {
+    let mut process = Process::launch("ulimit -v 64000000", &plugin_bytes()).await;
+    let warning = "the system gives few addresses: plugins are slower, as each of their accesses \
+                   to memory is checked; a higher `ulimit -v`, or fewer `calls` in [host], mends it";
+    // What 129 calls of four memories of 4 GiB want.
+    assert_eq!(process.logged(warning, "wanted_mebibytes"), "2113536");
+    process.listens();
+    assert_eq!(process.reset("acme.example").await, 400);
+}
+
+#[tokio::test]
+async fn a_process_that_is_given_too_few_addresses_names_the_mend() {
+    let data = Data::closed().await;
+    configure(&data, b"", "");
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -v 4000000; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["serve", "--config"])
+        .arg(file(&data))
+        .output()
+        .unwrap();
+    let problem = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let start = "host-harness: cannot start the engine: the system does not give the 8256 MiB of \
+                 addresses that 128 calls at a time need: raise `ulimit -v`, or lower `calls` of \
+                 [host] or `memory-bytes` of [host.limits]: ";
+    assert!(problem.starts_with(start), "{problem}");
 }
 
 #[test]

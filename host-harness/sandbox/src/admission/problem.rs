@@ -126,9 +126,21 @@ pub enum Problem {
         /// How much there is.
         limit: u64,
     },
-    /// It cannot be compiled, or not in the time that there is.
+    /// It cannot be compiled.
     #[error("it cannot be compiled: {reason}")]
     CompileFailed {
+        /// Why not.
+        reason: String,
+    },
+    /// To compile it takes more than a compiler gets.
+    #[error("to compile it takes more than {limit}, which is what any plugin gets")]
+    CompileTooCostly {
+        /// How much of what.
+        limit: String,
+    },
+    /// It is not compiled, for which the plugin cannot be blamed.
+    #[error("the host cannot start its compiler: {reason}")]
+    NoCompiler {
         /// Why not.
         reason: String,
     },
@@ -161,6 +173,8 @@ impl Problem {
             Self::MissingExport { .. } => "missing-export",
             Self::NeedsTooMuch { .. } => "needs-too-much",
             Self::CompileFailed { .. } => "compile-failed",
+            Self::CompileTooCostly { .. } => "compile-too-costly",
+            Self::NoCompiler { .. } => "no-compiler",
             Self::ProbeFailed { .. } => "probe-failed",
         }
     }
