@@ -26,7 +26,7 @@ mod world;
 
 pub use anatomy::{Needs, Producer};
 pub use cache::{CacheError, CodeCache};
-pub use candidate::Candidate;
+pub use candidate::{Candidate, MAX_FILE};
 pub use key_id::KeyId;
 pub use problem::Problem;
 pub use report::{Import, Kind, Report};
@@ -34,13 +34,12 @@ pub use signature::{InvalidTrustRoot, TrustRoot};
 
 use crate::digest::Digest;
 use crate::grants::Grants;
-use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::runtime::{Addresses, Runtime};
+use crate::runtime::{Addresses, Capacity, Runtime};
 use crate::sandbox::Sandbox;
 use crate::turns::Turns;
 use anatomy::Anatomy;
-use candidate::{MAX_PLUGIN, kind};
+use candidate::kind;
 use link::linker;
 use probe::probe;
 use problem::{causes, quoted};
@@ -57,7 +56,7 @@ use world::Comparison;
 
 /// How long an admission waits for its turn and the compiler, each of which ends sooner.
 /// Ours takes less than a second.
-const MAX_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// What an operator asks of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -121,22 +120,22 @@ struct Admitted {
 }
 
 /// Looks at a plugin without compiling it: all that `policy` and the contract can
-/// say against it, and that it needs more than `ceiling` gives.
+/// say against it, and that it needs more than `capacity` gives.
 ///
 /// What is not the file that was pinned, or not signed as required, is not looked
 /// into further.
-pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
-    let mut report = first_sight(candidate);
-    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
+pub fn examine(candidate: &Candidate, policy: &Policy, capacity: &Capacity) -> Report {
+    let mut report = first_sight(candidate, capacity);
+    if let Err(problem) = inspect(candidate, policy, capacity, &mut report) {
         report.problems.push(problem);
     }
     report
 }
 
 /// What is known of a file that nobody has looked into.
-fn first_sight(candidate: &Candidate) -> Report {
+fn first_sight(candidate: &Candidate, capacity: &Capacity) -> Report {
     Report {
-        digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
+        digest: (candidate.bytes.len() <= capacity.plugin_bytes).then_some(candidate.digest),
         size: candidate.bytes.len(),
         kind: kind(&candidate.bytes),
         signed_by: None,
@@ -196,7 +195,7 @@ impl Admissions {
             Err(_elapsed) => "it takes too long",
         };
         // Not looked into here: that may be what takes so long.
-        let mut report = first_sight(candidate);
+        let mut report = first_sight(candidate, &self.runtime.capacity);
         report.problems.push(Problem::CompileFailed {
             reason: problem.to_owned(),
         });
@@ -235,7 +234,7 @@ impl Admissions {
         Admission {
             engine: self.runtime.engine.clone(),
             addresses: self.runtime.addresses,
-            ceiling: self.runtime.capacity.ceiling,
+            capacity: self.runtime.capacity,
             turns: self.runtime.turns.clone(),
             admitted: self.admitted.clone(),
             candidate: candidate.clone(),
@@ -248,7 +247,7 @@ impl Admissions {
 struct Admission {
     engine: Engine,
     addresses: Addresses,
-    ceiling: Limits,
+    capacity: Capacity,
     turns: Arc<Turns>,
     admitted: Arc<Admitted>,
     candidate: Candidate,
@@ -261,7 +260,7 @@ impl Admission {
         if let Some(plugin) = self.admitted.living(&self.candidate, &self.policy) {
             return Ok(plugin);
         }
-        let mut report = examine(&self.candidate, &self.policy, &self.ceiling);
+        let mut report = examine(&self.candidate, &self.policy, &self.capacity);
         if report.admissible() {
             match self.link() {
                 Ok(plugin) => return Ok(self.publish(plugin)),
@@ -278,7 +277,7 @@ impl Admission {
             None => self.compile()?,
         };
         self.hold_to_ceiling(&component)?;
-        probe(&self.engine, &component, &self.ceiling)?;
+        probe(&self.engine, &component, &self.capacity.ceiling)?;
         let linked = self
             .admitted
             .linker(&self.engine, &self.policy.grants)
@@ -319,7 +318,7 @@ impl Admission {
             tables: required.num_tables as usize,
             ..Needs::default()
         };
-        let mut exceeding = needs.exceeding(&self.ceiling).into_iter();
+        let mut exceeding = needs.exceeding(&self.capacity.ceiling).into_iter();
         exceeding.next().map_or(Ok(()), Err)
     }
 
@@ -369,9 +368,13 @@ impl Admitted {
 fn inspect(
     candidate: &Candidate,
     policy: &Policy,
-    ceiling: &Limits,
+    capacity: &Capacity,
     report: &mut Report,
 ) -> Result<(), Problem> {
+    let limit = capacity.plugin_bytes;
+    if candidate.bytes.len() > limit {
+        return Err(Problem::TooLarge { limit });
+    }
     report.signed_by = vouched(candidate, policy)?;
     match report.kind {
         Kind::Component => {}
@@ -395,15 +398,14 @@ fn inspect(
     let imports = report.imports.iter().flat_map(|import| &import.problems);
     report.problems = imports.cloned().collect();
     report.problems.extend(comparison.exports());
-    report.problems.extend(anatomy.needs.exceeding(ceiling));
+    report
+        .problems
+        .extend(anatomy.needs.exceeding(&capacity.ceiling));
     Ok(())
 }
 
 /// Whether this is the file that the operator chose, and who signed it.
 fn vouched(candidate: &Candidate, policy: &Policy) -> Result<Option<KeyId>, Problem> {
-    if candidate.bytes.len() > MAX_PLUGIN {
-        return Err(Problem::TooLarge { limit: MAX_PLUGIN });
-    }
     let found = candidate.digest;
     match policy.digest {
         Some(pinned) if pinned != found => {

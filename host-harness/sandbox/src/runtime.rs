@@ -38,6 +38,10 @@ pub struct Capacity {
     pub calls: usize,
     /// Calls that wait for their turn; more are refused with 503.
     pub waiting: usize,
+    /// Size of the largest plugin, in bytes, up to
+    /// [`MAX_FILE`](crate::admission::MAX_FILE). To compile one takes a second and some 40 MiB a
+    /// mebibyte.
+    pub plugin_bytes: usize,
     /// What no workspace's limits exceed.
     pub ceiling: Limits,
 }
@@ -47,6 +51,8 @@ impl Default for Capacity {
         Self {
             calls: 128,
             waiting: 256,
+            // Fifty times the size of ours.
+            plugin_bytes: 4 * 1024 * 1024,
             ceiling: Limits::default(),
         }
     }

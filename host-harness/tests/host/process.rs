@@ -13,11 +13,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 /// A process and the folder that it serves.
-struct Process {
+pub(crate) struct Process {
     data: Data,
     child: Child,
     log: Receiver<String>,
-    url: String,
+    pub(crate) url: String,
     admin: String,
 }
 
@@ -43,6 +43,11 @@ impl Process {
         std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
         std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
         configure(&data, plugin, "");
+        Self::of(data, limit)
+    }
+
+    /// One of the configuration beside the store; it does not listen yet.
+    pub(crate) fn of(data: Data, limit: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", &format!("{limit}; exec \"$@\""), "sh"])
             .arg(env!("CARGO_BIN_EXE_host-harness"))
@@ -69,7 +74,7 @@ impl Process {
         }
     }
 
-    fn listens(&mut self) {
+    pub(crate) fn listens(&mut self) {
         self.admin = self.logged("operators are answered", "url");
         self.url = self.logged("listening", "url");
     }
@@ -126,11 +131,11 @@ impl Process {
     }
 }
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-fn file(data: &Data) -> PathBuf {
+pub(crate) fn file(data: &Data) -> PathBuf {
     data.path().with_file_name("chat.toml")
 }
 
@@ -238,7 +243,7 @@ async fn a_plugin_that_takes_a_compiler_too_long_is_refused_and_everything_goes_
     configure(&process.data, &costly, "");
     let refused = process.command(&["reload"]).unwrap_err();
     let expected = "is not admitted for the workspace acme: [compile-too-costly] to compile it \
-                    takes more than 60 s of processor time, which is what any plugin gets";
+                    takes more than 120 s of processor time, which is what any plugin gets";
     assert!(refused.contains(expected), "{refused}");
     assert_eq!(process.reset("acme.example").await, 400);
 

@@ -15,8 +15,8 @@ const LIKENESS: f64 = 0.5;
 /// One reason why a plugin is not admitted. The texts say what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The file is larger than any plugin.
-    #[error("it is larger than {limit} bytes")]
+    /// The file is larger than any plugin of this host.
+    #[error("it is larger than {limit} bytes, which is `plugin-bytes` of [host]")]
     TooLarge {
         /// Bytes in the largest plugin.
         limit: usize,

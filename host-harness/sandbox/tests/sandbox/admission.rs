@@ -10,7 +10,6 @@ use plugin_sandbox::admission::{
 };
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::{Capability, Grants};
-use plugin_sandbox::limits::Limits;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::io::Cursor;
@@ -429,6 +428,23 @@ async fn a_huge_custom_section_is_neither_kept_nor_a_reason() {
 }
 
 #[tokio::test]
+async fn how_large_a_plugin_may_be_is_for_the_host_to_say() {
+    let mut component = Guest::default().component();
+    // Section 0 of 5 MiB in LEB128, with a name of 1 byte.
+    component.extend(b"\0\x80\x80\xc0\x02\x01x");
+    component.resize(component.len() + 5 * 1024 * 1024 - 2, 0);
+    let rejected = refused(&component).await;
+    assert_eq!(codes(&rejected), ["too-large"]);
+    let capacity = Capacity {
+        plugin_bytes: component.len(),
+        ..Capacity::default()
+    };
+    let admissions = Admissions::new(Runtime::new(capacity).unwrap());
+    let candidate = Candidate::new(component, None);
+    admissions.admit(&candidate, &everything()).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_needs_more_than_a_call_gets_is_refused_before_it_runs() {
     let cases = [
         (
@@ -588,7 +604,7 @@ async fn where_there_are_trust_roots_one_of_them_must_have_signed() {
     ];
     for (name, bytes, signature, problem) in cases {
         let candidate = Candidate::new(bytes.clone(), signature);
-        let report = examine(&candidate, &policy, &Limits::default());
+        let report = examine(&candidate, &policy, &Capacity::default());
         let found: Vec<_> = report.problems.iter().map(|p| p.code()).collect();
         assert_eq!(found, Vec::from_iter(problem), "{name}");
         let admitted = ADMISSIONS.admit(&candidate, &policy).await;
@@ -659,7 +675,7 @@ fn everything() -> Policy {
 
 fn looked_at(bytes: &[u8]) -> Report {
     let candidate = Candidate::new(bytes.to_vec(), None);
-    examine(&candidate, &everything(), &Limits::default())
+    examine(&candidate, &everything(), &Capacity::default())
 }
 
 async fn admit(bytes: &[u8]) -> Result<Arc<Plugin>, Rejected> {
