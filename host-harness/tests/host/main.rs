@@ -17,3 +17,4 @@ mod neighbours;
 mod process;
 mod stores;
 mod trips;
+mod typescript;
