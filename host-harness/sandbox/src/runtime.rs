@@ -39,7 +39,7 @@ pub struct Capacity {
     /// Calls that wait for their turn; more are refused with 503.
     pub waiting: usize,
     /// Size of the largest plugin, in bytes, up to
-    /// [`MAX_FILE`](crate::admission::MAX_FILE). To compile one takes a second and some 40 MiB a
+    /// [`MAX_FILE`](crate::admission::MAX_FILE). To compile one takes a second and 30 MiB a
     /// mebibyte.
     pub plugin_bytes: usize,
     /// What no workspace's limits exceed.

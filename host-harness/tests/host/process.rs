@@ -255,9 +255,23 @@ async fn a_plugin_that_takes_a_compiler_too_long_is_refused_and_everything_goes_
 
 /// As much work as an admissible plugin can be for a compiler.
 fn costly() -> Vec<u8> {
-    let loops = "(loop (br_if 0 (local.get 0)) (local.set 1 (local.get 0)))".repeat(500);
+    let variable = |n: usize| n % 1_000 + 1;
+    // Sixty-four loops in each other, each of which changes a variable.
+    let nest = |nest: usize| {
+        let first = 64 * nest;
+        let open = (first..first + 64).map(|n| {
+            let (changed, read) = (variable(n), variable(7 * n));
+            format!(
+                "(loop (local.set {changed}
+                   (i32.add (local.get {changed}) (local.get {read})))"
+            )
+        });
+        let close = (0..64).map(|n| format!("(br_if 0 (local.get {})))", variable(3 * n)));
+        open.chain(close).collect::<String>()
+    };
+    let nests: String = (0..8).map(nest).collect();
     let locals = "i32 ".repeat(1_000);
-    let functions = format!("(func (param i32) (local {locals}) {loops})").repeat(16);
+    let functions = format!("(func (param i32) (local {locals}) {nests})").repeat(16);
     let guest = Guest {
         fields: &format!(r#"(memory (export "memory") 1) {functions}"#),
         ..Guest::default()

@@ -69,28 +69,42 @@ function reset(caller: Caller, request: Request): void {
 
 /** Whom the body names; null for the caller. */
 function parse({ body, contentType }: Request): Selector[] | null {
-  const keys = Object.entries(read(body, contentType));
+  const keys = read(body, contentType);
   for (const [key, value] of keys) {
     if (!Object.hasOwn(KEYS, key)) throw Refusal.params('unknown key, expected `userId`, `username` or `user`');
-    if (typeof value !== 'string') throw Refusal.params('a value is not a string');
+    if (typeof value !== 'string' || !isText(value)) throw Refusal.params('a value is not a string');
   }
+  if (new Set(keys.map(([key]) => key)).size < keys.length) throw Refusal.params('duplicate key');
   if (keys.length === 0) return null;
   const named = keys.filter(([, value]) => value.trim() !== '');
   return named.map(([key, val]) => ({ tag: KEYS[key]!, val }));
 }
 
-function read(body: Uint8Array, contentType?: string): object {
-  if (body.length === 0) return {};
+/** Of Unicode, without what a form's decoder puts in the place of bytes that are none. */
+function isText(value: string): boolean {
+  return value.isWellFormed() && !value.includes('\ufffd');
+}
+
+/** The keys of a JSON object, whatever the content type says, or of a form. */
+function read(body: Uint8Array, contentType?: string): [string, any][] {
+  if (body.length === 0) return [];
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-    if (text.trimStart().startsWith('{')) return JSON.parse(text);
-    if (/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType ?? '')) {
-      return Object.fromEntries(new URLSearchParams(text));
-    }
-  } catch {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
+    if (/^[ \t\r\n]*\{/.test(text)) return entries(text);
+    if (/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType ?? '')) return [...new URLSearchParams(text)];
+  } catch (problem) {
+    if (problem instanceof Refusal) throw problem;
     // Not UTF-8, or not JSON.
   }
   throw Refusal.params('the body is not a JSON object');
+}
+
+/** Of an object whose values are texts: JSON.parse passes over a key that comes again. */
+function entries(text: string): [string, any][] {
+  const parsed = Object.entries(JSON.parse(text));
+  const texts = text.match(/"(?:[^"\\]|\\.)*"/g) ?? [];
+  if (texts.length !== 2 * parsed.length) throw Refusal.params('a key comes twice, or a value is not a string');
+  return parsed;
 }
 
 function prove(caller: Caller, request: Request): Proof {
