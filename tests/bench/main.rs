@@ -41,8 +41,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const BATCH: u32 = 100;
 const ROUNDS: usize = 400;
 
-/// Calls of the plugin in TypeScript for each batch of the others: one takes as long as
-/// fifty of theirs.
+/// Calls of the plugin in TypeScript for each batch of the others: one takes milliseconds.
 const TYPESCRIPT_BATCH: u32 = 2;
 
 /// Rounds before, in which caches and predictors learn.
