@@ -2,9 +2,10 @@
 
 use crate::show;
 use anyhow::{Context, ensure};
+use chat_server::config::Config;
 use chat_server::telemetry::{self, LogFormat};
 use clap::{Args, ValueEnum};
-use host_harness::harness::Harness;
+use host_harness::harness::{Candidate, Harness};
 use host_harness::scenarios::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +19,10 @@ pub(crate) struct Check {
     /// The plugin: a component that targets the world of wit/.
     #[arg(value_name = "PLUGIN")]
     plugin: PathBuf,
+    /// A configuration file, on whose host it is tried with all that a call may have.
+    /// Default: a host that sets no limits.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The form of the report on standard output: for people, as JUnit's XML, or as
     /// one line of JSON.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -48,12 +53,21 @@ impl Check {
         }
     }
 
+    fn harness(&self) -> anyhow::Result<Harness> {
+        let Some(config) = &self.config else {
+            return Ok(Harness::load(&self.plugin)?);
+        };
+        let capacity = Config::read(config)?.host.capacity;
+        Ok(Harness::within(capacity, &Candidate::read(&self.plugin)?)?)
+    }
+
     /// Whether all passed.
     async fn report(self) -> anyhow::Result<bool> {
         let _telemetry = std::env::var_os(EnvFilter::DEFAULT_ENV)
             .map(|_| telemetry::start(LogFormat::Text, None))
             .transpose()?;
-        let harness = Harness::load(&self.plugin)
+        let harness = self
+            .harness()
             .with_context(|| format!("cannot check {}", self.plugin.display()))?;
         let report = Report::of(&harness, &self.filter, |tried| {
             eprintln!("{}", tried.line())

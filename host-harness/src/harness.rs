@@ -74,13 +74,14 @@ pub use plugin_sandbox::capabilities::{Fault, FaultKind};
 pub use plugin_sandbox::grants::{Capability, Grants};
 pub use plugin_sandbox::host_call::HostCall;
 pub use plugin_sandbox::limits::Limits;
+pub use plugin_sandbox::runtime::Capacity;
 
 use chat_domain::password::{self, HashError};
 use chat_store::StoreError;
 use chat_store::sqlite::evidence::Unreadable;
 use plugin_sandbox::admission::{Admissions, LoadError, Policy};
 use plugin_sandbox::plugin::Plugin;
-use plugin_sandbox::runtime::{Capacity, Runtime};
+use plugin_sandbox::runtime::Runtime;
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::path::Path;
@@ -116,6 +117,8 @@ pub enum Error {
 /// A plugin, loaded and ready for any number of servers.
 pub struct Harness {
     plugin: Arc<Plugin>,
+    /// Those of a call, unless a server is set up otherwise.
+    limits: Limits,
     /// Hashes of passwords: making one takes tens of milliseconds.
     passwords: Mutex<HashMap<String, SecretString>>,
 }
@@ -148,14 +151,37 @@ impl Harness {
     ///
     /// As [`Harness::load`].
     pub fn granting(candidate: &Candidate, grants: Grants) -> Result<Self, Error> {
-        let runtime = Runtime::new(Capacity::default())
-            .map_err(|error| Error::Engine(format!("{error:#}")))?;
         let policy = Policy {
             grants,
             ..Policy::default()
         };
-        let plugin = Admissions::new(runtime).admit_here(candidate, &policy);
+        Self::admitting(candidate, &policy, Capacity::default())
+    }
+
+    /// Loads a component on a host that gives this, and grants it all that there is. What
+    /// one call may use is the ceiling.
+    ///
+    /// # Errors
+    ///
+    /// As [`Harness::load`].
+    pub fn within(capacity: Capacity, candidate: &Candidate) -> Result<Self, Error> {
+        let policy = Policy {
+            grants: Grants::all(),
+            ..Policy::default()
+        };
+        Self::admitting(candidate, &policy, capacity)
+    }
+
+    fn admitting(
+        candidate: &Candidate,
+        policy: &Policy,
+        capacity: Capacity,
+    ) -> Result<Self, Error> {
+        let runtime =
+            Runtime::new(capacity).map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let plugin = Admissions::new(runtime).admit_here(candidate, policy);
         Ok(Self {
+            limits: capacity.ceiling,
             plugin: plugin.map_err(LoadError::from)?,
             passwords: Mutex::default(),
         })

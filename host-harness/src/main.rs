@@ -16,7 +16,7 @@ use chat_server::workspace::ANY_HOST;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use mimalloc::MiMalloc;
-use plugin_sandbox::admission::Candidate;
+use plugin_sandbox::admission::{Candidate, compiler};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::limits::Limits;
 use serde_json::json;
@@ -161,6 +161,10 @@ struct Common {
 }
 
 fn main() -> ExitCode {
+    compiler::take_over().unwrap_or_else(run_command)
+}
+
+fn run_command() -> ExitCode {
     let command = Cli::parse().command;
     let runtime = require_threads().and_then(|()| Builder::new_multi_thread().enable_all().build());
     let runtime = match runtime {

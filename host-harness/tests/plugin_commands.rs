@@ -69,7 +69,7 @@ fn a_file_that_is_not_the_pinned_one_is_not_admitted() {
     for command in ["inspect", "admit"] {
         let output = host_harness(&[command, PLUGIN, "--digest", &zeros]);
         assert!(!output.status.success());
-        let told = text(&output.stdout) + &text(&output.stderr);
+        let told = text_of_both(&output);
         assert!(told.contains("[digest-mismatch]"), "{told}");
     }
 }
@@ -145,6 +145,30 @@ fn admit_asks_for_a_signature_where_a_key_is_given() {
     assert!(host_harness(&arguments).status.success());
     let inspected = host_harness(&["inspect", path, "--trust", &root]);
     assert!(text(&inspected.stdout).contains("\nsigned by  "));
+}
+
+#[test]
+fn a_plugin_is_held_to_the_limits_of_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("chat.toml");
+    let text = format!(
+        "[host]\nplugin-bytes = 65536\n[plugins]\n[workspaces.default]\nhosts = [\"*\"]\n\
+         store = \"chat.sqlite\"\nplugin = \"sha256:{}\"\n",
+        "0".repeat(64)
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    for command in ["inspect", "admit", "check"] {
+        let output = host_harness(&[command, PLUGIN, "--config", config]);
+        assert!(!output.status.success());
+        let told = text_of_both(&output);
+        let expected = "[too-large] it is larger than 65536 bytes";
+        assert!(told.contains(expected), "{command}: {told}");
+    }
+}
+
+fn text_of_both(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[test]

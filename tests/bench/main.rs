@@ -1,6 +1,7 @@
 //! What a sandbox costs: the same decision as a native function, in an instance
 //! that lives on, and in a fresh sandbox as production runs it, in processor time
-//! of the one thread that all run on.
+//! of the one thread that all run on; and in a fresh sandbox by a plugin that has an
+//! interpreter of JavaScript in it.
 //!
 //! All are measured in turns, a small batch each, so that what else the machine
 //! does meets all alike: the ratios hold on a busy machine, too, the times only
@@ -16,7 +17,7 @@ use chat_domain::time::Timestamp;
 use chat_store::Store;
 use cpu_time::ThreadTime;
 use mimalloc::MiMalloc;
-use plugin_sandbox::admission::Admissions;
+use plugin_sandbox::admission::{Admissions, MAX_FILE};
 use plugin_sandbox::capabilities::Call;
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
 use plugin_sandbox::limits::Limits;
@@ -40,6 +41,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const BATCH: u32 = 100;
 const ROUNDS: usize = 400;
 
+/// Calls of the plugin in TypeScript for each batch of the others: one takes milliseconds.
+const TYPESCRIPT_BATCH: u32 = 2;
+
 /// Rounds before, in which caches and predictors learn.
 const WARM_UP: usize = 40;
 
@@ -57,9 +61,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .ok_or("there is no target folder")?;
-    let runtime = Runtime::new(Capacity::default())?;
+    let admissions = Admissions::new(Runtime::new(Capacity {
+        plugin_bytes: MAX_FILE,
+        ..Capacity::default()
+    })?);
     let bench = Bench {
-        plugin: Admissions::new(runtime).load(&target.join("reset_totp.wasm"))?,
+        plugin: admissions.load(&target.join("reset_totp.wasm"))?,
+        typescript: admissions.load(&target.join("typescript.wasm"))?,
         store: Arc::new(Canned),
     };
     let tokio = tokio::runtime::Builder::new_current_thread()
@@ -74,6 +82,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 struct Bench {
     plugin: Arc<Plugin>,
+    typescript: Arc<Plugin>,
     store: Arc<dyn Store>,
 }
 
@@ -95,19 +104,22 @@ impl Bench {
         Ok(Round {
             native: native_calls(),
             warm: self.warm_calls().await?,
-            fresh: self.fresh_calls().await?,
+            fresh: self.fresh_calls(&self.plugin, BATCH).await?,
+            typescript: self.fresh_calls(&self.typescript, TYPESCRIPT_BATCH).await? * BATCH
+                / TYPESCRIPT_BATCH,
             floor: self.instantiations().await?,
             stages: self.staged_calls().await?,
             clock: clock_readings(),
         })
     }
 
-    async fn fresh_calls(&self) -> Measured<Duration> {
-        let (calls, request) = (self.calls(), request());
+    async fn fresh_calls(&self, plugin: &Plugin, batch: u32) -> Measured<Duration> {
+        let calls: Vec<_> = (0..batch).map(|_| self.call()).collect();
+        let request = request();
         let start = ThreadTime::now();
         for call in calls {
             let limits = Limits::default();
-            let ended = self.plugin.reset_totp(call, &request, limits).await;
+            let ended = plugin.reset_totp(call, &request, limits).await;
             if ended.outcome?.status != 200 {
                 return Err("the plugin refused".into());
             }

@@ -10,6 +10,7 @@ pub(crate) struct Round {
     pub(crate) native: Duration,
     pub(crate) warm: Duration,
     pub(crate) fresh: Duration,
+    pub(crate) typescript: Duration,
     pub(crate) floor: Duration,
     pub(crate) stages: Stages,
     /// As many readings of the clock.
@@ -42,7 +43,7 @@ struct Spread {
 type Part = fn(&Round) -> f64;
 
 /// The native function is what all others are compared with.
-const ROWS: [(&str, Part); 8] = [
+const ROWS: [(&str, Part); 9] = [
     ("native", native),
     ("warm instance", |round| round.warm.as_secs_f64()),
     ("fresh sandbox", fresh),
@@ -53,6 +54,9 @@ const ROWS: [(&str, Part); 8] = [
     ("  its call", |round| stage(round, round.stages.call)),
     ("  its drop", |round| stage(round, round.stages.drop)),
     ("floor", |round| round.floor.as_secs_f64()),
+    ("in TypeScript, fresh", |round| {
+        round.typescript.as_secs_f64()
+    }),
 ];
 
 fn native(round: &Round) -> f64 {

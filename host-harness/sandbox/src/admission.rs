@@ -3,9 +3,9 @@
 //! Each step trusts what the steps before have seen, and the cheap ones come
 //! first: size, the pinned digest, the signature; what the file is and how many
 //! parts it has; whether it is valid, and every import known, granted and of the
-//! contract's type; what it needs. Only then it is compiled, one at a time and
-//! off the request path, linked with what is granted and nothing else, and one
-//! instance is made to see that it can be.
+//! contract's type; what it needs. Only then it is compiled, off the request path and
+//! within limits, linked with what is granted and nothing else, and one instance is
+//! made to see that it can be.
 //!
 //! The same digest with the same grants is the same [`Plugin`], however many
 //! workspaces admit it; it is given up when the last of them lets go of it.
@@ -13,17 +13,20 @@
 mod anatomy;
 mod cache;
 mod candidate;
+pub mod compiler;
+mod functions;
 mod key_id;
 mod link;
 mod probe;
 mod problem;
+mod queue;
 mod report;
 mod signature;
 mod world;
 
 pub use anatomy::{Needs, Producer};
 pub use cache::{CacheError, CodeCache};
-pub use candidate::Candidate;
+pub use candidate::{Candidate, MAX_FILE};
 pub use key_id::KeyId;
 pub use problem::Problem;
 pub use report::{Import, Kind, Report};
@@ -31,16 +34,16 @@ pub use signature::{InvalidTrustRoot, TrustRoot};
 
 use crate::digest::Digest;
 use crate::grants::Grants;
-use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::runtime::Runtime;
+use crate::runtime::{Addresses, Capacity, Runtime};
 use crate::sandbox::Sandbox;
 use crate::turns::Turns;
 use anatomy::Anatomy;
-use candidate::{MAX_PLUGIN, kind};
+use candidate::kind;
 use link::linker;
 use probe::probe;
 use problem::{causes, quoted};
+use queue::Queue;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -51,9 +54,9 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use world::Comparison;
 
-/// How long an admission waits for its turn and the compiler. Ours takes less than
-/// a second.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How long an admission waits for its turn and the compiler, each of which ends sooner.
+/// Ours takes less than a second.
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// What an operator asks of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -113,27 +116,26 @@ struct Admitted {
     plugins: Mutex<HashMap<(Digest, Grants), Weak<Plugin>>>,
     linkers: Mutex<HashMap<Grants, Linker<Sandbox>>>,
     cache: Option<CodeCache>,
-    /// Held by the one admission that compiles.
-    turn: Mutex<()>,
+    queue: Queue,
 }
 
 /// Looks at a plugin without compiling it: all that `policy` and the contract can
-/// say against it, and that it needs more than `ceiling` gives.
+/// say against it, and that it needs more than `capacity` gives.
 ///
 /// What is not the file that was pinned, or not signed as required, is not looked
 /// into further.
-pub fn examine(candidate: &Candidate, policy: &Policy, ceiling: &Limits) -> Report {
-    let mut report = first_sight(candidate);
-    if let Err(problem) = inspect(candidate, policy, ceiling, &mut report) {
+pub fn examine(candidate: &Candidate, policy: &Policy, capacity: &Capacity) -> Report {
+    let mut report = first_sight(candidate, capacity);
+    if let Err(problem) = inspect(candidate, policy, capacity, &mut report) {
         report.problems.push(problem);
     }
     report
 }
 
 /// What is known of a file that nobody has looked into.
-fn first_sight(candidate: &Candidate) -> Report {
+fn first_sight(candidate: &Candidate, capacity: &Capacity) -> Report {
     Report {
-        digest: (candidate.bytes.len() <= MAX_PLUGIN).then_some(candidate.digest),
+        digest: (candidate.bytes.len() <= capacity.plugin_bytes).then_some(candidate.digest),
         size: candidate.bytes.len(),
         kind: kind(&candidate.bytes),
         signed_by: None,
@@ -193,7 +195,7 @@ impl Admissions {
             Err(_elapsed) => "it takes too long",
         };
         // Not looked into here: that may be what takes so long.
-        let mut report = first_sight(candidate);
+        let mut report = first_sight(candidate, &self.runtime.capacity);
         report.problems.push(Problem::CompileFailed {
             reason: problem.to_owned(),
         });
@@ -231,7 +233,8 @@ impl Admissions {
     fn admission(&self, candidate: &Candidate, policy: &Policy) -> Admission {
         Admission {
             engine: self.runtime.engine.clone(),
-            ceiling: self.runtime.capacity.ceiling,
+            addresses: self.runtime.addresses,
+            capacity: self.runtime.capacity,
             turns: self.runtime.turns.clone(),
             admitted: self.admitted.clone(),
             candidate: candidate.clone(),
@@ -243,7 +246,8 @@ impl Admissions {
 /// One admission, which blocks its thread.
 struct Admission {
     engine: Engine,
-    ceiling: Limits,
+    addresses: Addresses,
+    capacity: Capacity,
     turns: Arc<Turns>,
     admitted: Arc<Admitted>,
     candidate: Candidate,
@@ -252,12 +256,11 @@ struct Admission {
 
 impl Admission {
     fn run(self) -> Result<Arc<Plugin>, Rejected> {
-        let turn = &self.admitted.turn;
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.admitted.queue.turn(self.candidate.digest);
         if let Some(plugin) = self.admitted.living(&self.candidate, &self.policy) {
             return Ok(plugin);
         }
-        let mut report = examine(&self.candidate, &self.policy, &self.ceiling);
+        let mut report = examine(&self.candidate, &self.policy, &self.capacity);
         if report.admissible() {
             match self.link() {
                 Ok(plugin) => return Ok(self.publish(plugin)),
@@ -274,7 +277,7 @@ impl Admission {
             None => self.compile()?,
         };
         self.hold_to_ceiling(&component)?;
-        probe(&self.engine, &component, &self.ceiling)?;
+        probe(&self.engine, &component, &self.capacity.ceiling)?;
         let linked = self
             .admitted
             .linker(&self.engine, &self.policy.grants)
@@ -288,11 +291,13 @@ impl Admission {
         let component = match cache.and_then(|cache| cache.load(&self.engine, digest)) {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(&self.engine, bytes).map_err(failed)?;
+                let code = compiler::compile(&self.engine, self.addresses, bytes)?;
                 if let Some(cache) = cache {
-                    cache.store(&self.engine, digest, &component);
+                    cache.store(&self.engine, digest, &code);
                 }
-                component
+                // SAFETY: it comes from the compiler, in this process or in one that this
+                // process started, over a pipe that nobody else has.
+                unsafe { Component::deserialize(&self.engine, &code) }.map_err(failed)?
             }
         };
         // Now rather than in the first call.
@@ -313,7 +318,7 @@ impl Admission {
             tables: required.num_tables as usize,
             ..Needs::default()
         };
-        let mut exceeding = needs.exceeding(&self.ceiling).into_iter();
+        let mut exceeding = needs.exceeding(&self.capacity.ceiling).into_iter();
         exceeding.next().map_or(Ok(()), Err)
     }
 
@@ -363,9 +368,13 @@ impl Admitted {
 fn inspect(
     candidate: &Candidate,
     policy: &Policy,
-    ceiling: &Limits,
+    capacity: &Capacity,
     report: &mut Report,
 ) -> Result<(), Problem> {
+    let limit = capacity.plugin_bytes;
+    if candidate.bytes.len() > limit {
+        return Err(Problem::TooLarge { limit });
+    }
     report.signed_by = vouched(candidate, policy)?;
     match report.kind {
         Kind::Component => {}
@@ -389,15 +398,14 @@ fn inspect(
     let imports = report.imports.iter().flat_map(|import| &import.problems);
     report.problems = imports.cloned().collect();
     report.problems.extend(comparison.exports());
-    report.problems.extend(anatomy.needs.exceeding(ceiling));
+    report
+        .problems
+        .extend(anatomy.needs.exceeding(&capacity.ceiling));
     Ok(())
 }
 
 /// Whether this is the file that the operator chose, and who signed it.
 fn vouched(candidate: &Candidate, policy: &Policy) -> Result<Option<KeyId>, Problem> {
-    if candidate.bytes.len() > MAX_PLUGIN {
-        return Err(Problem::TooLarge { limit: MAX_PLUGIN });
-    }
     let found = candidate.digest;
     match policy.digest {
         Some(pinned) if pinned != found => {

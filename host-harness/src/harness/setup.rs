@@ -41,7 +41,7 @@ impl<'a> Setup<'a> {
             roles: roles.map(|role| (role.name, role.permissions)).collect(),
             users: Vec::new(),
             elsewhere: Vec::new(),
-            limits: Limits::default(),
+            limits: harness.limits,
         }
     }
 

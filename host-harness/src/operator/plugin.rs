@@ -2,6 +2,7 @@
 
 use super::Report;
 use anyhow::{Context, anyhow};
+use chat_server::config::Config;
 use clap::Args;
 use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy, TrustRoot, examine};
 use plugin_sandbox::digest::Digest;
@@ -28,6 +29,10 @@ pub(crate) struct Plugin {
     /// again. Default: none is required.
     #[arg(long, value_name = "KEY")]
     trust: Vec<TrustRoot>,
+    /// A configuration file, to whose host's limits the plugin is held. Default: those of
+    /// a host that sets none.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -43,6 +48,11 @@ impl Plugin {
         Candidate::read(&self.path).with_context(|| format!("cannot read the plugin {path}"))
     }
 
+    fn capacity(&self) -> anyhow::Result<Capacity> {
+        let config = self.config.as_deref().map(Config::read).transpose()?;
+        Ok(config.map_or_else(Capacity::default, |config| config.host.capacity))
+    }
+
     fn policy(&self) -> Policy {
         let grants = self.grants.as_ref();
         Policy {
@@ -55,8 +65,7 @@ impl Plugin {
 
 /// The report, and whether the plugin is admissible.
 pub(super) fn inspect(plugin: &Plugin) -> anyhow::Result<(Report, bool)> {
-    let ceiling = Capacity::default().ceiling;
-    let report = examine(&plugin.candidate()?, &plugin.policy(), &ceiling);
+    let report = examine(&plugin.candidate()?, &plugin.policy(), &plugin.capacity()?);
     let mut json = serde_json::to_value(&report)?;
     if let Some(members) = json.as_object_mut() {
         members.insert("admissible".to_owned(), report.admissible().into());
@@ -67,7 +76,7 @@ pub(super) fn inspect(plugin: &Plugin) -> anyhow::Result<(Report, bool)> {
 
 pub(super) async fn admit(plugin: &Plugin, cache: Option<&PathBuf>) -> anyhow::Result<Report> {
     let candidate = plugin.candidate()?;
-    let runtime = Runtime::new(Capacity::default())
+    let runtime = Runtime::new(plugin.capacity()?)
         .map_err(|error| anyhow!("cannot start the engine: {error:#}"))?;
     let mut admissions = Admissions::new(runtime);
     if let Some(folder) = cache {

@@ -19,3 +19,4 @@ mod neighbours;
 mod process;
 mod stores;
 mod trips;
+mod typescript;

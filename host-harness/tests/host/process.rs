@@ -42,11 +42,23 @@ impl Process {
 
     /// The same by a line of the shell, whose arguments are the command.
     pub(crate) async fn start_by(line: &str, plugin: &[u8]) -> Self {
+        let mut process = Self::launch(line, plugin).await;
+        process.listens();
+        process
+    }
+
+    /// The same, which does not listen yet.
+    async fn launch(line: &str, plugin: &[u8]) -> Self {
         let data = Data::closed().await;
         let folder = data.path().parent().unwrap().to_owned();
         std::fs::write(folder.join("plugin.wasm"), plugin).unwrap();
         std::fs::write(folder.join("other.wasm"), plugin_bytes()).unwrap();
         configure(&data, plugin, "");
+        Self::of(data, line)
+    }
+
+    /// One of the configuration beside the store; it does not listen yet.
+    pub(crate) fn of(data: Data, line: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", line, "sh", env!("CARGO_BIN_EXE_host-harness")])
             .args(["serve", "--log", "json", "--config"])
@@ -66,17 +78,19 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        let mut process = Self {
+        Self {
             data,
             child,
             log,
             reading,
             url: String::new(),
             admin: String::new(),
-        };
-        process.admin = process.logged("operators are answered", "url");
-        process.url = process.logged("listening", "url");
-        process
+        }
+    }
+
+    pub(crate) fn listens(&mut self) {
+        self.admin = self.logged("operators are answered", "url");
+        self.url = self.logged("listening", "url");
     }
 
     /// Waits for the line with this message; says one of its fields.
@@ -150,11 +164,11 @@ impl Process {
     }
 }
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-fn file(data: &Data) -> PathBuf {
+pub(crate) fn file(data: &Data) -> PathBuf {
     data.path().with_file_name("chat.toml")
 }
 
@@ -278,6 +292,85 @@ async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
     let (status, time) = process.end();
     assert!(status.success(), "{status}");
     assert!(time < Duration::from_secs(3), "{time:?}");
+}
+
+/// The processes that compile inherit the limit of this one, which uses next to nothing.
+#[tokio::test]
+async fn a_plugin_that_takes_a_compiler_too_long_is_refused_and_everything_goes_on() {
+    let guest = Guest::default().component();
+    let mut process = Process::launch("ulimit -t 8; exec \"$@\"", &guest).await;
+    process.listens();
+    let other = process.data.path().with_file_name("other.wasm");
+
+    let costly = costly();
+    std::fs::write(&other, &costly).unwrap();
+    configure(&process.data, &costly, "");
+    let refused = process.command(&["reload"]).unwrap_err();
+    let expected = "is not admitted for the workspace acme: [compile-too-costly] to compile it \
+                    takes more than 120 s of processor time, which is what any plugin gets";
+    assert!(refused.contains(expected), "{refused}");
+    assert_eq!(process.reset("acme.example").await, 400);
+
+    std::fs::write(&other, plugin_bytes()).unwrap();
+    configure(&process.data, &plugin_bytes(), "");
+    process.command(&["reload"]).unwrap();
+    assert_eq!(process.reset("acme.example").await, 400);
+}
+
+/// As much work as an admissible plugin can be for a compiler.
+fn costly() -> Vec<u8> {
+    let variable = |n: usize| n % 1_000 + 1;
+    // Sixty-four loops in each other, each of which changes a variable.
+    let nest = |nest: usize| {
+        let first = 64 * nest;
+        let open = (first..first + 64).map(|n| {
+            let (changed, read) = (variable(n), variable(7 * n));
+            format!(
+                "(loop (local.set {changed}
+                   (i32.add (local.get {changed}) (local.get {read})))"
+            )
+        });
+        let close = (0..64).map(|n| format!("(br_if 0 (local.get {})))", variable(3 * n)));
+        open.chain(close).collect::<String>()
+    };
+    let nests: String = (0..8).map(nest).collect();
+    let locals = "i32 ".repeat(1_000);
+    let functions = format!("(func (param i32) (local {locals}) {nests})").repeat(16);
+    let guest = Guest {
+        fields: &format!(r#"(memory (export "memory") 1) {functions}"#),
+        ..Guest::default()
+    };
+    guest.component()
+}
+
+#[tokio::test]
+async fn a_process_that_is_given_few_addresses_serves_and_says_what_that_costs() {
+    let mut process = Process::launch("ulimit -v 64000000; exec \"$@\"", &plugin_bytes()).await;
+    let warning = "the system gives few addresses: plugins are slower, as each of their accesses \
+                   to memory is checked; a higher `ulimit -v`, or fewer `calls` in [host], mends it";
+    // What 129 calls of four memories of 4 GiB want.
+    assert_eq!(process.logged(warning, "wanted_mebibytes"), "2113536");
+    process.listens();
+    assert_eq!(process.reset("acme.example").await, 400);
+}
+
+#[tokio::test]
+async fn a_process_that_is_given_too_few_addresses_names_the_mend() {
+    let data = Data::closed().await;
+    configure(&data, b"", "");
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -v 4000000; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["serve", "--config"])
+        .arg(file(&data))
+        .output()
+        .unwrap();
+    let problem = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let start = "host-harness: cannot start the engine: the system does not give the 8256 MiB of \
+                 addresses that 128 calls at a time need: raise `ulimit -v`, or lower `calls` of \
+                 [host] or `memory-bytes` of [host.limits]: ";
+    assert!(problem.starts_with(start), "{problem}");
 }
 
 #[test]

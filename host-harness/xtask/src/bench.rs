@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use crate::cargo::{self, step};
 use crate::component;
 use crate::npm;
+use crate::typescript;
 
 const BENCHES: [&str; 3] = ["sandbox", "workspaces", "http"];
 
@@ -28,6 +29,7 @@ pub(crate) enum Pace {
 /// or the plugin or a server does not answer as it should.
 pub(crate) fn run(pace: Pace) -> Result<()> {
     eprint!("{}", component::build()?);
+    typescript::build()?;
     npm::install("tests/bench/peers").context("the benchmark compares with other servers")?;
     step("benchmark: compiling the host, optimised; minutes the first time …");
     let mut host = cargo::cargo("build");

@@ -9,6 +9,7 @@
 //! | `demo` | how the host is started with the plugin |
 //! | `test` | how the workspace's tests are run and counted |
 //! | `bench` | how the cost of a sandbox and of a whole request is measured |
+//! | `typescript` | how the plugin in TypeScript becomes `target/typescript.wasm` |
 //! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `mutants` | how bugs are planted that the tests must notice |
@@ -29,6 +30,7 @@ mod mutants;
 mod npm;
 mod test;
 mod toolchain;
+mod typescript;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

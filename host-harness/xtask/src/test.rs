@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::{self, step};
 use crate::component;
 use crate::npm;
+use crate::typescript;
 
 /// The sum over all test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,15 +20,17 @@ struct Tally {
     skipped: u64,
 }
 
-/// Builds the plugin, installs the clients that call the server in the tests, runs the tests with
-/// `args` for `cargo test`, and prints their number as the last line of stdout.
+/// Builds the plugin and the one in TypeScript, installs the clients that call the server in the
+/// tests, runs the tests with `args` for `cargo test`, and prints their number as the last line of
+/// stdout.
 ///
 /// # Errors
 ///
-/// The plugin or a test does not compile, npm is missing, a test fails, or no test ran.
+/// A plugin or a test does not compile, npm is missing, a test fails, or no test ran.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!("{}", component::build()?);
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
+    typescript::build()?;
     step("tests: compiling and running …");
     let mut tests = cargo::cargo("test");
     tests.args(["--workspace", "--no-fail-fast"]).args(args);

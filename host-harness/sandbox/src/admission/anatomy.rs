@@ -1,6 +1,7 @@
 //! What a component is made of, found in one pass that believes nothing, before
 //! anything that takes longer than its bytes are long.
 
+use super::functions::Functions;
 use super::problem::{Problem, quoted};
 use crate::limits::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use serde::Serialize;
@@ -21,9 +22,6 @@ const MAX_MODULES: usize = 32;
 
 /// Imports, and exports: the contract has five, and one.
 const MAX_NAMES: usize = 64;
-
-/// Bytes of one function: a compiler may take time that grows faster than it.
-const MAX_FUNCTION: usize = 256 * 1024;
 
 /// Tools that are named in a report.
 const MAX_PRODUCERS: usize = 16;
@@ -73,6 +71,7 @@ pub(super) struct Anatomy {
     pub(super) needs: Needs,
     modules: usize,
     component_instances: usize,
+    functions: Functions,
 }
 
 impl Anatomy {
@@ -107,6 +106,7 @@ impl Anatomy {
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 self.modules += 1;
+                self.functions.begin_module();
                 within("modules and components", self.modules, MAX_MODULES)?;
             }
             Payload::InstanceSection(instances) => {
@@ -135,10 +135,12 @@ impl Anatomy {
                     self.needs.add_table(table.map_err(invalid)?.ty);
                 }
             }
-            Payload::CodeSectionEntry(body) => {
-                let length = body.as_bytes().len();
-                within("bytes in one function", length, MAX_FUNCTION)?;
+            Payload::TypeSection(types) => {
+                for group in types {
+                    self.functions.add_types(group.map_err(invalid)?)?;
+                }
             }
+            Payload::CodeSectionEntry(body) => self.functions.add(&body)?,
             Payload::ComponentImportSection(imports) if outermost => {
                 within("imports", imports.count() as usize, MAX_NAMES)?;
                 for import in imports {
@@ -235,14 +237,14 @@ impl Needs {
     }
 }
 
-fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Problem> {
+pub(super) fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Problem> {
     if found > limit {
         return Err(Problem::TooComplex { what, found, limit });
     }
     Ok(())
 }
 
-fn invalid(error: wasmparser::Error) -> Problem {
+pub(super) fn invalid(error: wasmparser::Error) -> Problem {
     Problem::Invalid {
         reason: quoted(&error.to_string()),
     }

@@ -5,6 +5,7 @@
 //! entry carries the HMAC-SHA-256 of its name and its code by a random key that
 //! is kept there, too, for the host's user alone.
 
+use super::compiler::MAX_CODE;
 use super::problem::causes;
 use crate::digest::Digest;
 use data_encoding::HEXLOWER;
@@ -27,8 +28,8 @@ const KEY: &str = "key";
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 
-/// Largest entry that is read: twenty times the largest plugin.
-const MAX_ENTRY: u64 = 80 * 1024 * 1024;
+/// Largest entry that is read: the largest code.
+const MAX_ENTRY: u64 = MAX_CODE + TAG_BYTES as u64;
 
 /// What others may not do with the folder, and with the key.
 const OTHERS_WRITE: u32 = 0o022;
@@ -95,8 +96,8 @@ impl CodeCache {
         let path = self.folder.join(&name);
         match self.read(&path, &name).and_then(|code| {
             // SAFETY: the tag says that this host's user wrote exactly these bytes,
-            // which `Component::serialize` gave, under this name. They are in
-            // memory: nobody changes them now.
+            // which the compiler gave, under this name. They are in memory: nobody
+            // changes them now.
             let component = unsafe { Component::deserialize(engine, &code) };
             component.map_err(|error| Some(causes(error.chain())))
         }) {
@@ -113,14 +114,10 @@ impl CodeCache {
     }
 
     /// Keeps compiled code. What cannot be kept is compiled again next time.
-    pub(super) fn store(&self, engine: &Engine, digest: &Digest, component: &Component) {
+    pub(super) fn store(&self, engine: &Engine, digest: &Digest, code: &[u8]) {
         let name = entry_name(engine, digest);
-        let written = component.serialize().map_err(io::Error::other);
-        let written = written.and_then(|code| {
-            let tag = self.tag(&name, &code).finalize().into_bytes();
-            self.write(&name, &[&tag, &code])
-        });
-        if let Err(error) = written {
+        let tag = self.tag(&name, code).finalize().into_bytes();
+        if let Err(error) = self.write(&name, &[&tag, code]) {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "compiled code is not kept");
         }

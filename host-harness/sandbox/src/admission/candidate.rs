@@ -7,9 +7,9 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Largest plugin, in bytes: forty times the size of ours, and compiled in a few
-/// seconds.
-pub(super) const MAX_PLUGIN: usize = 4 * 1024 * 1024;
+/// Largest file that is read as a plugin, in bytes, whatever a host takes: those with
+/// SpiderMonkey in them have 12 MB, and those with CPython 18.
+pub const MAX_FILE: usize = 64 * 1024 * 1024;
 
 /// Largest signature file that is read, in bytes. They have about 300.
 const MAX_SIGNATURE: u64 = 4096;
@@ -43,13 +43,13 @@ impl Candidate {
 
     /// That in the file at `path`, with the signature in the file beside it whose
     /// name has `.minisig` added, where there is one. Both are read once; of a
-    /// file that is larger than any plugin no more than shows that.
+    /// file that is larger than [`MAX_FILE`] no more than shows that.
     ///
     /// # Errors
     ///
     /// When one of them is there and cannot be read, or is no regular file.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = regular_file::read(path, MAX_PLUGIN as u64 + 1)?;
+        let bytes = regular_file::read(path, MAX_FILE as u64 + 1)?;
         let mut signature = path.as_os_str().to_owned();
         signature.push(SIGNATURE_SUFFIX);
         let signature = match regular_file::read(Path::new(&signature), MAX_SIGNATURE) {

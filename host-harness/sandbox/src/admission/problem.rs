@@ -15,8 +15,8 @@ const LIKENESS: f64 = 0.5;
 /// One reason why a plugin is not admitted. The texts say what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The file is larger than any plugin.
-    #[error("it is larger than {limit} bytes")]
+    /// The file is larger than any plugin of this host.
+    #[error("it is larger than {limit} bytes, which is `plugin-bytes` of [host]")]
     TooLarge {
         /// Bytes in the largest plugin.
         limit: usize,
@@ -126,9 +126,21 @@ pub enum Problem {
         /// How much there is.
         limit: u64,
     },
-    /// It cannot be compiled, or not in the time that there is.
+    /// It cannot be compiled.
     #[error("it cannot be compiled: {reason}")]
     CompileFailed {
+        /// Why not.
+        reason: String,
+    },
+    /// To compile it takes more than a compiler gets.
+    #[error("to compile it takes more than {limit}, which is what any plugin gets")]
+    CompileTooCostly {
+        /// How much of what.
+        limit: String,
+    },
+    /// It is not compiled, for which the plugin cannot be blamed.
+    #[error("the host cannot start its compiler: {reason}")]
+    NoCompiler {
         /// Why not.
         reason: String,
     },
@@ -161,6 +173,8 @@ impl Problem {
             Self::MissingExport { .. } => "missing-export",
             Self::NeedsTooMuch { .. } => "needs-too-much",
             Self::CompileFailed { .. } => "compile-failed",
+            Self::CompileTooCostly { .. } => "compile-too-costly",
+            Self::NoCompiler { .. } => "no-compiler",
             Self::ProbeFailed { .. } => "probe-failed",
         }
     }

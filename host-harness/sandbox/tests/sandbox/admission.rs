@@ -10,7 +10,6 @@ use plugin_sandbox::admission::{
 };
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::{Capability, Grants};
-use plugin_sandbox::limits::Limits;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
 use std::io::Cursor;
@@ -270,6 +269,96 @@ async fn a_component_with_too_many_parts_is_not_compiled() {
     }
 }
 
+/// Each is small and valid, and took a compiler half a minute or gigabytes.
+#[tokio::test]
+async fn a_function_that_is_too_much_work_for_a_compiler_is_not_compiled() {
+    const LIVE: &str = "(local.set 1 (i32.add (local.get 1) (local.get 0)))";
+    let function = |locals: usize, body: &str| {
+        let locals = "i32 ".repeat(locals);
+        format!("(func (type 0) (local {locals}) {body})")
+    };
+    let sequence = |times: usize, block: &str| {
+        format!("({block} (br_if 0 (local.get 0)) {LIVE})").repeat(times)
+    };
+    let nested = |times: usize| {
+        let (open, close) = (
+            "(loop ".repeat(times),
+            " (br_if 0 (local.get 0)))".repeat(times),
+        );
+        format!("{open} {LIVE} {close}")
+    };
+    let cases = [
+        (
+            "variables in blocks",
+            function(8_000, &sequence(8_000, "block")),
+            "128000000 variables times blocks in one function",
+        ),
+        (
+            "functions of such",
+            function(8_000, &sequence(60, "block")).repeat(18),
+            "17280000 variables times blocks in all functions",
+        ),
+        (
+            "a block that hands on values",
+            function(
+                1,
+                &"(drop (drop (i32.const 0) (i32.const 0) (block (type 1))))".repeat(800),
+            ),
+            "2560800 variables times blocks in one function",
+        ),
+        (
+            "a jump to many places",
+            function(1_000, "(block (br_table 0 0 (local.get 0)))")
+                .replace("0 0 ", &"0 ".repeat(2_000)),
+            "2000000 variables times blocks in one function",
+        ),
+        (
+            "loops",
+            function(1, &sequence(1_025, "loop")),
+            "1025 loops in one function",
+        ),
+        (
+            "loops in loops",
+            function(1, &nested(65)),
+            "65 loops in each other",
+        ),
+        (
+            "results",
+            "(type (func (result i32 i32 i32 i32 i32 i32 i32 i32 i32)))".to_owned(),
+            "9 results of a function",
+        ),
+    ];
+    for (name, functions, expected) in cases {
+        let types = "(type (func (param i32))) (type (func (param i32 i32) (result i32 i32)))";
+        let text = format!("(component (core module {types} {functions}))");
+        let component = wat::parse_str(text).unwrap();
+        assert!(
+            component.len() < 152 * 1024,
+            "{name}: {} bytes",
+            component.len()
+        );
+        let rejected = refused(&component).await;
+        assert_eq!(codes(&rejected), ["too-complex"], "{name}: {rejected}");
+        let text = rejected.to_string();
+        assert!(text.contains(expected), "{name}: {text}");
+    }
+    let within = [
+        function(1_000, &sequence(500, "block")),
+        function(1, &sequence(1_024, "loop")),
+        function(1, &nested(64)),
+    ];
+    for function in within {
+        let guest = Guest {
+            fields: &format!(
+                r#"(memory (export "memory") 1) {}"#,
+                function.replace("(type 0)", "(param i32)")
+            ),
+            ..Guest::default()
+        };
+        admit(&guest.component()).await.unwrap();
+    }
+}
+
 /// A report is for a person to read: a plugin could have a hundred thousand.
 #[tokio::test]
 async fn of_very_many_problems_some_are_told() {
@@ -336,6 +425,23 @@ async fn a_huge_custom_section_is_neither_kept_nor_a_reason() {
     component.extend(b"\0\x80\x80\xc0\x01\x01x");
     component.resize(component.len() + 3 * 1024 * 1024 - 2, 0);
     admit(&component).await.unwrap();
+}
+
+#[tokio::test]
+async fn how_large_a_plugin_may_be_is_for_the_host_to_say() {
+    let mut component = Guest::default().component();
+    // Section 0 of 5 MiB in LEB128, with a name of 1 byte.
+    component.extend(b"\0\x80\x80\xc0\x02\x01x");
+    component.resize(component.len() + 5 * 1024 * 1024 - 2, 0);
+    let rejected = refused(&component).await;
+    assert_eq!(codes(&rejected), ["too-large"]);
+    let capacity = Capacity {
+        plugin_bytes: component.len(),
+        ..Capacity::default()
+    };
+    let admissions = Admissions::new(Runtime::new(capacity).unwrap());
+    let candidate = Candidate::new(component, None);
+    admissions.admit(&candidate, &everything()).await.unwrap();
 }
 
 #[tokio::test]
@@ -498,7 +604,7 @@ async fn where_there_are_trust_roots_one_of_them_must_have_signed() {
     ];
     for (name, bytes, signature, problem) in cases {
         let candidate = Candidate::new(bytes.clone(), signature);
-        let report = examine(&candidate, &policy, &Limits::default());
+        let report = examine(&candidate, &policy, &Capacity::default());
         let found: Vec<_> = report.problems.iter().map(|p| p.code()).collect();
         assert_eq!(found, Vec::from_iter(problem), "{name}");
         let admitted = ADMISSIONS.admit(&candidate, &policy).await;
@@ -569,7 +675,7 @@ fn everything() -> Policy {
 
 fn looked_at(bytes: &[u8]) -> Report {
     let candidate = Candidate::new(bytes.to_vec(), None);
-    examine(&candidate, &everything(), &Limits::default())
+    examine(&candidate, &everything(), &Capacity::default())
 }
 
 async fn admit(bytes: &[u8]) -> Result<Arc<Plugin>, Rejected> {

@@ -19,7 +19,7 @@ fn a_file_that_is_too_large_is_not_read_to_its_end() {
     refused(
         "one byte too many",
         &vec![0; 4 * MIB + 1],
-        "[too-large] it is larger than 4194304 bytes",
+        "[too-large] it is larger than 4194304 bytes, which is `plugin-bytes` of [host]",
     );
     refused("the largest", &vec![0; 4 * MIB], "[not-webassembly]");
 }

@@ -4,12 +4,12 @@ use super::Host;
 use super::limits;
 use super::reader::{Key, path};
 use ipnet::IpNet;
-use plugin_sandbox::admission::{InvalidTrustRoot, TrustRoot};
+use plugin_sandbox::admission::{InvalidTrustRoot, MAX_FILE, TrustRoot};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
 
-pub(super) const KEYS: [Key<Host>; 9] = [
+pub(super) const KEYS: [Key<Host>; 10] = [
     Key {
         name: "listen",
         read: |host, entry, reader| reader.text(entry, &mut host.listen, address),
@@ -37,6 +37,13 @@ pub(super) const KEYS: [Key<Host>; 9] = [
     Key {
         name: "trust",
         read: |host, entry, reader| reader.texts(entry, &mut host.trust, public_key),
+    },
+    Key {
+        name: "plugin-bytes",
+        read: |host, entry, reader| {
+            let range = 65_536..=MAX_FILE as u64;
+            reader.number(entry, &mut host.capacity.plugin_bytes, &range, "bytes");
+        },
     },
     Key {
         name: "calls",

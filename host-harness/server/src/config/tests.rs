@@ -96,11 +96,7 @@ fn the_sample_says_the_defaults() {
     let config = parse(SAMPLE).unwrap();
     let usual = Host::default();
     let (given, usual) = (config.host.capacity, usual.capacity);
-    assert_eq!((given.calls, given.waiting), (usual.calls, usual.waiting));
-    assert_eq!(
-        format!("{:?}", given.ceiling),
-        format!("{:?}", usual.ceiling)
-    );
+    assert_eq!(given, usual);
     for fixed in &*config.workspaces[1].settings {
         let default = fixed.setting.value(&Default::default());
         let (value, name) = (fixed.value.expose_secret(), fixed.setting.name);
@@ -134,6 +130,7 @@ fn every_value_of_the_host_is_read() {
     let config = parse(&with_defaults(
         "",
         "[host]\nlisten = \"[::]:80\"\nadmin-listen = \"[::1]:81\"\ncalls = 4_096\nwaiting = 0\n\
+         plugin-bytes = 20_000_000\n\
          [host.limits]\nwall-milliseconds = 20\ncpu-milliseconds = 10\nmemory-bytes = 0x100000\ntable-elements = 7",
     ))
     .unwrap();
@@ -141,6 +138,7 @@ fn every_value_of_the_host_is_read() {
     assert_eq!(config.host.admin_listen, "[::1]:81".parse().ok());
     let capacity = config.host.capacity;
     assert_eq!((capacity.calls, capacity.waiting), (4096, 0));
+    assert_eq!(capacity.plugin_bytes, 20_000_000);
     assert_eq!(capacity.ceiling.wall_time, Duration::from_millis(20));
     assert_eq!(capacity.ceiling.cpu_time, Duration::from_millis(10));
     assert_eq!(capacity.ceiling.memory, 1_048_576);
@@ -272,6 +270,10 @@ fn a_value_of_the_host_that_is_not_taken_is_quoted_with_what_is() {
         (
             "waiting = -1",
             "2:11: waiting: it is a whole number, 0 to 100000 calls\n    -1",
+        ),
+        (
+            "plugin-bytes = 67108865",
+            "2:16: plugin-bytes: it is a whole number, 65536 to 67108864 bytes\n    67108865",
         ),
         (
             "waiting = 100001",

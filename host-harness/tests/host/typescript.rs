@@ -1,0 +1,94 @@
+//! A plugin that has a whole interpreter in it: `tests/plugins/typescript`, in a process
+//! whose configuration gives it what it needs.
+
+use crate::process::{Process, client, file};
+use chat_testing::{ACME, Data, code_of};
+use plugin_sandbox::digest::Digest;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The documented call, of an administrator for another member.
+async fn reset(process: &Process, code: Option<&str>, body: &'static str) -> String {
+    let request = client()
+        .post(format!("{}/api/v1/users.resetTOTP", process.url))
+        .header("x-auth-token", "admin-token")
+        .header("x-user-id", "admin")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body);
+    let request = match code {
+        Some(code) => request
+            .header("x-2fa-code", code)
+            .header("x-2fa-method", "totp"),
+        None => request,
+    };
+    let answer = request.send().await.unwrap();
+    format!(
+        "{} {}",
+        answer.status().as_u16(),
+        answer.text().await.unwrap()
+    )
+}
+
+fn step() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 30
+}
+
+#[tokio::test]
+async fn a_plugin_in_typescript_serves_the_documented_call() {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let plugin = target.join("typescript.wasm").canonicalize();
+    let plugin = plugin.expect("`cargo xtask test` makes it");
+    let data = Data::closed().await;
+    let configuration = format!(
+        r#"
+        [host]
+        listen = "127.0.0.1:0"
+        admin-listen = "127.0.0.1:0"
+        plugin-bytes = 20000000
+        # A debug build takes a minute to compile it.
+        cache = "{}"
+        [host.limits]
+        cpu-milliseconds = 1000
+        [plugins]
+        files = ["{}"]
+        [workspaces.acme]
+        hosts = ["*"]
+        store = "store.sqlite"
+        plugin = "{}"
+        grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
+        limits.cpu-milliseconds = 1000
+        "#,
+        target.join("typescript.code").display(),
+        plugin.display(),
+        Digest::of(&std::fs::read(&plugin).unwrap())
+    );
+    std::fs::write(file(&data), configuration).unwrap();
+    let mut process = Process::of(data, "exec \"$@\"");
+    process.listens();
+
+    const ALICE: &str = r#"{"userId":"alice"}"#;
+    let required = r#"400 {"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}}"#;
+    let invalid = r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"totp","codeGenerated":false}}"#;
+    assert_eq!(reset(&process, None, ALICE).await, required);
+    let malformed = reset(&process, None, "{").await;
+    assert!(malformed.contains("invalid-params"), "{malformed}");
+
+    let code = code_of(ACME, "admin", step());
+    assert_eq!(
+        reset(&process, Some(&code), ALICE).await,
+        r#"200 {"success":true}"#
+    );
+    // That is spent, and no code of these steps.
+    assert_eq!(reset(&process, Some(&code), ALICE).await, invalid);
+    let around =
+        [-1, 0, 1, 2].map(|offset| code_of(ACME, "admin", step().strict_add_signed(offset)));
+    let wrong = ["000000", "000001", "000002", "000003", "000004"];
+    let wrong = wrong
+        .into_iter()
+        .find(|code| !around.iter().any(|right| right == code));
+    assert_eq!(reset(&process, wrong, ALICE).await, invalid);
+}
