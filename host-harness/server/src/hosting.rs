@@ -35,9 +35,9 @@ use tokio::time::{Instant, timeout_at};
 /// times.
 const MAX_PROBLEMS: usize = 50;
 
-/// How long a reload may take: two plugins that take as long to compile as they may. One
-/// that waits for a file system or a store that does not answer would take for ever.
-pub const RELOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
+/// How long a reload may take: longer than a plugin may take to compile. One that waits for
+/// a file system or a store that does not answer would take for ever.
+pub const RELOAD_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// The workspaces of a process.
 pub struct Hosting {

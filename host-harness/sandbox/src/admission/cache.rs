@@ -12,11 +12,13 @@ use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
-use std::fs::{self, DirBuilder, File};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, FileTimes};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tempfile::NamedTempFile;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -30,6 +32,10 @@ const TAG_BYTES: usize = 32;
 
 /// Largest entry that is read: the largest code.
 const MAX_ENTRY: u64 = MAX_CODE + TAG_BYTES as u64;
+
+/// Entries that are kept, those that were used last: many times the plugins of a host. Others
+/// are of plugins and of engines that are gone.
+const MAX_ENTRIES: usize = 100;
 
 /// What others may not do with the folder, and with the key.
 const OTHERS_WRITE: u32 = 0o022;
@@ -101,7 +107,10 @@ impl CodeCache {
             let component = unsafe { Component::deserialize(engine, &code) };
             component.map_err(|error| Some(causes(error.chain())))
         }) {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                note_use(&path);
+                Some(component)
+            }
             Err(None) => None,
             Err(Some(problem)) => {
                 tracing::warn!(path = %path.display(), problem, "compiled code is thrown away");
@@ -117,10 +126,28 @@ impl CodeCache {
     pub(super) fn store(&self, engine: &Engine, digest: &Digest, code: &[u8]) {
         let name = entry_name(engine, digest);
         let tag = self.tag(&name, code).finalize().into_bytes();
+        let folder = self.folder.display();
         if let Err(error) = self.write(&name, &[&tag, code]) {
-            let folder = self.folder.display();
             tracing::warn!(%folder, %error, "compiled code is not kept");
         }
+        if let Err(error) = self.prune() {
+            tracing::warn!(%folder, %error, "compiled code that nobody uses is not removed");
+        }
+    }
+
+    /// Removes all but the [`MAX_ENTRIES`] that were used last.
+    fn prune(&self) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if is_entry_name(&entry.file_name()) {
+                entries.push((entry.metadata()?.accessed()?, entry.path()));
+            }
+        }
+        entries.sort();
+        let excess = entries.len().saturating_sub(MAX_ENTRIES);
+        let oldest = entries.into_iter().take(excess);
+        oldest.map(|(_, path)| fs::remove_file(path)).collect()
     }
 
     /// The code of an entry; `None` where there is no such entry.
@@ -169,6 +196,25 @@ fn entry_name(engine: &Engine, digest: &Digest) -> String {
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let engine = hasher.finish();
     format!("{}-{engine:016x}", HEXLOWER.encode(digest.as_bytes()))
+}
+
+fn is_entry_name(name: &OsStr) -> bool {
+    let name = name.to_str().and_then(|name| name.split_once('-'));
+    name.is_some_and(|(digest, engine)| {
+        let is_hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        is_hex(digest, 64) && is_hex(engine, 16)
+    })
+}
+
+/// Where that cannot be, the entry is only removed sooner.
+fn note_use(path: &Path) {
+    let times = FileTimes::new().set_accessed(SystemTime::now());
+    let noted = File::open(path).and_then(|file| file.set_times(times));
+    if let Err(error) = noted {
+        tracing::debug!(path = %path.display(), %error, "its use is not noted");
+    }
 }
 
 /// Who runs this: a file that is made now is theirs.

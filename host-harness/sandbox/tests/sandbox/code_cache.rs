@@ -5,9 +5,10 @@ use chat_testing::guest::Guest;
 use plugin_sandbox::admission::{Admissions, CacheError, Candidate, CodeCache, Policy};
 use plugin_sandbox::grants::{Capability, Grants};
 use plugin_sandbox::runtime::{Capacity, Runtime};
-use std::fs;
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// What somebody else does to a file.
@@ -22,6 +23,39 @@ async fn a_plugin_is_compiled_once_for_all_starts_of_the_host() {
     assert_eq!(admitted(folder.path(), "a").await, entry);
     assert_eq!(file(&entry), before, "it was not written again");
     assert_eq!(entries(folder.path()).len(), 1);
+}
+
+/// What belongs to plugins and engines that are gone goes, too; what is no entry stays.
+#[tokio::test]
+async fn the_entries_that_were_used_last_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let used = admitted(folder.path(), "a").await;
+    let old = |number: u32| folder.path().join(format!("{number:064x}-{:016x}", 0));
+    for number in 0..150 {
+        fs::write(old(number), "old").unwrap();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(number.into());
+        let times = FileTimes::new().set_accessed(at);
+        File::open(old(number)).unwrap().set_times(times).unwrap();
+    }
+    fs::write(folder.path().join("notes"), "mine").unwrap();
+    let long_ago = FileTimes::new().set_accessed(SystemTime::UNIX_EPOCH);
+    File::open(&used).unwrap().set_times(long_ago).unwrap();
+    assert_eq!(
+        admitted(folder.path(), "a").await,
+        used,
+        "which is used now"
+    );
+    admitted(folder.path(), "b").await;
+    assert!(used.exists() && folder.path().join("notes").exists());
+    assert!(
+        !old(51).exists() && old(52).exists(),
+        "98 of the old ones are left"
+    );
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        100 + 2,
+        "with the key"
+    );
 }
 
 #[tokio::test]
@@ -202,7 +236,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// Which file this is, and when it was put there.
 fn file(path: &Path) -> (u64, i64, i64) {
     let found = fs::metadata(path).unwrap();
-    (found.ino(), found.ctime(), found.ctime_nsec())
+    (found.ino(), found.mtime(), found.mtime_nsec())
 }
 
 fn mode(path: &Path, bits: u32) {
