@@ -90,7 +90,9 @@ function read(body: Uint8Array, contentType?: string): [string, any][] {
   if (body.length === 0) return [];
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
-    if (/^[ \t\r\n]*\{/.test(text)) return entries(text);
+    // A byte order mark before an object is passed over (RFC 8259 section 8.1).
+    const object = text.replace(/^\ufeff/, '');
+    if (/^[ \t\r\n]*\{/.test(object)) return entries(object);
     if (/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType ?? '')) return [...new URLSearchParams(text)];
   } catch (problem) {
     if (problem instanceof Refusal) throw problem;

@@ -146,8 +146,8 @@ impl CodeCache {
         }
         entries.sort();
         let excess = entries.len().saturating_sub(MAX_ENTRIES);
-        let oldest = entries.into_iter().take(excess);
-        oldest.map(|(_, path)| fs::remove_file(path)).collect()
+        let mut oldest = entries.into_iter().take(excess);
+        oldest.try_for_each(|(_, path)| fs::remove_file(path))
     }
 
     /// The code of an entry; `None` where there is no such entry.

@@ -14,7 +14,6 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -115,7 +114,7 @@ async fn an_older_file_is_brought_up_to_date() {
     assert!(!globex.two_factor_enabled && globex.totp_enabled && globex.password_fallback);
     assert!(!globex.missing_factor_allowed && globex.bypass_token_allowed);
     assert_eq!(globex.totp_window, 1);
-    let now = chat_domain::time::Timestamp::from_millis(0);
+    let now = Timestamp::from_millis(0);
     let caller = store.authenticate("acme", "alice", "hash", now).await;
     assert!(caller.unwrap().unwrap().bypass_token);
     let roles = store.roles("acme").await.unwrap().unwrap();
@@ -376,8 +375,8 @@ async fn a_file_that_everybody_may_write_is_refused_and_one_that_they_may_read_i
     assert!(Sqlite::open(&path).await.is_ok());
     let told = advice(&path).unwrap();
     assert!(
-        advice.ends_with(&format!("`chmod o-r {}`", path.display())),
-        "{advice}"
+        told.ends_with(&format!("`chmod o-r {}`", path.display())),
+        "{told}"
     );
     set(0o640);
     assert_eq!(advice(&path), None);
