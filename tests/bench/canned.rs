@@ -10,7 +10,7 @@ use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Order;
-use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Reset, Target};
 use chat_domain::settings::Settings;
@@ -236,10 +236,10 @@ impl Store for Canned {
     async fn mail_count(&self) -> Result<MailCount> {
         absent()
     }
-    async fn claim_mail(&self, _: Due, _: Among<'_>) -> Result<Option<Claim>> {
+    async fn claim_mail(&self, _: Timestamp, _: Among<'_>) -> Result<Option<Claim>> {
         absent()
     }
-    async fn expired_mails(&self, _: Due) -> Result<Vec<Expired>> {
+    async fn expired_mails(&self, _: Timestamp) -> Result<Vec<Expired>> {
         absent()
     }
     async fn records(&self, _: &str, _: &RecordFilter) -> Result<Vec<StoredRecord>> {

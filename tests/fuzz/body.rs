@@ -50,11 +50,15 @@ fn subject_of(content_type: Option<&str>, body: &[u8]) -> Option<Subject> {
         return Some(Subject::Caller);
     }
     let text = std::str::from_utf8(body).ok()?;
-    let is_object = text
+    let unmarked = match body {
+        [0xef, 0xbb, 0xbf, ..] => text.get(3..)?,
+        _ => text,
+    };
+    let is_object = unmarked
         .trim_start_matches([' ', '\t', '\n', '\r', '\x0c'])
         .starts_with('{');
     let members = if is_object {
-        object(text)?
+        object(unmarked)?
     } else if is_form(content_type?) {
         form(text)?
     } else {

@@ -1,6 +1,6 @@
 //! Accounts: what a store knows of one, and what its holder and others see of it.
 
-use crate::attempts::Failures;
+use crate::attempts::{Failures, Lock};
 use crate::order::{Change, Tokens};
 use crate::settings::Settings;
 use crate::time::Timestamp;
@@ -48,8 +48,7 @@ pub fn username_key(username: &str) -> String {
     if username.is_ascii() {
         return username.to_ascii_lowercase();
     }
-    let folded: String = username.nfkc().default_case_fold().nfkc().collect();
-    folded
+    username.nfkc().default_case_fold().nfkc().collect()
 }
 
 /// What two usernames have in common that people cannot tell apart (Unicode Technical
@@ -279,13 +278,13 @@ pub struct Account {
     pub backup_codes: Option<u32>,
     /// Failed attempts in a row at a second factor.
     pub failures: u32,
-    /// Until when even a right code is refused.
-    pub locked_until: Option<Timestamp>,
+    /// Why even a right code is refused.
+    pub lock: Option<Lock>,
 }
 
 impl Account {
-    /// What is seen of `profile`, which has all lists but tokens.
-    pub fn of(profile: Profile, now: Timestamp) -> Self {
+    /// What is seen of `profile`, which has all lists but tokens, where these settings hold.
+    pub fn of(profile: Profile, settings: &Settings, now: Timestamp) -> Self {
         let codes = |factor: &TotpFactor| {
             u32::try_from(factor.backup_code_hashes.len()).unwrap_or(u32::MAX)
         };
@@ -298,7 +297,7 @@ impl Account {
             email_two_factor: profile.email_two_factor,
             has_password: profile.password_hash.is_some(),
             failures: profile.failures.count,
-            locked_until: profile.failures.lock(now),
+            lock: profile.failures.why_locked(settings, now),
         }
     }
 }

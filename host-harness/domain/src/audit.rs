@@ -135,6 +135,11 @@ pub const ACTIONS: [Action; 25] = [
 ];
 
 impl Action {
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        ACTIONS.into_iter().find(|action| action.name() == name)
+    }
+
     /// The name in the audit trail.
     pub fn name(self) -> &'static str {
         match self {
@@ -247,6 +252,8 @@ impl AuditRecord {
 /// A record, as a store gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
+    /// Where.
+    pub workspace: String,
     /// When the request was accepted.
     pub at: Timestamp,
     /// The request's id.
@@ -284,8 +291,8 @@ pub struct RecordFilter {
     pub caller: Option<String>,
     /// About the account with this id.
     pub target: Option<String>,
-    /// With this action's name.
-    pub action: Option<&'static str>,
+    /// About this.
+    pub action: Option<Action>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// So many at most, the newest.

@@ -3,6 +3,7 @@
 
 use crate::attempts::LONGEST_LOCK;
 use crate::mailed_code::CLOCK_DIFFERENCE;
+use crate::member::PENDING_KEY_LIFETIME;
 use crate::outbox::LONGEST_PAUSE;
 use crate::time::Timestamp;
 
@@ -15,16 +16,19 @@ pub struct Horizon {
     pub code: Timestamp,
     /// When a mail is tried again.
     pub mail: Timestamp,
+    /// The end of a key that was shown.
+    pub pending_key: Timestamp,
 }
 
 impl Horizon {
-    /// At this moment. Twice what the rules give, as the clocks of several hosts differ, and a
-    /// request takes its time.
+    /// At this moment. Of what ends later, twice what the rules give: the clocks of several hosts
+    /// differ, and a request takes its time.
     pub fn at(now: Timestamp) -> Self {
         Self {
             lock: now + LONGEST_LOCK * 2,
             code: now + CLOCK_DIFFERENCE,
             mail: now + LONGEST_PAUSE * 2,
+            pending_key: now + PENDING_KEY_LIFETIME * 2,
         }
     }
 }

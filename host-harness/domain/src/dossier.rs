@@ -2,7 +2,7 @@
 //! as of one moment.
 
 use crate::account::{Profile, Selector, Token};
-use crate::operator::{FixedSetting, Role};
+use crate::operator::{Role, SettingPlace};
 use crate::outbox::StoredMail;
 use crate::retention::Oldest;
 use crate::settings::Settings;
@@ -216,7 +216,7 @@ pub struct Dossier {
     /// The account that the mail is for, without its lists.
     pub mail_holder: Option<Profile>,
     /// The settings that the configuration says.
-    pub fixed_settings: Vec<FixedSetting>,
+    pub fixed_settings: Vec<SettingPlace>,
     /// How old the oldest of what is kept is.
     pub oldest: Oldest,
 }

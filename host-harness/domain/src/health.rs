@@ -2,6 +2,7 @@
 
 use crate::attempts::Lock;
 use crate::audit::StoredRecord;
+use std::time::Duration;
 
 /// The state of a store at one moment, of all its workspaces.
 #[derive(Debug, Default)]
@@ -12,8 +13,11 @@ pub struct Health {
     /// Why mail was not sent, and how much of it, most first: at most [`MOST_SHOWN`].
     pub mail_problems: Vec<MailProblem>,
     /// The last resets, newest first: at most [`MOST_SHOWN`].
-    pub resets: Vec<WorkspaceRecord>,
+    pub resets: Vec<StoredRecord>,
 }
+
+/// How far back guesses are counted.
+pub const GUESSED: Duration = Duration::from_secs(60 * 60);
 
 /// Of each list: what fits on a screen.
 pub const MOST_SHOWN: u32 = 10;
@@ -29,8 +33,8 @@ pub struct LockedAccount {
     pub failures: u32,
     /// Until when.
     pub lock: Lock,
-    /// Client addresses from which codes were refused in the last hour, and how often, most
-    /// first.
+    /// Client addresses from which codes were refused in the time of [`GUESSED`], and how
+    /// often, most first.
     pub guesses: Vec<(String, u32)>,
 }
 
@@ -45,13 +49,4 @@ pub struct MailProblem {
     pub waiting: u32,
     /// Mails that are not.
     pub dead_letters: u32,
-}
-
-/// A record, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkspaceRecord {
-    /// The workspace.
-    pub workspace: String,
-    /// The record.
-    pub record: StoredRecord,
 }

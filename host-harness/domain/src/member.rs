@@ -3,6 +3,7 @@
 use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor, User};
 use crate::attempts::{Attempt, Failures, Lock, begin_email, begin_totp, tell_of_lock};
 use crate::audit::{Action, AuditRecord, Decision, Source};
+use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question, Subject};
 use crate::mail::Event;
 use crate::order::{Change, Decided, Order, Refused, Tokens, Verdict};
@@ -193,7 +194,7 @@ impl Login {
         (!profile.deactivated).then(|| Self {
             methods: Methods::of(&profile, &settings),
             password_hash: profile.password_hash.clone(),
-            account: Account::of(profile, now),
+            account: Account::of(profile, &settings, now),
         })
     }
 }
@@ -401,10 +402,9 @@ impl MemberChange {
         };
         may_enrol(settings, &profile.user, profile.factor.is_some())?;
         let pending = profile.pending_key.as_ref();
-        let pending = pending.filter(|pending| {
-            // One that ends later than any can was shown by a clock that was ahead.
-            pending.expires > self.now && pending.expires <= self.now + PENDING_KEY_LIFETIME * 2
-        });
+        let horizon = Horizon::at(self.now).pending_key;
+        let pending =
+            pending.filter(|pending| pending.expires > self.now && pending.expires <= horizon);
         let key = &pending.ok_or(Denial::NotEnrolled)?.key;
         let step = self.pending_step(settings, profile, key, code)?;
         let factor = TotpFactor {

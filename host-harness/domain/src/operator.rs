@@ -585,7 +585,8 @@ impl AddUser {
         let record = self
             .operation
             .record(Action::AddUser, Some(user.id.clone()), roles);
-        let account = Account::of(user.clone().into(), self.operation.now);
+        let settings = dossier.settings.clone().unwrap_or_default();
+        let account = Account::of(user.clone().into(), &settings, self.operation.now);
         let added = Change::AddUser(Box::new(user));
         Ok((account, vec![added, Change::Record(record)]))
     }
@@ -676,6 +677,7 @@ pub fn named_question(workspace: &str, name: &str) -> Question {
     let subject = |selector| Subject::new(selector).as_seen().with_tokens();
     Question::of(workspace)
         .with_existence()
+        .with_settings()
         .about(subject(Selector::Id(name.to_owned())))
         .about(subject(Selector::Username(name.to_owned())))
 }
@@ -715,9 +717,7 @@ impl Order for ChangeUser {
     type Answer = Answer<Changed>;
 
     fn question(&self) -> Question {
-        let question = named_question(&self.operation.workspace, &self.user)
-            .with_role_names()
-            .with_settings();
+        let question = named_question(&self.operation.workspace, &self.user).with_role_names();
         match self.change {
             UserChange::Deactivate | UserChange::TakeRole(_) => question.with_administrators(),
             _ => question,
@@ -751,7 +751,8 @@ impl ChangeUser {
             changes.extend(notices);
         }
         changes.push(Change::Record(record));
-        let account = Account::of(changed, self.operation.now);
+        let settings = dossier.settings.clone().unwrap_or_default();
+        let account = Account::of(changed, &settings, self.operation.now);
         Ok((
             Changed {
                 account,
@@ -1032,7 +1033,7 @@ impl SetSetting {
 
 /// A setting whose value a configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedSetting {
+pub struct SettingPlace {
     /// Its name.
     pub name: String,
     /// The file that says it, and where in it.
@@ -1080,7 +1081,7 @@ impl FixSettings {
         let fixed = self
             .settings
             .iter()
-            .map(|(setting, _, place)| FixedSetting {
+            .map(|(setting, _, place)| SettingPlace {
                 name: setting.name.to_owned(),
                 place: place.clone(),
             });

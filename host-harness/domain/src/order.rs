@@ -5,7 +5,7 @@ use crate::account::{MailedCode, PendingKey, Token, TotpFactor};
 use crate::attempts::Failures;
 use crate::audit::AuditRecord;
 use crate::dossier::{Dossier, Question};
-use crate::operator::{FixedSetting, NewUser, NewWorkspace};
+use crate::operator::{NewUser, NewWorkspace, SettingPlace};
 use crate::outbox::{NextTry, Post};
 use crate::retention::Retention;
 use crate::time::Timestamp;
@@ -198,7 +198,7 @@ pub enum Change {
         id: i64,
     },
     /// The configuration says what these settings are, and of no other.
-    FixSettings(Vec<FixedSetting>),
+    FixSettings(Vec<SettingPlace>),
     /// What is older is gone, as far as one transaction goes.
     Prune(Retention),
     /// The audit trail has a record.

@@ -3,7 +3,6 @@
 
 use crate::account::Profile;
 use crate::audit::{Action, Source};
-use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question};
 use crate::mail::{self, Event, Letter};
 use crate::mailed_code::without_a_mail;
@@ -22,8 +21,7 @@ use std::time::Duration;
 pub const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// The longest pause between two tries of a mail: a server that is back for an hour has all
-/// its mail. What is to be tried later than twice that from now was put off by a clock that
-/// was ahead, and is due.
+/// its mail.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Tries that a notice has, however old it is: a clock that was wrong must not let it die
@@ -33,23 +31,6 @@ pub const LEAST_TRIES: u32 = 5;
 /// Tries after which nobody knows whether the mail has arrived: another could be one more copy
 /// for its reader.
 pub const MOST_DOUBTFUL_TRIES: u32 = 3;
-
-/// When it is asked which mail is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// What is to be tried by now is due,
-    pub now: Timestamp,
-    /// and so is what is to be tried later than this.
-    pub latest: Timestamp,
-}
-
-impl Due {
-    /// At this moment.
-    pub fn at(now: Timestamp) -> Self {
-        let latest = Horizon::at(now).mail;
-        Self { now, latest }
-    }
-}
 
 /// Of which workspaces mail is claimed.
 #[derive(Clone, Copy, Debug)]
@@ -251,7 +232,7 @@ fn removed(id: i64, dossier: &Dossier) -> Vec<Change> {
 
 /// A claimed mail was sent: it is removed.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct NoteSent {
     /// Where it was queued.
     pub workspace: String,
     /// Which mail.
@@ -260,7 +241,7 @@ pub struct Sent {
 
 /// A claimed mail was not sent. Nothing is done where somebody else has claimed it meanwhile.
 #[derive(Clone, Debug)]
-pub struct NotSent {
+pub struct NoteNotSent {
     /// Where it was queued.
     pub workspace: String,
     /// Which mail.
@@ -286,7 +267,7 @@ pub struct GiveUp {
     pub now: Timestamp,
 }
 
-impl Order for Sent {
+impl Order for NoteSent {
     type Answer = ();
 
     fn question(&self) -> Question {
@@ -298,7 +279,7 @@ impl Order for Sent {
     }
 }
 
-impl Order for NotSent {
+impl Order for NoteNotSent {
     /// Whether it is given up.
     type Answer = bool;
 

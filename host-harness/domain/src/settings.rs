@@ -68,6 +68,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// By whom authenticator apps say that a key was issued: by `otherwise`, unless the settings
+    /// say by whom.
+    pub fn issuer<'a>(&'a self, otherwise: &'a str) -> &'a str {
+        match self.totp_issuer.as_str() {
+            "" => otherwise,
+            issuer => issuer,
+        }
+    }
+
     /// TOTP is used: accounts may enrol it.
     pub fn uses_totp(&self) -> bool {
         self.two_factor_enabled && self.totp_enabled
@@ -213,7 +222,7 @@ pub const SETTINGS: [Setting; 22] = [
     Setting {
         name: "totp-issuer",
         meaning: "by whom authenticator apps say that a key was issued, up to 64 characters; empty: the workspace's \
-                  first host name, or its id",
+                  first host name, and its id where the command line issues it",
         field: |s| Field::Text(&mut s.totp_issuer, issuer),
     },
     Setting {
@@ -386,8 +395,9 @@ fn pattern(text: &str) -> Result<String, String> {
     }
 }
 
-/// What matches a whole name that `pattern` does.
+/// What matches a whole name that `pattern` does, which must be a pattern by itself.
 pub(crate) fn whole_name(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(pattern)?;
     Regex::new(&format!("^(?:{pattern})$"))
 }
 

@@ -91,13 +91,15 @@ impl Standing {
 /// The holder of a token that is valid, as they see themselves.
 pub fn resume(dossier: Dossier, now: Timestamp) -> Option<Account> {
     authenticate(&dossier, now)?;
+    let settings = dossier.settings.unwrap_or_default();
     let profile = dossier.accounts.into_iter().next()?;
-    profile.map(|profile| Account::of(profile, now))
+    profile.map(|profile| Account::of(profile, &settings, now))
 }
 
 /// What must be known for [`resume`].
 pub fn resume_question(workspace: &str, token_hash: &str) -> Question {
     Question::of(workspace)
+        .with_settings()
         .with_token(token_hash)
         .about(Subject::new(Selector::TokenHolder).as_seen())
 }

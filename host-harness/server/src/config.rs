@@ -104,12 +104,12 @@ pub struct WorkspaceEntry {
     /// What one call may use: nowhere more than the host's ceiling.
     pub limits: Arc<Limits>,
     /// The settings that the file fixes, sorted by name; each is valid.
-    pub settings: Arc<Vec<FixedSetting>>,
+    pub settings: Arc<Vec<SettingEntry>>,
 }
 
 /// A setting that the file fixes, whatever the store says.
 #[derive(Clone)]
-pub struct FixedSetting {
+pub struct SettingEntry {
     /// Which.
     pub setting: &'static Setting,
     /// As [`Setting::set`] reads it.
@@ -118,7 +118,7 @@ pub struct FixedSetting {
     pub line: usize,
 }
 
-impl fmt::Debug for FixedSetting {
+impl fmt::Debug for SettingEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = match self.setting.is_secret() {
             true => "[redacted]",

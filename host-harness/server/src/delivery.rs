@@ -19,7 +19,7 @@ mod smtp;
 use self::smtp::{Connection, NotSent, Smtp};
 use crate::clock::Clock;
 use chat_domain::mail_server::MailServer;
-use chat_domain::outbox::{self, Among, Claim, Due, GiveUp, LEASE, LONGEST_PAUSE, NextTry};
+use chat_domain::outbox::{self, Among, Claim, GiveUp, LEASE, LONGEST_PAUSE, NextTry};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
@@ -32,7 +32,6 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -177,7 +176,7 @@ impl Deliveries {
         {
             return Ok(());
         }
-        for expired in self.store.expired_mails(Due::at(now)).await? {
+        for expired in self.store.expired_mails(now).await? {
             let (mail, workspace) = (expired.id, expired.workspace.clone());
             match self.store.decide(GiveUp { expired, now }).await? {
                 Some(true) => {
@@ -189,8 +188,8 @@ impl Deliveries {
         }
         while self.tasks.len() < LIMIT {
             let busy = self.busy_workspaces();
-            let due = Due::at(self.clock.now());
-            let Some(claim) = self.store.claim_mail(due, Among::AllBut(&busy)).await? else {
+            let now = self.clock.now();
+            let Some(claim) = self.store.claim_mail(now, Among::AllBut(&busy)).await? else {
                 break;
             };
             let workspace = claim.workspace.clone();
@@ -256,8 +255,8 @@ impl Delivery {
             if self.open.is_none() || closing.is_cancelled() {
                 break;
             }
-            let due = Due::at(self.clock.now());
-            let claimed = self.store.claim_mail(due, Among::Only(&workspace)).await;
+            let now = self.clock.now();
+            let claimed = self.store.claim_mail(now, Among::Only(&workspace)).await;
             next = claimed.unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot look for mail that is due");
                 None
@@ -275,12 +274,14 @@ impl Delivery {
                 "a clock that was ahead had put it off; it is sent now"
             );
         }
-        let is_handed_in = AtomicBool::new(false);
-        let sent = timeout(DELIVERY_LIMIT, self.send(claim, &is_handed_in)).await;
-        let doubtful = is_handed_in.load(Ordering::Relaxed);
-        let sent = sent.unwrap_or(Err(Failure::TimedOut { doubtful }));
+        let sent = timeout(DELIVERY_LIMIT, self.send(claim)).await;
+        let sent = sent.unwrap_or_else(|_elapsed| {
+            let open = self.open.as_ref();
+            let doubtful = open.is_some_and(|open| open.connection.has_handed_in());
+            Err(Failure::TimedOut { doubtful })
+        });
         let Err(failure) = sent else {
-            let order = outbox::Sent {
+            let order = outbox::NoteSent {
                 workspace: claim.workspace.clone(),
                 id: mail,
             };
@@ -289,7 +290,7 @@ impl Delivery {
             return;
         };
         let now = self.clock.now();
-        let order = outbox::NotSent {
+        let order = outbox::NoteNotSent {
             workspace: claim.workspace.clone(),
             id: mail,
             tries,
@@ -317,7 +318,7 @@ impl Delivery {
         }
     }
 
-    async fn send(&mut self, claim: &Claim, is_handed_in: &AtomicBool) -> Result<(), Failure> {
+    async fn send(&mut self, claim: &Claim) -> Result<(), Failure> {
         let settings = self.store.settings(&claim.workspace).await;
         let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
         let (server, from) = server_and_sender(&settings)?;
@@ -336,7 +337,7 @@ impl Delivery {
             }),
         };
         open.connection
-            .send(&from.email, &to, &message.formatted(), is_handed_in)
+            .send(&from.email, &to, &message.formatted())
             .await
             .map_err(Failure::Server)
     }

@@ -280,14 +280,14 @@ impl Hosting {
                 Arc::ptr_eq(&old.plugin, plugin)
                     && Arc::ptr_eq(&old.store, &store)
                     && old.limits == *wanted.limits
-                    && old.name == name(wanted)
+                    && old.issuer == issuer(wanted)
             };
             let kept = live.get(&wanted.id).filter(same).cloned();
             let replacement = || {
                 let id = wanted.id.to_string();
                 let mut new =
                     HostedWorkspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
-                new.name = name(wanted).to_owned();
+                new.issuer = issuer(wanted).to_owned();
                 Arc::new(match live.get(&wanted.id) {
                     Some(old) => new.in_place_of(old),
                     None => new,
@@ -327,7 +327,8 @@ impl Hosting {
     }
 }
 
-fn name(workspace: &config::WorkspaceEntry) -> &str {
+/// Its first host name, or its id.
+fn issuer(workspace: &config::WorkspaceEntry) -> &str {
     let mut hosts = workspace.hosts.iter();
     let first = hosts.find(|host| ***host != *ANY_HOST);
     first.unwrap_or(&workspace.id)

@@ -115,14 +115,6 @@ impl Site {
         Ok(outcome)
     }
 
-    /// By whom authenticator apps say that a key was issued.
-    fn issuer<'a>(&'a self, settings: &'a Settings) -> &'a str {
-        match settings.totp_issuer.as_str() {
-            "" => &self.workspace.name,
-            issuer => issuer,
-        }
-    }
-
     /// The record of what an account asks of itself, as done.
     fn record_of(
         &self,

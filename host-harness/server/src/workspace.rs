@@ -24,7 +24,7 @@ pub struct HostedWorkspace {
     pub id: String,
     /// By whom keys are issued in it, unless the settings say otherwise: its first host name,
     /// or its id.
-    pub name: String,
+    pub issuer: String,
     /// Where its data is.
     pub store: Arc<StoreFile>,
     /// What decides in it.
@@ -43,7 +43,7 @@ impl HostedWorkspace {
     pub fn new(id: String, store: Arc<StoreFile>, plugin: Arc<Plugin>, limits: Limits) -> Self {
         Self {
             turns: Arc::new(plugin.turns().share(limits.calls)),
-            name: id.clone(),
+            issuer: id.clone(),
             id,
             store,
             plugin,

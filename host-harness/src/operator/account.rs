@@ -2,6 +2,7 @@
 
 use super::{Report, count};
 use chat_domain::account::{Account, Email};
+use chat_domain::attempts::Lock;
 use chat_domain::operator::Changed;
 use serde_json::{Value, json};
 
@@ -47,6 +48,7 @@ pub(super) fn described(account: &Account) -> Value {
         "backupCodesLeft": account.backup_codes,
         "emailTwoFactor": account.email_two_factor,
         "failures": account.failures,
-        "lockedUntil": account.locked_until.map(|until| until.to_string()),
+        "locked": account.lock.is_some(),
+        "lockedUntil": account.lock.and_then(Lock::ends).map(|until| until.to_string()),
     })
 }

@@ -5,7 +5,7 @@ use super::{Desk, Report};
 use chat_domain::audit::{ACTIONS, Action, RecordFilter, StoredRecord};
 use chat_domain::operator::OPERATOR;
 use chat_domain::time::Timestamp;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -31,14 +31,19 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "USER")]
     of: Option<String>,
     /// About this.
-    #[arg(long, value_name = "ACTION", value_parser = PossibleValuesParser::new(ACTIONS.map(Action::name)))]
-    action: Option<String>,
+    #[arg(long, value_name = "ACTION", value_parser = action())]
+    action: Option<Action>,
     /// Not older: a time such as 2026-03-01T12:00:00Z, or an age such as 90s, 15m, 2h or 7d.
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
     /// So many at most, the newest.
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     most: u32,
+}
+
+fn action() -> impl TypedValueParser<Value = Action> {
+    PossibleValuesParser::new(ACTIONS.map(Action::name))
+        .try_map(|name| Action::named(&name).ok_or_else(|| format!("there is no action {name}")))
 }
 
 /// From when on.
@@ -88,12 +93,7 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
             Some(name) => Some(desk.id_of(&name).await?),
             None => None,
         },
-        action: filter.action.and_then(|name| {
-            ACTIONS
-                .map(Action::name)
-                .into_iter()
-                .find(|known| *known == name)
-        }),
+        action: filter.action,
         since: filter.since.map(|since| match since {
             Since::Moment(moment) => moment,
             Since::Age(age) => desk.now.before(age),
@@ -121,11 +121,38 @@ pub(super) fn table(records: &[StoredRecord]) -> String {
     if records.is_empty() {
         return "no record".to_owned();
     }
-    let heading = [
-        "TIME", "BY", "ACTION", "OF", "DECISION", "REASON", "PROOF", "TOLD", "FROM",
-    ];
-    headed(heading, records.iter().map(row).collect())
+    headed(HEADING, records.iter().map(row).collect())
 }
+
+/// The same with each record's workspace.
+pub(super) fn table_of_many(records: &[StoredRecord]) -> String {
+    let [time, rest @ ..] = HEADING;
+    let [by, action, of, decision, reason, proof, told, from] = rest;
+    let heading = [
+        time,
+        "WORKSPACE",
+        by,
+        action,
+        of,
+        decision,
+        reason,
+        proof,
+        told,
+        from,
+    ];
+    let rows = records.iter().map(|record| {
+        let [time, by, action, of, decision, reason, proof, told, from] = row(record);
+        let workspace = record.workspace.clone();
+        [
+            time, workspace, by, action, of, decision, reason, proof, told, from,
+        ]
+    });
+    headed(heading, rows.collect())
+}
+
+const HEADING: [&str; 9] = [
+    "TIME", "BY", "ACTION", "OF", "DECISION", "REASON", "PROOF", "TOLD", "FROM",
+];
 
 fn row(record: &StoredRecord) -> [String; 9] {
     let or_none = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
@@ -160,6 +187,7 @@ fn row(record: &StoredRecord) -> [String; 9] {
 
 pub(super) fn described(record: &StoredRecord) -> Value {
     json!({
+        "workspace": record.workspace,
         "at": record.at.to_javascript(),
         "requestId": record.request_id,
         "action": record.action,

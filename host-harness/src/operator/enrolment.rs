@@ -24,10 +24,7 @@ pub(super) async fn enrol(desk: &Desk, user: &str) -> anyhow::Result<Report> {
     };
     let changed = desk.change(user, UserChange::EnrolTotp(factor)).await?;
     let settings = desk.settings().await?;
-    let issuer = match settings.totp_issuer.as_str() {
-        "" => &desk.workspace,
-        issuer => issuer,
-    };
+    let issuer = settings.issuer(&desk.workspace);
     let url = key.to_url(issuer, &changed.account.user.username);
     let picture = qr_code(&url)?;
     let report = changed_report(&changed, |username| {

@@ -99,10 +99,6 @@ fn number(answer: &Value, name: &str) -> anyhow::Result<usize> {
 }
 
 impl Process {
-    pub(super) fn new(admin: SocketAddr) -> Self {
-        Self { admin, json: true }
-    }
-
     /// Whether it is ready, and if not, why.
     pub(super) async fn readiness(&self) -> anyhow::Result<Vec<String>> {
         let (_, answer) = self.answer(Method::GET, "/readyz", String::new()).await?;

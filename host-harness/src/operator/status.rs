@@ -5,8 +5,9 @@ use super::table::{headed, printable};
 use super::{audit, count};
 use anyhow::ensure;
 use chat_domain::attempts::Lock;
+use chat_domain::audit::StoredRecord;
 use chat_domain::clock_fault::Horizon;
-use chat_domain::health::{Health, LockedAccount, MailProblem, WorkspaceRecord};
+use chat_domain::health::{Health, LockedAccount, MailProblem};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
 use chat_store::Store;
@@ -14,7 +15,6 @@ use chat_store::sqlite::Sqlite;
 use clap::Args;
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,18 +22,16 @@ use std::sync::Arc;
 /// anybody looks again.
 const LEAST_FREE: u64 = 500 << 20;
 
+/// What helps where a store does not work.
+const MEND_STORE: &str = "make room, or give the host's user the file and its folder; a file that was \
+                          moved belongs back";
+
 /// Which process, which store, and how to answer.
 #[derive(Args)]
 #[command(next_help_heading = "Where, and how to answer")]
 pub(crate) struct Where {
-    /// Where the process answers operators: `admin-listen` of its configuration.
-    #[arg(
-        long,
-        env = "HOST_HARNESS_ADMIN",
-        value_name = "ADDR",
-        default_value = "127.0.0.1:3001"
-    )]
-    admin: SocketAddr,
+    #[command(flatten)]
+    process: Process,
     /// A store, where the process does not name it.
     #[arg(
         long,
@@ -42,9 +40,6 @@ pub(crate) struct Where {
         value_name = "FILE"
     )]
     store: Option<PathBuf>,
-    /// Print one line of JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// One line: what it is about, how that is, and the command that mends it.
@@ -96,7 +91,7 @@ impl Line {
 
 pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
     let now = Clock::system().now();
-    let process = Process::new(place.admin);
+    let process = &place.process;
     let mut lines = Vec::new();
     let mut stores: Vec<_> = place.store.iter().cloned().collect();
     match process
@@ -104,7 +99,7 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         .await
     {
         Ok(status) => {
-            lines.extend(of_process(&process, &status).await?);
+            lines.extend(of_process(process, &status).await?);
             for path in stores_of(&status) {
                 if !stores.iter().any(|known| is_same_file(known, &path)) {
                     stores.push(path);
@@ -123,34 +118,26 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         lines.extend(found);
         resets.extend(store_resets);
     }
-    resets.sort_by_key(|reset| reset.record.at);
+    resets.sort_by_key(|reset| reset.at);
     print(place, &lines, &resets)?;
     ensure!(lines.iter().all(|line| line.is_well), "not all is well");
     Ok(())
 }
 
-fn print(place: &Where, lines: &[Line], resets: &[WorkspaceRecord]) -> anyhow::Result<()> {
-    if place.json {
-        let records = resets.iter().map(|reset| {
-            let mut record = audit::described(&reset.record);
-            if let Some(members) = record.as_object_mut() {
-                members.insert("workspace".to_owned(), json!(reset.workspace));
-            }
-            record
-        });
+fn print(place: &Where, lines: &[Line], resets: &[StoredRecord]) -> anyhow::Result<()> {
+    if place.process.json {
         let report = json!({
             "ok": lines.iter().all(|line| line.is_well),
             "lines": lines.iter().map(Line::described).collect::<Value>(),
-            "resets": records.collect::<Value>(),
+            "resets": resets.iter().map(audit::described).collect::<Value>(),
         });
         return crate::show(&report.to_string());
     }
     let rows = lines.iter().map(Line::row).collect();
     let table = headed(["", "ABOUT", "STATE", "WHAT MENDS IT"], rows);
-    let records: Vec<_> = resets.iter().map(|reset| reset.record.clone()).collect();
-    let last = match records.is_empty() {
+    let last = match resets.is_empty() {
         true => "nobody was reset yet".to_owned(),
-        false => audit::table(&records),
+        false => audit::table_of_many(resets),
     };
     crate::show(&format!("{table}\n\nThe last resets\n{last}"))
 }
@@ -223,7 +210,7 @@ async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Lin
     Ok(lines)
 }
 
-async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<WorkspaceRecord>) {
+async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>) {
     let shown = printable(&path.display().to_string());
     let at_store = format!("--store {shown}");
     let mut lines = vec![disk(path, &shown)];
@@ -290,9 +277,6 @@ async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<WorkspaceRecor
         }
     }
 }
-
-/// What helps where a store does not work.
-const MEND_STORE: &str = "make room, or give the host's user the file and its folder; a file that was moved belongs back";
 
 async fn look(store: &Arc<dyn Store>, now: Timestamp) -> chat_store::Result<(Health, u32)> {
     let health = store.health(now).await?;

@@ -5,6 +5,7 @@ use super::enrolment;
 use super::table::{aligned, headed, listed};
 use super::{Desk, Even, Report, input};
 use chat_domain::account::{Account, Email};
+use chat_domain::attempts::Lock;
 use chat_domain::operator::NewUser;
 use chat_domain::operator::{Changed, Operation, UserChange, new_user_id};
 use chat_domain::password;
@@ -179,13 +180,12 @@ async fn show(desk: &Desk, user: &str) -> anyhow::Result<Report> {
         Some(left) => format!("enrolled, {left} backup codes left"),
         None => "not enrolled".to_owned(),
     };
-    let budget = desk.settings().await?.failure_budget;
-    let failures = match account.locked_until {
-        _ if account.failures >= budget => format!(
+    let failures = match account.lock {
+        Some(Lock::UntilReplaced) => format!(
             "{}: the second factor is to be replaced, by `user reset-totp` for example",
             account.failures
         ),
-        Some(until) => format!("{}, locked until {until}", account.failures),
+        Some(Lock::Until(until)) => format!("{}, locked until {until}", account.failures),
         None => account.failures.to_string(),
     };
     let set = |set: bool, yes: &str, no: &str| if set { yes } else { no }.to_owned();
@@ -266,7 +266,7 @@ impl Desk {
 }
 
 fn state(account: &Account) -> &'static str {
-    match account.locked_until {
+    match account.lock {
         _ if account.deactivated => "deactivated",
         Some(_) => "locked",
         None => "active",

@@ -24,7 +24,7 @@ use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Change;
-use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::time::Timestamp;
 
 /// The store could not do what was asked; nothing of it was done.
@@ -104,10 +104,10 @@ pub trait Store: Send + Sync {
 
     /// Claims the mail that has been due longest, for
     /// [`LEASE`](chat_domain::outbox::LEASE), and counts the try; none that has expired.
-    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>>;
+    async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>>;
 
     /// Mails that are due and have expired.
-    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>>;
+    async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>>;
 
     /// Records of a workspace, oldest first.
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>>;

@@ -101,13 +101,11 @@ impl dyn Store + '_ {
 
     /// All accounts, ordered by username.
     pub async fn users(&self, workspace: &str, now: Timestamp) -> Result<Answer<Vec<Account>>> {
-        if let Err(problem) = self.find_workspace(workspace).await? {
-            return Ok(Err(problem));
-        }
-        let profiles = self.profiles(workspace).await?;
-        let accounts = profiles
-            .into_iter()
-            .map(|profile| Account::of(profile, now));
+        let Some(settings) = self.settings(workspace).await? else {
+            return Ok(Err(Problem::UnknownWorkspace(workspace.to_owned())));
+        };
+        let profiles = self.profiles(workspace).await?.into_iter();
+        let accounts = profiles.map(|profile| Account::of(profile, &settings, now));
         Ok(Ok(accounts.collect()))
     }
 
@@ -118,8 +116,8 @@ impl dyn Store + '_ {
         user: &str,
         now: Timestamp,
     ) -> Result<Answer<Account>> {
-        let profile = self.named(workspace, user).await?;
-        Ok(profile.map(|profile| Account::of(profile, now)))
+        let named = self.named(workspace, user).await?;
+        Ok(named.map(|(profile, settings)| Account::of(profile, &settings, now)))
     }
 
     /// The tokens of `user` that are valid at `now`: personal access tokens by
@@ -130,8 +128,8 @@ impl dyn Store + '_ {
         user: &str,
         now: Timestamp,
     ) -> Result<Answer<Vec<TokenSummary>>> {
-        let profile = self.named(workspace, user).await?;
-        Ok(profile.map(|profile| TokenSummary::of(profile, now)))
+        let named = self.named(workspace, user).await?;
+        Ok(named.map(|(profile, _)| TokenSummary::of(profile, now)))
     }
 
     /// All roles, ordered by name.
@@ -233,10 +231,12 @@ impl dyn Store + '_ {
         self.decide(RemoveMail { operation, id }).await
     }
 
-    async fn named(&self, workspace: &str, name: &str) -> Result<Answer<Profile>> {
+    async fn named(&self, workspace: &str, name: &str) -> Result<Answer<(Profile, Settings)>> {
         let question = operator::named_question(workspace, name);
         let dossier = self.read(&question).await?;
-        Ok(operator::named(workspace, name, &dossier).cloned())
+        let profile = operator::named(workspace, name, &dossier).cloned();
+        let settings = dossier.settings.unwrap_or_default();
+        Ok(profile.map(|profile| (profile, settings)))
     }
 
     /// Whether there is such a workspace.

@@ -23,8 +23,8 @@ use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
-use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
+use chat_domain::operator::{Role, SettingPlace, WorkspaceSummary};
+use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -186,7 +186,7 @@ pub struct Surveyed {
     /// All.
     pub settings: Settings,
     /// Those of a configuration, sorted by name.
-    pub fixed: Vec<FixedSetting>,
+    pub fixed: Vec<SettingPlace>,
 }
 
 /// The workspaces of the store in the file at `path` and the settings of each,
@@ -351,8 +351,7 @@ impl Store for Sqlite {
 
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.place.require()?;
-        let due = Due::at(now);
-        let next = move |db: &Connection| outbox::next_mail_due(db, due);
+        let next = move |db: &Connection| outbox::next_mail_due(db, now);
         self.readers.read(next).await
     }
 
@@ -360,18 +359,18 @@ impl Store for Sqlite {
         self.readers.read(outbox::mail_count).await
     }
 
-    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>> {
+    async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
         let (but, only) = match among {
             Among::AllBut(workspaces) => (serde_json::json!(workspaces).to_string(), None),
             Among::Only(workspace) => ("[]".to_owned(), Some(workspace.to_owned())),
         };
         self.writer()?
-            .answer(move |db| outbox::claim_mail(db, due, &but, only.as_deref()))
+            .answer(move |db| outbox::claim_mail(db, now, &but, only.as_deref()))
             .await
     }
 
-    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>> {
-        let list = move |db: &Connection| outbox::expired_mails(db, due);
+    async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>> {
+        let list = move |db: &Connection| outbox::expired_mails(db, now);
         self.readers.read(list).await
     }
 

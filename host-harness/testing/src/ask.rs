@@ -10,7 +10,7 @@ use chat_domain::dossier::{Question, Subject};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{Denial, MemberChange};
 use chat_domain::order::Record;
-use chat_domain::outbox::{Among, Claim, Due, Expired, GiveUp, NextTry, NotSent, Sent};
+use chat_domain::outbox::{Among, Claim, Expired, GiveUp, NextTry, NoteNotSent, NoteSent};
 use chat_domain::reset::{Receipt, Refusal, Reset};
 use chat_domain::standing::{LogOut, Standing, authenticate};
 use chat_domain::time::Timestamp;
@@ -119,9 +119,13 @@ impl Ask for dyn Store {
         user: &str,
         now: Timestamp,
     ) -> Result<Option<Account>> {
-        let question = Question::of(workspace).about(Subject::id(user).as_seen());
-        let found = self.read(&question).await?.accounts.pop().flatten();
-        Ok(found.map(|profile| Account::of(profile, now)))
+        let question = Question::of(workspace)
+            .with_settings()
+            .about(Subject::id(user).as_seen());
+        let mut dossier = self.read(&question).await?;
+        let found = dossier.accounts.pop().flatten();
+        let settings = dossier.settings.unwrap_or_default();
+        Ok(found.map(|profile| Account::of(profile, &settings, now)))
     }
 
     async fn has_permission(&self, workspace: &str, user: &str, permission: &str) -> Result<bool> {
@@ -232,13 +236,13 @@ impl Ask for dyn Store {
     }
 
     async fn claim(&self, now: Timestamp) -> Result<Option<Claim>> {
-        self.claim_mail(Due::at(now), Among::AllBut(&[])).await
+        self.claim_mail(now, Among::AllBut(&[])).await
     }
 
     async fn sent(&self, claim: &Claim) -> Result<()> {
         let workspace = claim.workspace.clone();
         let id = claim.id;
-        self.decide(Sent { workspace, id }).await
+        self.decide(NoteSent { workspace, id }).await
     }
 
     async fn not_sent(
@@ -248,7 +252,7 @@ impl Ask for dyn Store {
         next: NextTry,
         now: Timestamp,
     ) -> Result<bool> {
-        self.decide(NotSent {
+        self.decide(NoteNotSent {
             workspace: claim.workspace.clone(),
             id: claim.id,
             tries: claim.tries,
@@ -261,7 +265,7 @@ impl Ask for dyn Store {
     }
 
     async fn give_up_expired(&self, now: Timestamp) -> Result<Vec<Expired>> {
-        let expired = self.expired_mails(Due::at(now)).await?;
+        let expired = self.expired_mails(now).await?;
         for expired in &expired {
             let expired = expired.clone();
             self.decide(GiveUp { expired, now }).await?;

@@ -209,7 +209,8 @@ async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
     };
     assert_eq!(loaded, nothing);
     assert_eq!(after.changes(&place.data.dump()), "");
-    let set = place.data.store.set_setting(
+    let store = place.data.another_handle().await;
+    let set = store.set_setting(
         Operation {
             workspace: ACME.to_owned(),
             now: now(),
@@ -468,7 +469,7 @@ async fn a_reload_that_waits_for_too_long_is_given_up_and_holds_up_no_other() {
     let text = given_up.unwrap_err().to_string();
     assert_eq!(
         text,
-        "it took longer than 120 s: a file or a store may not answer"
+        "it took longer than 300 s: a file or a store may not answer"
     );
     let text = served.hosting.reload().await.unwrap_err().to_string();
     assert!(

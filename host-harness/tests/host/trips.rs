@@ -9,7 +9,7 @@ use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Due, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Decide, Result, Store};
@@ -61,11 +61,11 @@ impl Store for Counting {
     async fn mail_count(&self) -> Result<MailCount> {
         self.trip().mail_count().await
     }
-    async fn claim_mail(&self, due: Due, among: Among<'_>) -> Result<Option<Claim>> {
-        self.trip().claim_mail(due, among).await
+    async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
+        self.trip().claim_mail(now, among).await
     }
-    async fn expired_mails(&self, due: Due) -> Result<Vec<Expired>> {
-        self.trip().expired_mails(due).await
+    async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>> {
+        self.trip().expired_mails(now).await
     }
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
         self.trip().records(workspace, filter).await

@@ -6,7 +6,7 @@ use crate::text;
 use chat_domain::account::{Profile, Selector, Token, skeleton, username_key};
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Administrator, Dossier, Question, Subject};
-use chat_domain::operator::{FixedSetting, NewUser, NewWorkspace, Role};
+use chat_domain::operator::{NewUser, NewWorkspace, Role, SettingPlace};
 use chat_domain::order::{Change, Decided, Order, Tokens};
 use chat_domain::outbox::{NextTry, Post, StoredMail};
 use chat_domain::retention::{Oldest, Retention};
@@ -32,7 +32,7 @@ pub(crate) struct Workspace {
     pub(crate) outbox: Vec<StoredMail>,
     /// In the order in which they were written.
     pub(crate) audit: Vec<AuditRecord>,
-    pub(crate) fixed_settings: Vec<FixedSetting>,
+    pub(crate) fixed_settings: Vec<SettingPlace>,
     /// For whom each mail is.
     holders: BTreeMap<i64, String>,
     /// How many mails there were.

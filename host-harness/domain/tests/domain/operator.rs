@@ -6,6 +6,7 @@ use crate::acme::{
 use crate::model::{Model, Workspace};
 use crate::text;
 use chat_domain::account::{Account, Email};
+use chat_domain::attempts::Lock;
 use chat_domain::operator::{
     AddUser, Answer, ChangeRole, ChangeUser, Changed, CreateWorkspace, FixSettings, NewUser,
     NewWorkspace, Operation, Role, RoleChange, SetSetting, UserChange,
@@ -49,10 +50,10 @@ fn shown(account: &Account) -> String {
         has_password,
         backup_codes,
         failures,
-        locked_until,
+        lock,
     } = account;
     let emails: Vec<_> = emails.iter().map(|email| email.address.as_str()).collect();
-    let locked = locked_until.map(text::moment);
+    let locked = lock.and_then(Lock::ends).map(text::moment);
     format!(
         "{} {} federated={} deactivated={deactivated} roles={} emails={} opted-in={email_two_factor} \
          password={has_password} backup-codes={backup_codes:?} failures={failures} locked={locked:?}",
@@ -86,7 +87,7 @@ fn changes(edit: impl FnOnce(&mut Workspace), change: &ChangeUser, expected: &Ex
         let question = chat_domain::operator::named_question("acme", &change.user);
         let dossier = model.read(&question);
         let profile = chat_domain::operator::named("acme", &change.user, &dossier).unwrap();
-        let account = Account::of(profile.clone(), now());
+        let account = Account::of(profile.clone(), &dossier.settings.unwrap(), now());
         assert_eq!(shown(&changed.account), shown(&account));
     }
     expected.assert_eq(&format!("{}\n{changes}", outcome(answer)));

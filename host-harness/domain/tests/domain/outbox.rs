@@ -6,7 +6,7 @@ use crate::operator::operation;
 use chat_domain::account::MailedCode;
 use chat_domain::operator::Operation;
 use chat_domain::outbox::{
-    Expired, GiveUp, Mail, MailState, NextTry, NotSent, Post, RemoveMail, RetryMail, Sent,
+    Expired, GiveUp, Mail, MailState, NextTry, NoteNotSent, NoteSent, Post, RemoveMail, RetryMail,
     StoredMail,
 };
 use chat_domain::time::Timestamp;
@@ -202,8 +202,8 @@ fn being_sent(mails: u32, tries: u32) -> impl Fn(&mut Workspace) {
     }
 }
 
-fn not_sent(next: NextTry) -> NotSent {
-    NotSent {
+fn not_sent(next: NextTry) -> NoteNotSent {
+    NoteNotSent {
         workspace: "acme".to_owned(),
         id: 1,
         tries: 1,
@@ -242,7 +242,7 @@ fn a_code_is_forgotten_with_the_last_mail_that_could_bring_it() {
     };
     assert_eq!(decided(expired, &give_up), (Some(true), last.to_owned()));
     // What arrived has brought the code.
-    let sent = Sent {
+    let sent = NoteSent {
         workspace: "acme".to_owned(),
         id: 1,
     };
@@ -312,7 +312,7 @@ fn a_mail_that_was_not_sent_is_tried_again_or_given_up_by_its_own_claim_alone() 
             "postpone-mail 1 to +1ms 2 may have arrived 2 times: refused\n",
         ),
     ] {
-        let order = NotSent {
+        let order = NoteNotSent {
             doubtful: is_doubtful,
             ..not_sent(next)
         };
@@ -322,7 +322,7 @@ fn a_mail_that_was_not_sent_is_tried_again_or_given_up_by_its_own_claim_alone() 
         assert_eq!(decided(notice(2, doubtful), &order), anothers);
     }
     // One that has expired and was hardly tried waits its pause.
-    let late = NotSent {
+    let late = NoteNotSent {
         now: after(2),
         ..not_sent(at(9))
     };

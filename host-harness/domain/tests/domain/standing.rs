@@ -3,6 +3,7 @@
 use crate::acme::{MAILED, acme, after, caller, check, decided, failures, here, now, record_of};
 use crate::model::{Model, Workspace};
 use chat_domain::account::{Caller, Methods, Selector};
+use chat_domain::attempts::Lock;
 use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::dossier::{Question, Subject};
 use chat_domain::member::Login;
@@ -250,7 +251,7 @@ fn a_log_in_finds_an_active_account_by_its_username_or_an_address() {
             "alice-password"
         );
         assert!(login.methods.totp && !login.methods.email && !login.methods.password);
-        assert_eq!(login.account.locked_until, Some(after(1)));
+        assert_eq!(login.account.lock, Some(Lock::Until(after(1))));
         assert_eq!(login.account.backup_codes, Some(2));
     }
     for name in ["dora", "nobody", "nobody@example.com", "", MAILED] {

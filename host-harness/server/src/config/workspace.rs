@@ -1,7 +1,7 @@
 //! The keys of `[defaults]` and of each workspace.
 
 use super::reader::{Entry, Key, Reader, path, suggestion};
-use super::{FixedSetting, WorkspaceEntry, limits};
+use super::{SettingEntry, WorkspaceEntry, limits};
 use crate::workspace::ANY_HOST;
 use chat_domain::operator::{NAME_FORM, is_name};
 use chat_domain::settings::{SETTINGS, Setting, Settings};
@@ -29,7 +29,7 @@ pub(super) struct Draft {
     plugin: Option<Digest>,
     grants: Arc<Grants>,
     limits: Arc<Limits>,
-    settings: Arc<Vec<FixedSetting>>,
+    settings: Arc<Vec<SettingEntry>>,
 }
 
 impl Draft {
@@ -155,7 +155,7 @@ fn finish(entry: &Entry<'_>, draft: Draft, reader: &mut Reader<'_>) -> Option<Wo
 }
 
 /// Reads a table of settings over `settings`.
-fn read_settings(entry: &Entry<'_>, reader: &mut Reader<'_>, settings: &mut Vec<FixedSetting>) {
+fn read_settings(entry: &Entry<'_>, reader: &mut Reader<'_>, settings: &mut Vec<SettingEntry>) {
     for entry in reader.entries(entry) {
         let Some(setting) = Setting::named(entry.name()) else {
             reader.unknown(&entry, SETTINGS.iter().map(|setting| setting.name));
@@ -178,7 +178,7 @@ fn fixed(
     setting: &'static Setting,
     value: &DeValue<'_>,
     line: usize,
-) -> Result<FixedSetting, String> {
+) -> Result<SettingEntry, String> {
     let text = match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Boolean(switch) => switch.to_string(),
@@ -188,7 +188,7 @@ fn fixed(
     let mut settings = Settings::default();
     let set = setting.set(&mut settings, &text);
     set.map_err(|invalid| invalid.problem().to_owned())?;
-    Ok(FixedSetting {
+    Ok(SettingEntry {
         setting,
         value: setting.value(&settings),
         line,

@@ -10,7 +10,6 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
@@ -46,7 +45,10 @@ impl Smtp<'_> {
             let known = connection.auth(DEFAULT_MECHANISMS, &credentials).await;
             known.map_err(Step::LogIn.failed())?;
         }
-        Ok(Connection(connection))
+        Ok(Connection {
+            smtp: connection,
+            handed_in: false,
+        })
     }
 
     async fn connect_tokio1(
@@ -154,11 +156,14 @@ impl AsyncWrite for ByteByByte {
 }
 
 /// A connection by which one message after another is sent.
-pub(super) struct Connection(AsyncSmtpConnection);
+pub(super) struct Connection {
+    smtp: AsyncSmtpConnection,
+    /// The last message was handed in, so that the server can have taken it.
+    handed_in: bool,
+}
 
 impl Connection {
-    /// Sends `message` to one recipient, and says so at `is_handed_in` before a server can have
-    /// taken it. It has been accepted once this returns.
+    /// Sends `message` to one recipient. It has been accepted once this returns.
     ///
     /// # Errors
     ///
@@ -169,9 +174,9 @@ impl Connection {
         from: &Address,
         to: &Address,
         message: &[u8],
-        is_handed_in: &AtomicBool,
     ) -> Result<(), NotSent> {
-        let connection = &mut self.0;
+        self.handed_in = false;
+        let connection = &mut self.smtp;
         let mut parameters = Vec::new();
         let addresses: [&str; 2] = [from.as_ref(), to.as_ref()];
         if !addresses.iter().all(|address| address.is_ascii()) {
@@ -192,21 +197,29 @@ impl Connection {
         said.map_err(Step::Recipient.failed())?;
         let said = connection.command(Data).await;
         said.map_err(Step::Recipient.failed())?;
-        is_handed_in.store(true, Ordering::Relaxed);
+        self.handed_in = true;
         let said = connection.message(message).await;
         said.map_err(Step::Message.failed())?;
         Ok(())
     }
 
+    /// Whether the server can have taken the last message, which was given up.
+    pub(super) fn has_handed_in(&self) -> bool {
+        self.handed_in
+    }
+
     /// Forgets the message that was refused, so that the next can be sent. False where that
     /// cannot be.
     pub(super) async fn reset(&mut self) -> bool {
-        matches!(timeout(QUIT_LIMIT, self.0.command(Rset)).await, Ok(Ok(_)))
+        matches!(
+            timeout(QUIT_LIMIT, self.smtp.command(Rset)).await,
+            Ok(Ok(_))
+        )
     }
 
     /// Says goodbye and closes it.
     pub(super) async fn close(mut self) {
-        let _ = timeout(QUIT_LIMIT, self.0.quit()).await;
+        let _ = timeout(QUIT_LIMIT, self.smtp.quit()).await;
     }
 }
 

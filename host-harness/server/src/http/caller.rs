@@ -60,9 +60,10 @@ impl Credentials {
         let standing = Standing::of(&dossier, now);
         site.note(dossier.settings.take())?;
         let profile = dossier.accounts.pop().flatten();
-        Ok(standing
-            .zip(profile)
-            .map(|(standing, profile)| (standing, Account::of(profile, now))))
+        Ok(standing.zip(profile).map(|(standing, profile)| {
+            let account = Account::of(profile, &standing.settings, now);
+            (standing, account)
+        }))
     }
 }
 

@@ -107,7 +107,10 @@ pub(super) async fn enable(
     match site.change(change).await? {
         Ok(()) => Ok(Answer::success(Enrolment {
             secret: key.to_base32(),
-            url: key.to_url(site.issuer(&standing.settings), &account.user.username),
+            url: key.to_url(
+                standing.settings.issuer(&site.workspace.issuer),
+                &account.user.username,
+            ),
         })),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
         Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled | Denial::Federated)) => {

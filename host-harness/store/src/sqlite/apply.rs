@@ -8,7 +8,7 @@ use super::{SqlResult, outbox};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
-use chat_domain::operator::FixedSetting;
+use chat_domain::operator::SettingPlace;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::retention::Retention;
 use chat_domain::time::Timestamp;
@@ -211,12 +211,12 @@ impl Place<'_> {
         )
     }
 
-    fn fix_settings(&self, fixed: &[FixedSetting]) -> SqlResult<()> {
+    fn fix_settings(&self, fixed: &[SettingPlace]) -> SqlResult<()> {
         self.run(
             "DELETE FROM fixed_setting WHERE workspace = ?1",
             [self.workspace],
         )?;
-        fixed.iter().try_for_each(|FixedSetting { name, place }| {
+        fixed.iter().try_for_each(|SettingPlace { name, place }| {
             self.run(
                 "INSERT INTO fixed_setting (workspace, name, place) VALUES (?1, ?2, ?3)",
                 [self.workspace, name, place],
@@ -243,10 +243,13 @@ impl Place<'_> {
             retention.records_before,
         )?;
         prune(
-            "DELETE FROM outbox WHERE id IN
-                (SELECT id FROM outbox
-                 WHERE workspace = :workspace AND next_try = 0x7fffffffffffffff
-                   AND queued < :before LIMIT :most)",
+            &format!(
+                "DELETE FROM outbox WHERE id IN
+                    (SELECT id FROM outbox
+                     WHERE workspace = :workspace AND next_try = {} AND queued < :before
+                     LIMIT :most)",
+                outbox::NEVER
+            ),
             retention.dead_letters_before,
         )?;
         prune(

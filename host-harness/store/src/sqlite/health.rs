@@ -3,13 +3,10 @@
 use super::outbox::NEVER;
 use super::{SqlResult, list, read};
 use chat_domain::attempts::{FREE_FAILURES, Failures};
-use chat_domain::health::{Health, LockedAccount, MOST_SHOWN, MailProblem, WorkspaceRecord};
+use chat_domain::audit::{Action, Decision, StoredRecord};
+use chat_domain::health::{GUESSED, Health, LockedAccount, MOST_SHOWN, MailProblem};
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, params};
-use std::time::Duration;
-
-/// How far back guesses are counted.
-const GUESSED: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn health(db: &Connection, now: Timestamp) -> SqlResult<Health> {
     Ok(Health {
@@ -57,13 +54,21 @@ fn guesses(
     now: Timestamp,
 ) -> SqlResult<Vec<(String, u32)>> {
     db.prepare(
-        "SELECT coalesce(address, '-'), sum(calls) FROM audit
-         WHERE workspace = ?1 AND at >= ?2 AND caller = ?3 AND proof IS NOT NULL
-           AND action <> 'guess' AND decision IN ('refused', 'replayed', 'locked')
-         GROUP BY address ORDER BY 2 DESC LIMIT ?4",
+        "SELECT address, sum(calls) FROM audit
+         WHERE workspace = ?1 AND at >= ?2 AND caller = ?3 AND address IS NOT NULL
+           AND proof IS NOT NULL AND action <> ?4 AND decision IN (?5, ?6)
+         GROUP BY address ORDER BY 2 DESC LIMIT ?7",
     )?
     .query_map(
-        params![workspace, now.before(GUESSED).millis(), user, MOST_SHOWN],
+        params![
+            workspace,
+            now.before(GUESSED).millis(),
+            user,
+            Action::Guess.name(),
+            Decision::Refused.name(),
+            Decision::Locked.name(),
+            MOST_SHOWN
+        ],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?
     .collect()
@@ -86,19 +91,19 @@ fn mail_problems(db: &Connection) -> SqlResult<Vec<MailProblem>> {
     .collect()
 }
 
-fn resets(db: &Connection) -> SqlResult<Vec<WorkspaceRecord>> {
+/// By an administrator, or by an operator.
+fn resets(db: &Connection) -> SqlResult<Vec<StoredRecord>> {
     let mut query = db.prepare(&format!(
-        "SELECT {}, audit.workspace FROM audit {}
-         WHERE action = 'reset-totp' AND decision IN ('reset', 'done')
-         ORDER BY audit.id DESC LIMIT ?1",
+        "SELECT {} FROM audit {}
+         WHERE action = ?1 AND decision IN (?2, ?3) ORDER BY audit.id DESC LIMIT ?4",
         list::RECORD,
         list::WITH_NAMES
     ))?;
-    let rows = query.query_map([MOST_SHOWN], |row| {
-        Ok(WorkspaceRecord {
-            record: list::record_in(row)?,
-            workspace: row.get(14)?,
-        })
-    })?;
+    let reset = Action::ResetTotp.name();
+    let [by_administrator, by_operator] = [Decision::Reset, Decision::Done].map(Decision::name);
+    let rows = query.query_map(
+        params![reset, by_administrator, by_operator, MOST_SHOWN],
+        list::record_in,
+    )?;
     rows.collect()
 }

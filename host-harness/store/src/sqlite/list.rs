@@ -2,12 +2,13 @@
 
 use super::SqlResult;
 use super::outbox::NEVER;
-use super::read::{profile, restore};
+use super::read::{moment, profile, restore};
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
-use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::attempts::Failures;
+use chat_domain::audit::{Action, RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Administrator, Subject};
-use chat_domain::operator::{FixedSetting, Role, WorkspaceSummary};
+use chat_domain::operator::{Role, SettingPlace, WorkspaceSummary};
 use chat_domain::retention::Oldest;
 use chat_domain::settings::{SETTINGS, Settings};
 use chat_domain::time::Timestamp;
@@ -41,27 +42,46 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
         "SELECT id,
                 (SELECT count(*) FROM user WHERE workspace = workspace.id),
                 (SELECT count(*) FROM user WHERE workspace = workspace.id AND deactivated),
-                (SELECT count(*) FROM totp WHERE workspace = workspace.id),
-                (SELECT count(*) FROM failed_attempt
-                 WHERE workspace = workspace.id AND locked_until > ?1 AND locked_until <= ?2)
+                (SELECT count(*) FROM totp WHERE workspace = workspace.id)
          FROM workspace ORDER BY id",
     )?;
     let settings = all_settings(db)?;
-    let latest = Horizon::at(now).lock;
-    let workspaces = query.query_map([now, latest].map(Timestamp::millis), |row| {
+    let workspaces = query.query_map([], |row| {
         let id: String = row.get(0)?;
         let changed = settings.get(&id).map(changed_settings);
+        let locked = match settings.get(&id) {
+            Some(settings) => locked(db, &id, settings, now)?,
+            None => 0,
+        };
         Ok(WorkspaceSummary {
             users: row.get(1)?,
             deactivated: row.get(2)?,
             enrolled: row.get(3)?,
-            locked: row.get(4)?,
+            locked,
             roles: role_names(db, &id)?,
             changed_settings: changed.unwrap_or_default(),
             id,
         })
     })?;
     workspaces.collect()
+}
+
+fn locked(db: &Connection, workspace: &str, settings: &Settings, now: Timestamp) -> SqlResult<u32> {
+    let mut query = db.prepare_cached(
+        "SELECT count, locked_until FROM failed_attempt
+         WHERE workspace = ?1 AND locked_until IS NOT NULL",
+    )?;
+    let failures = query.query_map([workspace], |row| {
+        Ok(Failures {
+            count: row.get(0)?,
+            locked_until: moment(row, 1)?,
+        })
+    })?;
+    let mut locked = 0;
+    for failures in failures {
+        locked += u32::from(failures?.why_locked(settings, now).is_some());
+    }
+    Ok(locked)
 }
 
 fn changed_settings(settings: &Settings) -> Vec<&'static str> {
@@ -143,10 +163,10 @@ fn members_and_permissions(db: &Connection, workspace: &str, name: &str) -> SqlR
     })
 }
 
-pub(super) fn fixed_settings(db: &Connection, workspace: &str) -> SqlResult<Vec<FixedSetting>> {
+pub(super) fn fixed_settings(db: &Connection, workspace: &str) -> SqlResult<Vec<SettingPlace>> {
     db.prepare_cached("SELECT name, place FROM fixed_setting WHERE workspace = ?1 ORDER BY name")?
         .query_map([workspace], |row| {
-            Ok(FixedSetting {
+            Ok(SettingPlace {
                 name: row.get(0)?,
                 place: row.get(1)?,
             })
@@ -155,11 +175,11 @@ pub(super) fn fixed_settings(db: &Connection, workspace: &str) -> SqlResult<Vec<
 }
 
 /// Those of each workspace, sorted by name.
-pub(super) fn all_fixed_settings(db: &Connection) -> SqlResult<Vec<(String, FixedSetting)>> {
+pub(super) fn all_fixed_settings(db: &Connection) -> SqlResult<Vec<(String, SettingPlace)>> {
     db.prepare("SELECT workspace, name, place FROM fixed_setting ORDER BY name")?
         .query_map([], |row| {
             let (name, place) = (row.get(1)?, row.get(2)?);
-            Ok((row.get(0)?, FixedSetting { name, place }))
+            Ok((row.get(0)?, SettingPlace { name, place }))
         })?
         .collect()
 }
@@ -183,7 +203,8 @@ pub(super) fn oldest(db: &Connection, workspace: &str) -> SqlResult<Oldest> {
 }
 
 /// What [`record_in`] reads.
-pub(super) const RECORD: &str = "at, request_id, action, caller, callers.username, target,
+pub(super) const RECORD: &str =
+    "audit.workspace, at, request_id, action, caller, callers.username, target,
     targets.username, decision, reason, address, agent, proof, told, calls";
 
 /// The accounts of a record beside it.
@@ -193,20 +214,21 @@ pub(super) const WITH_NAMES: &str =
 
 pub(super) fn record_in(row: &Row<'_>) -> SqlResult<StoredRecord> {
     Ok(StoredRecord {
-        at: Timestamp::from_millis(row.get(0)?),
-        request_id: row.get(1)?,
-        action: row.get(2)?,
-        caller: row.get(3)?,
-        caller_name: row.get(4)?,
-        target: row.get(5)?,
-        target_name: row.get(6)?,
-        decision: row.get(7)?,
-        reason: row.get(8)?,
-        address: row.get(9)?,
-        agent: row.get(10)?,
-        proof: row.get(11)?,
-        told: row.get(12)?,
-        calls: row.get(13)?,
+        workspace: row.get(0)?,
+        at: Timestamp::from_millis(row.get(1)?),
+        request_id: row.get(2)?,
+        action: row.get(3)?,
+        caller: row.get(4)?,
+        caller_name: row.get(5)?,
+        target: row.get(6)?,
+        target_name: row.get(7)?,
+        decision: row.get(8)?,
+        reason: row.get(9)?,
+        address: row.get(10)?,
+        agent: row.get(11)?,
+        proof: row.get(12)?,
+        told: row.get(13)?,
+        calls: row.get(14)?,
     })
 }
 
@@ -229,6 +251,7 @@ pub(super) fn records(
         most,
     } = filter;
     let since = since.map_or(0, Timestamp::millis);
+    let action = action.map(Action::name);
     let records = query.query_map(
         params![workspace, since, caller, target, action, most],
         record_in,

@@ -1,12 +1,25 @@
 //! Mail that waits to be sent.
 
 use super::SqlResult;
+use chat_domain::clock_fault::Horizon;
 use chat_domain::outbox::{
-    Claim, Due, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
+    Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
 };
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use secrecy::ExposeSecret;
+
+/// Which mails are due: those whose time has come, and those that a clock which was ahead has
+/// put off.
+const DUE: &str = "(next_try <= :now OR (next_try > :put_off AND next_try < :never))";
+
+/// Which mails are tried no more: as [`StoredMail::state`] says.
+const EXPIRED: &str = "(expires <= :now AND (holds_code OR tries >= :least_tries))";
+
+/// What is to be tried later was put off by a clock that was ahead.
+fn put_off(now: Timestamp) -> i64 {
+    Horizon::at(now).mail.millis()
+}
 
 /// What `next_try` says of a dead letter: it is never due.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -31,16 +44,16 @@ pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<
     Ok(())
 }
 
-pub(super) fn next_mail_due(db: &Connection, due: Due) -> SqlResult<Option<Timestamp>> {
+pub(super) fn next_mail_due(db: &Connection, now: Timestamp) -> SqlResult<Option<Timestamp>> {
     let (first, last): (Option<i64>, Option<i64>) = db
         .prepare_cached(
             "SELECT (SELECT min(next_try) FROM outbox WHERE next_try < ?1),
                     (SELECT max(next_try) FROM outbox WHERE next_try < ?1)",
         )?
         .query_row([NEVER], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let was_put_off = last.is_some_and(|last| last > due.latest.millis());
+    let was_put_off = last.is_some_and(|last| last > put_off(now));
     Ok(match was_put_off {
-        true => Some(due.now),
+        true => Some(now),
         false => first.map(Timestamp::from_millis),
     })
 }
@@ -75,23 +88,21 @@ pub(super) fn mail_count(db: &Connection) -> SqlResult<MailCount> {
 /// Of all workspaces but those of a JSON array, or of one.
 pub(super) fn claim_mail(
     db: &Connection,
-    due: Due,
+    now: Timestamp,
     but: &str,
     only: Option<&str>,
 ) -> SqlResult<Option<Claim>> {
     let found: Option<(i64, i64)> = db
-        .prepare_cached(
-            "SELECT id, next_try FROM outbox
-             WHERE (next_try <= :now OR (next_try > :latest AND next_try < :never))
-               AND (expires > :now OR (NOT holds_code AND tries < :least_tries))
+        .prepare_cached(&format!(
+            "SELECT id, next_try FROM outbox WHERE {DUE} AND NOT {EXPIRED}
                AND workspace NOT IN (SELECT value FROM json_each(:but))
                AND (:only IS NULL OR workspace = :only)
-             ORDER BY next_try, id LIMIT 1",
-        )?
+             ORDER BY next_try, id LIMIT 1"
+        ))?
         .query_row(
             named_params! {
-                ":now": due.now.millis(),
-                ":latest": due.latest.millis(),
+                ":now": now.millis(),
+                ":put_off": put_off(now),
                 ":never": NEVER,
                 ":least_tries": LEAST_TRIES,
                 ":but": but,
@@ -107,7 +118,7 @@ pub(super) fn claim_mail(
         "UPDATE outbox SET tries = tries + 1, claimed = 1, next_try = ?2 WHERE id = ?1
          RETURNING id, workspace, message_id, recipient, subject, body, queued, tries",
     )?
-    .query_row([id, (due.now + LEASE).millis()], |row| {
+    .query_row([id, (now + LEASE).millis()], |row| {
         Ok(Claim {
             id: row.get(0)?,
             workspace: row.get(1)?,
@@ -117,20 +128,23 @@ pub(super) fn claim_mail(
             body: row.get::<_, String>(5)?.into(),
             queued: Timestamp::from_millis(row.get(6)?),
             tries: row.get(7)?,
-            was_put_off: next_try > due.latest.millis(),
+            was_put_off: next_try > put_off(now),
         })
     })
     .optional()
 }
 
-pub(super) fn expired_mails(db: &Connection, due: Due) -> SqlResult<Vec<Expired>> {
-    db.prepare_cached(
-        "SELECT id, workspace FROM outbox
-         WHERE (next_try <= ?1 OR (next_try > ?2 AND next_try < ?3)) AND expires <= ?1
-           AND (holds_code OR tries >= ?4)",
-    )?
+pub(super) fn expired_mails(db: &Connection, now: Timestamp) -> SqlResult<Vec<Expired>> {
+    db.prepare_cached(&format!(
+        "SELECT id, workspace FROM outbox WHERE {DUE} AND {EXPIRED}"
+    ))?
     .query_map(
-        params![due.now.millis(), due.latest.millis(), NEVER, LEAST_TRIES],
+        named_params! {
+            ":now": now.millis(),
+            ":put_off": put_off(now),
+            ":never": NEVER,
+            ":least_tries": LEAST_TRIES,
+        },
         |row| {
             Ok(Expired {
                 id: row.get(0)?,

@@ -47,10 +47,10 @@ async fn a_token_names_its_own_active_account_until_it_ends() {
 async fn a_token_that_is_revoked_is_the_only_one() {
     let data = Data::new().await;
     for hash in ["", "alice-token", "%"] {
-        let before = data.dump();
+        let before = data.dump_without(&["audit"]);
         data.store.log_out(ACME, "alice", hash).await.unwrap();
-        let changes = before.changes(&data.dump());
-        assert!(!changes.contains("login_token"), "{hash}: {changes}");
+        let changes = before.changes(&data.dump_without(&["audit"]));
+        assert_eq!(changes, "", "{hash}");
     }
     let before = data.dump_without(&["audit"]);
     let hash = token_hash("alice-token");
@@ -148,7 +148,7 @@ async fn an_account_is_shown_as_its_own_workspace_has_it() {
                 emails.join(","),
                 account.backup_codes,
                 account.failures,
-                account.locked_until.is_some(),
+                account.lock.is_some(),
                 account.has_password
             )
         });
