@@ -1202,11 +1202,23 @@ fn a_status_names_what_is_wrong_and_what_mends_it() {
     ] {
         assert!(well.contains(line), "{line}: {well}");
     }
+    let set_version = |version: u32| {
+        let db = store.db();
+        db.pragma_update(None, "user_version", version).unwrap();
+    };
+    set_version(2);
+    let older = status(false);
+    assert!(older.contains("another version wrote it"), "{older}");
+    let version = store
+        .db()
+        .pragma_query_value(None, "user_version", |row| row.get(0));
+    assert_eq!(version, Ok(2_u32), "a look changes nothing");
+    set_version(3);
     let now = "unixepoch() * 1000";
     store
         .db()
         .execute_batch(&format!(
-            "INSERT INTO failed_attempt VALUES ('default', '{alice}', 6, {now} + 60000);
+            "INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('default', '{alice}', 6, {now} + 60000);
              INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, address,
                                 proof)
              VALUES ('default', {now}, 'r', 'log-in', '{alice}', '{alice}', 'refused',

@@ -54,7 +54,10 @@ pub fn username_key(username: &str) -> String {
 /// What two usernames have in common that people cannot tell apart (Unicode Technical
 /// Standard 39, section 4).
 pub fn skeleton(username: &str) -> String {
-    unicode_security::skeleton(&username_key(username)).collect()
+    let written: String = username.nfkc().collect();
+    let alike: String = unicode_security::skeleton(&written).collect();
+    let folded: String = alike.chars().default_case_fold().collect();
+    unicode_security::skeleton(&folded).collect()
 }
 
 /// What of an account everybody in the workspace may know.

@@ -60,6 +60,8 @@ pub struct Failures {
     pub count: u32,
     /// Until when even a right code is refused; also when that is over.
     pub locked_until: Option<Timestamp>,
+    /// How many they were when the holder was told; 0 where that was not yet.
+    pub told: u32,
 }
 
 impl Failures {
@@ -98,21 +100,22 @@ impl Failures {
         Ok(Self {
             count,
             locked_until,
+            told: self.told,
         })
     }
 
-    /// What the holder is told, where the failure that was counted at `now` is the first that
-    /// locks, or the last that is counted.
-    fn told(&self, settings: &Settings, now: Timestamp) -> Option<Event<'static>> {
+    /// What the holder is told of the failure that was counted at `now`, where it has locked:
+    /// once of locks that end, and once of the last.
+    fn news(&self, settings: &Settings, now: Timestamp) -> Option<Event<'static>> {
         let failures = self.count;
         let until = self.locked_until?;
         if lock_after(failures).is_none_or(|lock| now + lock != until) {
             return None;
         }
-        if failures == settings.failure_budget {
-            return Some(Event::GuessedOut { failures });
+        if self.are_too_many(settings) {
+            return (self.told < failures).then_some(Event::GuessedOut { failures });
         }
-        (failures == FREE_FAILURES).then_some(Event::Locked { failures, until })
+        (self.told == 0).then_some(Event::Locked { failures, until })
     }
 
     /// Without one attempt that was counted at `now`, and turned out to be no guess.
@@ -127,6 +130,7 @@ impl Failures {
         Self {
             count,
             locked_until,
+            told: self.told,
         }
     }
 
@@ -156,10 +160,10 @@ pub(crate) fn tell_of_lock(
     failures: &Failures,
     refused: &AuditRecord,
 ) -> Vec<Change> {
-    let Some(event) = failures.told(settings, refused.at) else {
+    let Some(event) = failures.news(settings, refused.at) else {
         return Vec::new();
     };
-    let mut changes = Post::notices(
+    let notices = Post::notices(
         settings,
         profile,
         &event,
@@ -173,7 +177,16 @@ pub(crate) fn tell_of_lock(
         reason: Some(format!("{} in a row", failures.count)),
         ..refused.clone()
     };
-    let record = record.telling(&changes);
+    let told = Change::SetFailures {
+        user: profile.user.id.clone(),
+        failures: Failures {
+            told: failures.count,
+            ..*failures
+        },
+    };
+    let record = record.telling(&notices);
+    let mut changes = vec![told];
+    changes.extend(notices);
     changes.push(Change::Record(record));
     changes
 }
@@ -377,6 +390,7 @@ mod tests {
         Failures {
             count,
             locked_until: lock_after(count).map(|lock| at + lock),
+            told: 0,
         }
     }
 
@@ -385,7 +399,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let unlocked = |count| Failures {
             count,
-            locked_until: None,
+            ..Failures::default()
         };
         for (after, expected) in [
             (failures(1, 1000), unlocked(0)),
@@ -403,23 +417,39 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lock_and_the_last_failure_are_told() {
+    fn locks_are_told_once_and_the_last_failure_too() {
         let settings = Settings {
             failure_budget: 8,
             ..Settings::default()
         };
         let now = Timestamp::from_millis(1_000_000);
-        let told = |count| failures(count, 1000).told(&settings, now);
+        let news = |count, told| {
+            let failures = Failures {
+                told,
+                ..failures(count, 1000)
+            };
+            failures.news(&settings, now)
+        };
         assert!(matches!(
-            told(5),
+            news(5, 0),
             Some(Event::Locked { failures: 5, until }) if until == now + FIRST_LOCK
         ));
-        assert!(matches!(told(8), Some(Event::GuessedOut { failures: 8 })));
-        for count in [0, 1, 4, 6, 7, 9] {
-            assert!(told(count).is_none(), "{count}");
+        assert!(matches!(
+            news(6, 0),
+            Some(Event::Locked { failures: 6, .. })
+        ));
+        for told in [0, 5, 7] {
+            let news = news(8, told);
+            assert!(
+                matches!(news, Some(Event::GuessedOut { failures: 8 })),
+                "{told}"
+            );
+        }
+        for (count, told) in [(0, 0), (1, 0), (4, 0), (5, 5), (6, 5), (7, 6), (8, 8)] {
+            assert!(news(count, told).is_none(), "{count} {told}");
         }
         // Another's failure.
-        assert!(failures(5, 1001).told(&settings, now).is_none());
+        assert!(failures(5, 1001).news(&settings, now).is_none());
     }
 
     #[test]
@@ -449,6 +479,7 @@ mod tests {
             let failures = Failures {
                 count: 12,
                 locked_until: Some(until),
+                ..Failures::default()
             };
             assert_eq!(failures.lock(now), locks.then_some(until), "{seconds}");
         }

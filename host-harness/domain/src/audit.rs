@@ -25,19 +25,20 @@ const MAX_AGENT: usize = 256;
 pub struct Source {
     /// The client's address, as far as proxies are believed.
     pub address: IpAddr,
-    /// What its program calls itself, in printable characters; none where it says nothing.
+    /// What its program calls itself, in printable ASCII; none where it says nothing.
     pub agent: Option<String>,
 }
 
 impl Source {
-    /// `agent` is cut to 256 bytes; what does not print is written as its escape.
+    /// `agent` is cut to 256 bytes; all but printable ASCII is written as its escape, so that
+    /// no terminal turns it round or hides it.
     pub fn new(address: IpAddr, agent: Option<&[u8]>) -> Self {
         let agent = agent.filter(|agent| !agent.is_empty()).map(|agent| {
             let mut printable = String::new();
             for c in String::from_utf8_lossy(agent).chars() {
-                let shown = match c.is_control() {
-                    true => c.escape_default().to_string(),
-                    false => c.to_string(),
+                let shown = match c {
+                    ' '..='~' => c.to_string(),
+                    _ => c.escape_default().to_string(),
                 };
                 if printable.len() + shown.len() > MAX_AGENT {
                     break;
@@ -309,9 +310,11 @@ mod tests {
         let agent = |agent: &[u8]| Source::new(address, Some(agent)).agent;
         assert_eq!(agent(b""), None);
         assert_eq!(agent(b"curl/8.14.1").as_deref(), Some("curl/8.14.1"));
-        assert_eq!(agent(b"a\r\nb\xff").as_deref(), Some("a\\r\\nb\u{fffd}"));
+        assert_eq!(agent(b"a\r\nb\xff").as_deref(), Some("a\\r\\nb\\u{fffd}"));
         assert_eq!(agent(&[b'x'; 300]).unwrap().len(), 256);
-        assert_eq!(agent("é".repeat(200).as_bytes()).unwrap().len(), 256);
+        let turned = agent("x\u{202e}y".as_bytes());
+        assert_eq!(turned.as_deref(), Some("x\\u{202e}y"));
+        assert_eq!(agent("é".repeat(200).as_bytes()).unwrap().len(), 252);
         assert_eq!(agent(&[b'\n'; 129]).unwrap().len(), 256);
     }
 

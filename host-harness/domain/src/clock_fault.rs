@@ -5,7 +5,9 @@ use crate::attempts::LONGEST_LOCK;
 use crate::mailed_code::CLOCK_DIFFERENCE;
 use crate::member::PENDING_KEY_LIFETIME;
 use crate::outbox::LONGEST_PAUSE;
+use crate::settings::MAX_TOTP_WINDOW;
 use crate::time::Timestamp;
+use crate::totp::step_of;
 
 /// From when on a moment is a clock's that was ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Horizon {
     pub mail: Timestamp,
     /// The end of a key that was shown.
     pub pending_key: Timestamp,
+    /// The last time step whose code was used.
+    pub step: u64,
 }
 
 impl Horizon {
@@ -29,6 +33,7 @@ impl Horizon {
             code: now + CLOCK_DIFFERENCE,
             mail: now + LONGEST_PAUSE * 2,
             pending_key: now + PENDING_KEY_LIFETIME * 2,
+            step: step_of(now) + u64::from(MAX_TOTP_WINDOW),
         }
     }
 }

@@ -114,7 +114,8 @@ impl Event<'_> {
             ),
             Self::GuessedOut { failures } => format!(
                 "{failures} wrong codes in a row were entered for you, the last at {at}.\n\n\
-                 No code is accepted until an administrator has replaced your second factor."
+                 No code is accepted until an administrator has replaced your second factor,\n\
+                 or an operator of the server has unlocked it."
             ),
             Self::NewPassword => format!(
                 "Your password was changed by an operator of the server at {at}.\n\n\
@@ -133,11 +134,8 @@ impl Event<'_> {
 
 /// The notice that something has happened to the reader's account.
 pub fn notice(event: &Event<'_>, at: Timestamp, source: Option<&Source>) -> Letter {
-    let from = source.map(|source| {
-        let agent = source.agent.as_deref().map(printable);
-        let agent = agent.map(|agent| format!(" ({agent})"));
-        format!("\nFrom: {}{}\n", source.address, agent.unwrap_or_default())
-    });
+    // What the program calls itself is a stranger's text: it has no place in a mail of ours.
+    let from = source.map(|source| format!("\nFrom: {}\n", source.address));
     let from = from.unwrap_or_default();
     Letter {
         subject: event.subject(),
@@ -202,6 +200,6 @@ mod tests {
             ),
             "{body}"
         );
-        assert!(body.contains("\nFrom: 192.0.2.1 (xy)\n"), "{body}");
+        assert!(body.contains("\nFrom: 192.0.2.1\n"), "{body}");
     }
 }

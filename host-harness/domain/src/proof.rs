@@ -131,8 +131,8 @@ pub enum Tried {
     Totp(SecretString),
     /// This with the code that the account was sent, as [`crate::totp::entered`] gives it.
     Email(SecretString),
-    /// The password whose hash this is, and it was right.
-    Password(SecretString),
+    /// A password: its hash where it was right, none where it was wrong.
+    Password(Option<SecretString>),
 }
 
 impl Tried {
@@ -169,7 +169,7 @@ impl Tried {
                 let hash = code_hash(code.expose_secret());
                 live_code(profile, now).is_some_and(|sent| sent.hash == hash)
             }
-            Self::Password(hash) => profile.has_password(hash),
+            Self::Password(hash) => hash.as_ref().is_some_and(|hash| profile.has_password(hash)),
         }
     }
 }

@@ -10,6 +10,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 use url::Url;
 
+/// Most time steps that a clock may differ by: five minutes, more is a clock to be set.
+pub(crate) const MAX_TOTP_WINDOW: u32 = 10;
+
 /// A workspace's settings. Each field is documented by its [`Setting`].
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "`SETTINGS` says what each means, once")]
@@ -162,7 +165,7 @@ pub const SETTINGS: [Setting; 22] = [
     Setting {
         name: "totp-window",
         meaning: "time steps of 30 s accepted before and after the current one, 0 to 10",
-        field: |s| Field::Number(&mut s.totp_window, 0..=10),
+        field: |s| Field::Number(&mut s.totp_window, 0..=MAX_TOTP_WINDOW),
     },
     Setting {
         name: "email-enabled",

@@ -28,8 +28,11 @@ pub(crate) struct Process {
     pub(super) json: bool,
 }
 
-/// How long a process may take to answer: a reload compiles plugins.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How long a process may take to say how it is: it gives its stores two seconds.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a process may take to do something: a reload compiles plugins.
+const WORK_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Subcommand)]
 pub(crate) enum Breaker {
@@ -128,7 +131,11 @@ impl Process {
         path: &str,
         body: String,
     ) -> anyhow::Result<(bool, Value)> {
-        let client = Client::builder().no_proxy().timeout(ANSWER_LIMIT).build()?;
+        let limit = match method == Method::GET {
+            true => LOOK_LIMIT,
+            false => WORK_LIMIT,
+        };
+        let client = Client::builder().no_proxy().timeout(limit).build()?;
         let url = format!("http://{}{path}", self.admin);
         let response = client.request(method, url).body(body).send().await;
         let response = response.with_context(|| {

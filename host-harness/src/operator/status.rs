@@ -15,6 +15,7 @@ use chat_store::sqlite::Sqlite;
 use clap::Args;
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,13 +94,15 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
     let now = Clock::system().now();
     let process = &place.process;
     let mut lines = Vec::new();
+    let mut reasons = Vec::new();
     let mut stores: Vec<_> = place.store.iter().cloned().collect();
     match process
         .ask(reqwest::Method::GET, "/status", String::new())
         .await
     {
         Ok(status) => {
-            lines.extend(of_process(process, &status).await?);
+            reasons = process.readiness().await?;
+            lines.extend(of_process(process, &status, &reasons).await?);
             for path in stores_of(&status) {
                 if !stores.iter().any(|known| is_same_file(known, &path)) {
                     stores.push(path);
@@ -113,6 +116,11 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         )),
     }
     let mut resets = Vec::new();
+    // A file that its process does not trust is left as it is, also by a look.
+    stores.retain(|path| {
+        let name = path.display().to_string();
+        !reasons.iter().any(|reason| reason.contains(&name))
+    });
     for path in &stores {
         let (found, store_resets) = of_store(path, now).await;
         lines.extend(found);
@@ -155,7 +163,11 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || one.canonicalize().ok() == other.canonicalize().ok()
 }
 
-async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Line>> {
+async fn of_process(
+    process: &Process,
+    status: &Value,
+    reasons: &[String],
+) -> anyhow::Result<Vec<Line>> {
     let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
     let workspaces = number(status, "workspaces").unwrap_or_default();
     let calls = number(status, "calls").unwrap_or_default();
@@ -168,15 +180,11 @@ async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Lin
             count(calls, "call")
         ),
     )];
-    let reasons = process.readiness().await?;
     match reasons.is_empty() {
         true => lines.push(Line::well("ready", "for requests".to_owned())),
-        false => lines.extend(reasons.into_iter().map(|reason| {
-            Line::wrong(
-                "ready",
-                reason,
-                "what the store says below; then it is ready by itself",
-            )
+        false => lines.extend(reasons.iter().map(|reason| {
+            let mend = format!("{MEND_STORE}; then it is ready by itself");
+            Line::wrong("ready", reason.clone(), &mend)
         })),
     }
     let plugins = status.get("plugins").and_then(Value::as_array);
@@ -214,27 +222,18 @@ async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>)
     let shown = printable(&path.display().to_string());
     let at_store = format!("--store {shown}");
     let mut lines = vec![disk(path, &shown)];
-    let store = match Sqlite::open(path).await {
-        Ok(store) => {
-            let written = store.probe(now).await;
-            lines.push(match written {
-                Ok(()) => Line::well("store", format!("{shown} can be written")),
-                Err(error) => Line::wrong("store", format!("{shown}: {}", error.0), MEND_STORE),
-            });
-            Ok(store)
-        }
+    let store = match Sqlite::open_to_look(path).await {
+        Ok(store) => store,
         Err(error) => {
-            lines.push(Line::wrong(
-                "store",
-                format!("{shown}: {}", error.0),
-                MEND_STORE,
-            ));
-            Sqlite::open_to_look(path).await
+            let text = format!("{shown}: {}", error.0);
+            lines.push(Line::wrong("store", text, MEND_STORE));
+            return (lines, Vec::new());
         }
     };
-    let Ok(store) = store else {
-        return (lines, Vec::new());
-    };
+    lines.push(match OpenOptions::new().append(true).open(path) {
+        Ok(_) => Line::well("store", format!("{shown} can be written")),
+        Err(error) => Line::wrong("store", format!("{shown}: {error}"), MEND_STORE),
+    });
     match look(&store, now).await {
         Ok((health, clock_faults)) => {
             lines.extend(
@@ -349,13 +348,17 @@ fn of_account(account: &LockedAccount, at_store: &str) -> Line {
         true => "none in the last hour".to_owned(),
         false => format!("in the last hour from {}", from.join(", ")),
     };
-    let command = match lock {
-        Lock::Until(_) => "unlock",
-        Lock::UntilReplaced => "reset-totp",
+    let unlock = format!("host-harness user unlock {username} --workspace {workspace} {at_store}");
+    let mend = match lock {
+        Lock::Until(_) => unlock,
+        Lock::UntilReplaced => format!(
+            "host-harness user reset-totp {username} --workspace {workspace} {at_store}; where \
+             no TOTP was guessed at, {unlock} --force"
+        ),
     };
     Line::wrong(
         "locks",
         format!("{username} of {workspace} by {failures} wrong codes, {until}; {from}"),
-        &format!("host-harness user {command} {username} --workspace {workspace} {at_store}"),
+        &mend,
     )
 }

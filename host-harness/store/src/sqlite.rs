@@ -120,7 +120,7 @@ impl Sqlite {
             let connection = connect(&path, BUSY_TIMEOUT, access)?;
             if !schema::is_current(&connection)? {
                 return Err(StoreError(
-                    "another version wrote it, and it cannot be changed".into(),
+                    "another version wrote it: one that may write it brings it up to date".into(),
                 ));
             }
             let place = Place::of(&path, access)?;

@@ -54,7 +54,7 @@ async fn a_notice_arrives_once_at_each_verified_address() {
                  You have been logged out everywhere. Log in again and enrol your\r\n\
                  authenticator app anew.\r\n\
                  \r\n\
-                 From: 192.0.2.1 (test)\r\n\
+                 From: 192.0.2.1\r\n\
                  \r\n\
                  If this was neither you nor asked for by you, tell your workspace's\r\n\
                  administrator at once.\r\n\r\n"

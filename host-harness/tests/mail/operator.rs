@@ -120,7 +120,7 @@ async fn a_mail_is_shown_with_its_text_but_never_with_a_code() {
          You have been logged out everywhere. Log in again and enrol your\n\
          authenticator app anew.\n\
          \n\
-         From: 192.0.2.1 (test)\n\
+         From: 192.0.2.1\n\
          \n\
          If this was neither you nor asked for by you, tell your workspace's\n\
          administrator at once.\n"

@@ -216,6 +216,7 @@ pub(crate) fn failures(count: u32, locked_until: Option<Timestamp>) -> Failures 
     Failures {
         count,
         locked_until,
+        told: 0,
     }
 }
 

@@ -50,6 +50,10 @@ fn names_that_look_alike_are_known() {
         ("Alice", "a1ice"),
         ("rn", "m"),
         ("bob", "BOB"),
+        ("bob", "b0b"),
+        ("b0b", "bOb"),
+        ("paypal", "paypaI"),
+        ("PayPal", "paypa1"),
     ] {
         assert_eq!(skeleton(one), skeleton(other), "{one} {other}");
     }

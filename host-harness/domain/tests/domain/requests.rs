@@ -326,7 +326,7 @@ impl Host<'_> {
                     Some(Tried::Totp(code.clone()))
                 }
                 Proof::EmailCode(code) => Some(Tried::Email(code.clone())),
-                Proof::Password(hash) => Some(Tried::Password(hash.clone())),
+                Proof::Password(hash) => Some(Tried::Password(Some(hash.clone()))),
                 Proof::None => None,
             },
         };

@@ -583,7 +583,7 @@ fn a_refused_request_with_a_right_code_is_no_guess() {
         ),
         (
             "bob",
-            Some(Tried::Password("bob-password".into())),
+            Some(Tried::Password(Some("bob-password".into()))),
             "password",
             "set-failures bob 4/-\n",
         ),
@@ -625,11 +625,16 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         // Each code is compared with its own factor alone.
         ("cora", tried(MAILED)),
         ("admin", Some(Tried::Email(right.into()))),
-        ("bob", Some(Tried::Password("old-password".into()))),
+        ("bob", Some(Tried::Password(Some("old-password".into())))),
+        ("bob", Some(Tried::Password(None))),
         ("nobody", tried("000000")),
     ] {
         let refusal = refusal_of(id, tried);
-        let (_, changes) = decided(locked_now, &refusal);
+        let edit = |acme: &mut Workspace| {
+            locked_now(acme);
+            acme.edit("cora").failures.told = 5;
+        };
+        let (_, changes) = decided(edit, &refusal);
         let by = refusal
             .tried
             .as_ref()
@@ -637,7 +642,7 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         let by = by.unwrap_or_default();
         let record = format!("record {id} reset-totp nobody refused error-invalid-user now{by}\n");
         assert!(changes.ends_with(&record), "{changes}");
-        // The first lock is told; cora's is the second.
+        // A lock is told once; cora was told before.
         let told = match (id, &refusal.tried) {
             ("admin" | "bob", Some(_)) => 1,
             _ => 0,
@@ -646,10 +651,19 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         assert_eq!(mails.count(), told, "{changes}");
         let guessed = format!("record {id} guess {id} locked 5 in a row now{by} told 1\n");
         assert_eq!(changes.matches(&guessed).count(), told, "{changes}");
-        assert!(!changes.contains("set-failures"), "{changes}");
+        let counted = changes.matches("set-failures").count();
+        assert_eq!(counted, told, "{changes}");
+        let noted = format!("set-failures {id} 5/+30s/told 5\n");
+        assert_eq!(changes.starts_with(&noted), told == 1, "{changes}");
     }
+    // Whose process ended before it could tell of the fifth failure tells of the sixth.
+    let wrong = refusal_of("cora", tried(MAILED));
+    let (_, changes) = decided(locked_now, &wrong);
+    let noted = "set-failures cora 6/+60s/told 6\n";
+    assert!(changes.starts_with(noted), "{changes}");
     let ended = |acme: &mut Workspace| {
         locked_now(acme);
+        acme.edit("cora").failures.told = 5;
         acme.edit("cora").mailed_code = Some(mailed(2, now()));
     };
     let (_, changes) = decided(

@@ -249,8 +249,13 @@ fn failures(failures: &Failures) -> String {
     let Failures {
         count,
         locked_until,
+        told,
     } = failures;
-    format!("{count}/{}", or_none(locked_until.map(moment)))
+    let told = match told {
+        0 => String::new(),
+        told => format!("/told {told}"),
+    };
+    format!("{count}/{}{told}", or_none(locked_until.map(moment)))
 }
 
 fn email(email: &Email) -> String {

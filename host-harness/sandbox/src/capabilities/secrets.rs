@@ -181,7 +181,7 @@ impl Call {
         };
         let right = self.carries(&digest) && place.matches(digest, hash.clone()).await;
         self.proved_password = right.then_some(hash);
-        self.observed.tried = self.proved_password.clone().map(Tried::Password);
+        self.observed.tried = Some(Tried::Password(self.proved_password.clone()));
         Ok(Ok(right))
     }
 

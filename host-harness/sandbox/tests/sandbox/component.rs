@@ -89,7 +89,7 @@ async fn it_removes_a_members_factor() {
     assert_eq!(observed.reset, None);
     assert_eq!(
         before.changes(&data.dump()),
-        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"
+        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null told=0\n"
     );
 }
 

@@ -382,7 +382,7 @@ async fn an_attempt_stays_counted_when_the_guest_traps_after_it() {
     assert_eq!(observed.attempt, Some(begun));
     assert_eq!(
         before.changes(&data.dump()),
-        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null\n"
+        "+ failed_attempt: workspace=acme user=admin count=1 locked_until=null told=0\n"
     );
     served(&data).await;
 }

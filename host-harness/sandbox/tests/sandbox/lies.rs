@@ -78,7 +78,7 @@ async fn a_lie_changes_nothing_but_the_count_of_the_attempt() {
         let (name, refusal) = (lie.name, lie.refusal);
         let counted = match lie.attempt {
             Attempt::Begun => format!(
-                "+ failed_attempt: workspace=acme user={} count=1 locked_until=null\n",
+                "+ failed_attempt: workspace=acme user={} count=1 locked_until=null told=0\n",
                 lie.caller
             ),
             Attempt::Omitted => String::new(),
@@ -345,7 +345,7 @@ async fn a_password_proves_the_caller_who_sent_it() {
     }
     assert_eq!(
         before.changes(&data.dump()),
-        "+ failed_attempt: workspace=acme user=bob count=4 locked_until=null\n"
+        "+ failed_attempt: workspace=acme user=bob count=4 locked_until=null told=0\n"
     );
     let outcome = by_password(&data, "bob", Some(right), right).await;
     assert_eq!(outcome, "true, Receipt::NothingEnrolled");
@@ -451,8 +451,8 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
     assert_eq!(
         before.changes(&data.dump()),
         format!(
-            "{}{}+ failed_attempt: workspace=acme user=alice count=1 locked_until=null\n\
-             + failed_attempt: workspace=acme user=bob count=4 locked_until=null\n",
+            "{}{}+ failed_attempt: workspace=acme user=alice count=1 locked_until=null told=0\n\
+             + failed_attempt: workspace=acme user=bob count=4 locked_until=null told=0\n",
             row('-', 0),
             row('+', 4)
         )
@@ -489,7 +489,7 @@ async fn a_locked_caller_is_sent_no_code_and_seen_to_be_locked() {
     let data = Data::new().await;
     data.edit(
         "UPDATE user SET email_two_factor = 1 WHERE id = 'bob';
-         INSERT INTO failed_attempt VALUES ('acme', 'bob', 5, 1234567890001)",
+         INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'bob', 5, 1234567890001)",
     );
     let before = data.dump();
     let mut asks = data.call("bob", None).await;

@@ -199,14 +199,16 @@ impl Place<'_> {
             );
         }
         self.run(
-            "INSERT INTO failed_attempt (workspace, user, count, locked_until)
-             VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET count = excluded.count, locked_until = excluded.locked_until",
+            "INSERT INTO failed_attempt (workspace, user, count, locked_until, told)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET
+                count = excluded.count, locked_until = excluded.locked_until, told = excluded.told",
             params![
                 self.workspace,
                 user,
                 failures.count,
-                failures.locked_until.map(Timestamp::millis)
+                failures.locked_until.map(Timestamp::millis),
+                failures.told
             ],
         )
     }

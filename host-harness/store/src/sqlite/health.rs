@@ -18,7 +18,7 @@ pub(super) fn health(db: &Connection, now: Timestamp) -> SqlResult<Health> {
 
 fn locked(db: &Connection, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
     let mut query = db.prepare(
-        "SELECT user.workspace, id, username, count, locked_until
+        "SELECT user.workspace, id, username, count, locked_until, told
          FROM failed_attempt JOIN user ON user.workspace = failed_attempt.workspace AND id = user
          WHERE count >= ?1 ORDER BY count DESC",
     )?;
@@ -29,6 +29,7 @@ fn locked(db: &Connection, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
         let failures = Failures {
             count: row.get(3)?,
             locked_until: read::moment(row, 4)?,
+            told: row.get(5)?,
         };
         let settings = read::settings(db, &workspace)?.unwrap_or_default();
         if let Some(lock) = failures.why_locked(&settings, now) {

@@ -68,13 +68,14 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
 
 fn locked(db: &Connection, workspace: &str, settings: &Settings, now: Timestamp) -> SqlResult<u32> {
     let mut query = db.prepare_cached(
-        "SELECT count, locked_until FROM failed_attempt
+        "SELECT count, locked_until, told FROM failed_attempt
          WHERE workspace = ?1 AND locked_until IS NOT NULL",
     )?;
     let failures = query.query_map([workspace], |row| {
         Ok(Failures {
             count: row.get(0)?,
             locked_until: moment(row, 1)?,
+            told: row.get(2)?,
         })
     })?;
     let mut locked = 0;
@@ -265,7 +266,9 @@ pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> 
     db.prepare(
         "SELECT (SELECT count(*) FROM failed_attempt WHERE locked_until > ?1)
               + (SELECT count(*) FROM email_code WHERE issued > ?2)
-              + (SELECT count(*) FROM outbox WHERE next_try > ?3 AND next_try < ?4)",
+              + (SELECT count(*) FROM outbox WHERE next_try > ?3 AND next_try < ?4)
+              + (SELECT count(*) FROM pending_totp WHERE expires > ?5)
+              + (SELECT count(*) FROM totp WHERE last_step > ?6)",
     )?
     .query_row(
         [
@@ -273,6 +276,8 @@ pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> 
             horizon.code.millis(),
             horizon.mail.millis(),
             NEVER,
+            horizon.pending_key.millis(),
+            horizon.step.cast_signed(),
         ],
         |row| row.get(0),
     )

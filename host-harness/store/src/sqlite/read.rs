@@ -160,7 +160,7 @@ macro_rules! profile_where {
                         (SELECT 1 FROM email
                          WHERE email.workspace = ?1 AND email.user = id AND verified),
                     totp.key, last_step, pending_totp.key, pending_totp.expires,
-                    hash, email_code.expires, failures, count, locked_until, issued, mails
+                    hash, email_code.expires, failures, count, locked_until, issued, mails, told
              FROM user
              LEFT JOIN totp ON totp.workspace = ?1 AND totp.user = id
              LEFT JOIN pending_totp ON pending_totp.workspace = ?1 AND pending_totp.user = id
@@ -178,8 +178,16 @@ fn by_id(db: &Connection, workspace: &str, id: &str) -> SqlResult<Option<Profile
 }
 
 fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
+    let by_key = |key: &str| one(db, profile_where!("username_key = ?2"), workspace, key);
     let key = username_key(username);
-    one(db, profile_where!("username_key = ?2"), workspace, &key)
+    // Older versions compared so: an account whose name has become another's is still found.
+    let older = username.to_lowercase();
+    if older != key
+        && let Some(profile) = by_key(&older)?
+    {
+        return Ok(Some(profile));
+    }
+    by_key(&key)
 }
 
 fn by_skeleton(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
@@ -222,6 +230,7 @@ fn profile_in(row: &Row<'_>) -> SqlResult<Profile> {
         failures: Failures {
             count: row.get::<_, Option<u32>>(14)?.unwrap_or_default(),
             locked_until: moment(row, 15)?,
+            told: row.get::<_, Option<u32>>(18)?.unwrap_or_default(),
         },
         ..Profile::default()
     })

@@ -32,7 +32,7 @@ async fn busy() -> Data {
              ('{workspace}', 'bob', 'ended', 1234567890000, 0, NULL),
              ('{workspace}', 'admin', 'admin-phone', 1234567891000, 0, NULL),
              ('{workspace}', 'admin', 'admin-ended', 1234567890000, 0, NULL);
-             INSERT INTO failed_attempt SELECT workspace, id, 1, NULL FROM user
+             INSERT INTO failed_attempt SELECT workspace, id, 1, NULL, 0 FROM user
              WHERE workspace = '{workspace}'"
         ));
     }
@@ -161,7 +161,7 @@ fn pending(sign: char, user: &str, key: &str) -> String {
 }
 
 fn failure(user: &str) -> String {
-    format!("- failed_attempt: workspace=acme user={user} count=1 locked_until=null")
+    format!("- failed_attempt: workspace=acme user={user} count=1 locked_until=null told=0")
 }
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants): the accounts of the same ids in the other

@@ -117,7 +117,8 @@ fn unproved() -> [String; 3] {
 }
 
 fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
-    let locked = "failed_attempt: workspace=acme user=alice count=5 locked_until=1234567920000";
+    let locked =
+        "failed_attempt: workspace=acme user=alice count=5 locked_until=1234567920000 told=0";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
     let backup_code =
         |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash} spent=0");

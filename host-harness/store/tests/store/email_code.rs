@@ -151,7 +151,7 @@ async fn no_code_is_sent_beside_another_or_to_a_locked_account() {
         ),
         (
             "DELETE FROM email_code;
-             INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, 1234567890001)",
+             INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 5, 1234567890001)",
             "alice",
             EmailCode::Locked(Lock::Until(Timestamp::from_millis(1_234_567_890_001))),
         ),
@@ -214,7 +214,7 @@ async fn an_attempt_counts_one_failure_and_gives_out_the_callers_own_code() {
         changes,
         format!(
             "- {}\n+ {}\n\
-             + failed_attempt: workspace=acme user=alice count=1 locked_until=null\n",
+             + failed_attempt: workspace=acme user=alice count=1 locked_until=null told=0\n",
             row("alice", 0),
             row("alice", 1)
         )
@@ -274,7 +274,7 @@ async fn a_code_or_an_account_with_too_many_failures_is_locked() {
     assert_eq!(changes.matches("decision=locked").count(), 3, "{changes}");
     assert_eq!(changes.lines().count(), 3, "{changes}");
     let data = sent().await;
-    data.edit("INSERT INTO failed_attempt VALUES ('acme', 'alice', 5, 1234567890001)");
+    data.edit("INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 5, 1234567890001)");
     let attempt = begin(&data, "alice", now()).await;
     assert!(matches!(attempt, Attempt::Locked { .. }));
     let until = Timestamp::from_millis(1_234_567_890_001);

@@ -109,7 +109,7 @@ async fn an_account_is_shown_as_its_own_workspace_has_it() {
     data.edit(
         "DELETE FROM backup_code WHERE workspace = 'globex' AND hash LIKE 'a%';
          DELETE FROM backup_code WHERE workspace = 'globex' AND user = 'alice';
-         INSERT INTO failed_attempt VALUES ('acme', 'alice', 6, 1234567890001),
+         INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 6, 1234567890001),
                                            ('globex', 'alice', 2, 1234567890000);
          UPDATE user SET password_hash = 'hash' WHERE workspace = 'globex'",
     );

@@ -388,8 +388,8 @@ async fn a_reset_changes_these_rows_and_no_others() {
     let before = data.dump();
     assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
     let mut expected = vec![
-        "- failed_attempt: workspace=acme user=admin count=1 locked_until=null".to_owned(),
-        "- failed_attempt: workspace=acme user=alice count=1 locked_until=null".to_owned(),
+        "- failed_attempt: workspace=acme user=admin count=1 locked_until=null told=0".to_owned(),
+        "- failed_attempt: workspace=acme user=alice count=1 locked_until=null told=0".to_owned(),
         audit("admin", "alice", "reset", "2"),
     ];
     expected.extend(spent_step("admin"));
@@ -1033,7 +1033,7 @@ fn notice(id: u32, address: &str) -> String {
          body=Your two-factor authentication by TOTP was reset by Admin.acme at \
          2009-02-13T23:31:30Z.\\n\\n\
          You have been logged out everywhere. Log in again and enrol your\\n\
-         authenticator app anew.\\n\\nFrom: 192.0.2.1 (test)\\n\\n\
+         authenticator app anew.\\n\\nFrom: 192.0.2.1\\n\\n\
          If this was neither you nor asked for by you, tell your workspace\\'s\\n\
          administrator at once.\\n queued=1234567890000 \
          expires=1234827090000 holds_code=0 tries=0 claimed=0 next_try=1234567890000 \

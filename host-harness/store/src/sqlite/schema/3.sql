@@ -4,6 +4,9 @@
 ALTER TABLE email_code ADD COLUMN issued INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE email_code ADD COLUMN mails INTEGER NOT NULL DEFAULT 1;
 
+-- How many failures they were when the holder was told; 0: not yet.
+ALTER TABLE failed_attempt ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+
 -- A used one is kept as long as the others: it is known again.
 ALTER TABLE backup_code ADD COLUMN spent INTEGER NOT NULL DEFAULT 0;
 
