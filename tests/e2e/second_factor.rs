@@ -352,6 +352,10 @@ async fn wrong_passwords_lock_like_wrong_codes() {
     }
     let locked = wrong().await;
     assert!(locked.body.contains("totp-max-attempts"), "{}", locked.body);
+    let audit = server.whole_audit();
+    let guess = "guess daveId daveId locked 5 in a row by password";
+    let told = audit.iter().filter(|record| record.starts_with(guess));
+    assert_eq!(told.count(), 1, "{audit:?}");
 }
 
 /// A text that cannot be a password's digest is no guess at it.

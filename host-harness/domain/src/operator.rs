@@ -4,6 +4,14 @@
 //! Every change of an existing workspace is recorded in the audit trail, in the same
 //! transaction, with the caller [`OPERATOR`].
 
+mod problem;
+mod role;
+mod setting;
+
+pub use problem::Problem;
+pub use role::{ChangeRole, RoleChange};
+pub use setting::{FixSettings, SetSetting, SettingPlace};
+
 use crate::account::{
     Account, BYPASS_RATE_LIMIT, EDIT_OTHER_USER_TOTP, Email, Profile, Selector, Token, TotpFactor,
     User,
@@ -17,12 +25,12 @@ use crate::member::{Denial, may_enrol};
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
 use crate::reset::{self, remove_totp};
-use crate::settings::{InvalidSetting, Setting, Settings, whole_name};
+use crate::settings::{Settings, whole_name};
 use crate::time::Timestamp;
 use crate::totp::step_of;
 use data_encoding::HEXLOWER;
 use rand::Rng;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::collections::BTreeSet;
 
 /// The caller of an operator's changes in the audit trail: no account has it as
@@ -324,139 +332,6 @@ pub struct Changed {
     pub account: Account,
     /// How many of its tokens were ended.
     pub ended_tokens: usize,
-}
-
-/// What an operator does to a role.
-#[derive(Clone, Debug)]
-pub enum RoleChange {
-    /// Grants this permission; makes the role where there is none.
-    Allow(String),
-    /// Takes this permission away.
-    Deny(String),
-}
-
-/// Why an operator's command cannot be done; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// There is no such workspace.
-    #[error("there is no workspace {0}; `host-harness workspace list` shows all")]
-    UnknownWorkspace(String),
-    /// There is no such account.
-    #[error("there is no user {0}; `host-harness user list` shows all")]
-    UnknownUser(String),
-    /// The name is one account's id and another's username.
-    #[error("{name} is the id of {username} and the username of {id}: name the one you mean so")]
-    AmbiguousUser {
-        /// What was asked for.
-        name: String,
-        /// The username of the account with this id.
-        username: String,
-        /// The id of the account with this username.
-        id: String,
-    },
-    /// Another account has this username.
-    #[error("the username {0} is taken")]
-    UsernameTaken(String),
-    /// People cannot tell the username from another's.
-    #[error("the username {name} looks like {taken}, which is taken")]
-    UsernameLooksTaken {
-        /// What was asked for.
-        name: String,
-        /// The other account's username.
-        taken: String,
-    },
-    /// The username is another account's id.
-    #[error("the username {0} is the id of another account")]
-    UsernameIsId(String),
-    /// The username is not of the form that the workspace wants.
-    #[error(
-        "a username is 1 to 64 characters that {pattern} matches, and not `.` or `..`; `host-harness \
-         setting set username-pattern` takes another pattern"
-    )]
-    InvalidUsername {
-        /// The setting.
-        pattern: String,
-    },
-    /// Another account has this address, or this one has it twice.
-    #[error("the address {0} is taken: it can be one account's, once")]
-    AddressTaken(String),
-    /// There is no such role.
-    #[error("there is no role {name}; there are {}", known.join(", "))]
-    UnknownRole {
-        /// What was asked for.
-        name: String,
-        /// The workspace's roles, sorted.
-        known: Vec<String>,
-    },
-    /// The account has TOTP already.
-    #[error(
-        "{0} has TOTP already; `host-harness user reset-totp {0}` removes it, and \
-         `host-harness user backup-codes {0}` makes codes to log in by without the phone"
-    )]
-    AlreadyEnrolled(String),
-    /// The workspace does not use TOTP.
-    #[error("the workspace does not use TOTP: set two-factor-enabled and totp-enabled to true")]
-    NotEnabled,
-    /// The account has no TOTP.
-    #[error("{0} has no TOTP; `host-harness user enrol-totp {0}` enrols it")]
-    NotEnrolled(String),
-    /// The account belongs to another server.
-    #[error("{0} belongs to another server of the federation: TOTP is enrolled there")]
-    Federated(String),
-    /// The account has a token of this name.
-    #[error("{user} has a token {token} already; choose another name or revoke that one")]
-    TokenNameTaken {
-        /// The account's username.
-        user: String,
-        /// The token's name.
-        token: String,
-    },
-    /// The account has no token of this name.
-    #[error("{user} has no token {token}; `host-harness token list {user}` shows all")]
-    UnknownToken {
-        /// The account's username.
-        user: String,
-        /// What was asked for.
-        token: String,
-    },
-    /// Nobody would be left who may reset others.
-    #[error(
-        "nobody would be left who may reset another's TOTP: `host-harness role give` a role that \
-         grants edit-other-user-totp to somebody first, or add --force"
-    )]
-    LastAdministrator,
-    /// So many failures in a row that the factor is to be replaced.
-    #[error(
-        "{failures} wrong codes in a row: `host-harness user reset-totp {user}` removes the TOTP that \
-         was guessed at, `user password {user}` replaces a password; to let the same factor be tried \
-         again, add --force"
-    )]
-    GuessedOut {
-        /// The account's username.
-        user: String,
-        /// How many.
-        failures: u32,
-    },
-    /// The configuration says what the setting is.
-    #[error("{name} is fixed by {place}: change it there and reload, or take it out there")]
-    FixedSetting {
-        /// The setting.
-        name: &'static str,
-        /// The file, and where in it.
-        place: String,
-    },
-    /// The workspace has no such mail.
-    #[error("there is no mail {0}; `host-harness outbox list` shows all")]
-    UnknownMail(i64),
-    /// Somebody is sending the mail.
-    #[error("mail {0} is being sent; try again in a few minutes")]
-    MailBeingSent(i64),
-    /// The mail holds a code that is accepted no longer.
-    #[error("mail {0} held a code that has expired; ask for a new one")]
-    CodeExpired(i64),
-    /// The value is not one of the setting's.
-    #[error(transparent)]
-    InvalidSetting(#[from] InvalidSetting),
 }
 
 /// What was asked for, or why there is none.
@@ -921,195 +796,6 @@ fn create_token(profile: &Profile, token: &Token) -> Answer<Change> {
         user: profile.user.id.clone(),
         token: token.clone(),
     })
-}
-
-/// Changes a role, and answers it as it is then.
-#[derive(Clone, Debug)]
-pub struct ChangeRole {
-    /// Where and when.
-    pub operation: Operation,
-    /// Its name.
-    pub role: String,
-    /// What is done.
-    pub change: RoleChange,
-}
-
-impl Order for ChangeRole {
-    type Answer = Answer<Role>;
-
-    fn question(&self) -> Question {
-        let question = self.operation.question();
-        let question = question.with_role_names().with_role(&self.role);
-        match self.change {
-            RoleChange::Deny(_) => question.with_administrators(),
-            RoleChange::Allow(_) => question,
-        }
-    }
-
-    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
-        Operation::decided(self.grant(dossier))
-    }
-}
-
-impl ChangeRole {
-    fn grant(&self, dossier: &Dossier) -> Granted<Role> {
-        self.operation.require_workspace(dossier)?;
-        let name = &self.role;
-        let mut role = dossier.role.clone().unwrap_or_else(|| Role {
-            name: name.clone(),
-            permissions: Vec::new(),
-            members: Vec::new(),
-        });
-        let (action, permission, mut changes) = match &self.change {
-            RoleChange::Allow(permission) => {
-                if let Err(place) = role.permissions.binary_search(permission) {
-                    role.permissions.insert(place, permission.clone());
-                }
-                let (role, permission) = (name.clone(), permission);
-                let changes = vec![
-                    Change::AddRole { role: role.clone() },
-                    Change::AllowPermission {
-                        role,
-                        permission: permission.clone(),
-                    },
-                ];
-                (Action::AllowPermission, permission, changes)
-            }
-            RoleChange::Deny(permission) => {
-                require_role(dossier, name)?;
-                let is_gone =
-                    |held: &Administrator| held.role == *name && permission == EDIT_OTHER_USER_TOTP;
-                self.operation.leaves_an_administrator(dossier, is_gone)?;
-                role.permissions.retain(|granted| granted != permission);
-                let denied = Change::DenyPermission {
-                    role: name.clone(),
-                    permission: permission.clone(),
-                };
-                (Action::DenyPermission, permission, vec![denied])
-            }
-        };
-        let detail = Some(format!("{name}: {permission}"));
-        let record = self.operation.record(action, None, detail);
-        changes.push(Change::Record(record));
-        Ok((role, changes))
-    }
-}
-
-/// Sets a setting, whatever it was before.
-#[derive(Clone, Debug)]
-pub struct SetSetting {
-    /// Where and when.
-    pub operation: Operation,
-    /// Which.
-    pub setting: &'static Setting,
-    /// As [`Setting::set`] reads it.
-    pub value: SecretString,
-}
-
-impl Order for SetSetting {
-    type Answer = Answer<()>;
-
-    fn question(&self) -> Question {
-        self.operation.question().with_fixed_settings()
-    }
-
-    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
-        Operation::decided(self.grant(dossier))
-    }
-}
-
-impl SetSetting {
-    fn grant(&self, dossier: &Dossier) -> Granted<()> {
-        self.operation.require_workspace(dossier)?;
-        let setting = self.setting;
-        let mut fixed = dossier.fixed_settings.iter();
-        if let Some(fixed) = fixed.find(|fixed| fixed.name == setting.name) {
-            let (name, place) = (setting.name, fixed.place.clone());
-            return Err(Problem::FixedSetting { name, place });
-        }
-        Ok(((), self.operation.set(setting, &self.value)?))
-    }
-}
-
-/// A setting whose value a configuration says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingPlace {
-    /// Its name.
-    pub name: String,
-    /// The file that says it, and where in it.
-    pub place: String,
-}
-
-/// Makes the settings of a workspace what a configuration says, and keeps others from changing
-/// them. The answer is how many were not so.
-#[derive(Clone, Debug)]
-pub struct FixSettings {
-    /// Where and when.
-    pub operation: Operation,
-    /// Each setting and its value, as [`Setting::set`] reads it, and where that is said.
-    pub settings: Vec<(&'static Setting, SecretString, String)>,
-}
-
-impl Order for FixSettings {
-    type Answer = Answer<usize>;
-
-    fn question(&self) -> Question {
-        let question = self.operation.question().with_settings();
-        question.with_fixed_settings().looking_first()
-    }
-
-    fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
-        Operation::decided(self.grant(dossier))
-    }
-}
-
-impl FixSettings {
-    fn grant(&self, dossier: &Dossier) -> Granted<usize> {
-        self.operation.require_workspace(dossier)?;
-        let known = dossier.settings.clone().unwrap_or_default();
-        let mut changes = Vec::new();
-        let mut written = 0;
-        for (setting, value, _) in &self.settings {
-            let mut wanted = known.clone();
-            setting.set(&mut wanted, value.expose_secret())?;
-            let value = setting.value(&wanted);
-            if value.expose_secret() != setting.value(&known).expose_secret() {
-                changes.extend(self.operation.set(setting, &value)?);
-                written += 1;
-            }
-        }
-        let fixed = self
-            .settings
-            .iter()
-            .map(|(setting, _, place)| SettingPlace {
-                name: setting.name.to_owned(),
-                place: place.clone(),
-            });
-        let mut fixed: Vec<_> = fixed.collect();
-        fixed.sort_by(|a, b| a.name.cmp(&b.name));
-        if fixed != dossier.fixed_settings {
-            changes.push(Change::FixSettings(fixed));
-        }
-        Ok((written, changes))
-    }
-}
-
-impl Operation {
-    /// What sets a setting, and records it.
-    fn set(&self, setting: &'static Setting, value: &SecretString) -> Answer<Vec<Change>> {
-        let mut settings = Settings::default();
-        setting.set(&mut settings, value.expose_secret())?;
-        let value = setting.value(&settings);
-        let detail = match setting.is_secret() {
-            true => setting.name.to_owned(),
-            false => format!("{}: {}", setting.name, value.expose_secret()),
-        };
-        let value = setting.is_changed(&settings).then_some(value);
-        let record = self.record(Action::ChangeSetting, None, Some(detail));
-        let name = setting.name;
-        let set = Change::SetSetting { name, value };
-        Ok(vec![set, Change::Record(record)])
-    }
 }
 
 #[cfg(test)]
