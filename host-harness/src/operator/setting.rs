@@ -3,7 +3,7 @@
 use super::table::headed;
 use super::{Desk, Report, input};
 use anyhow::bail;
-use chat_domain::operator::Problem;
+use chat_domain::operator::{Operation, Problem};
 use chat_domain::settings::{SETTINGS, Setting, Settings};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -25,9 +25,16 @@ pub(crate) enum Command {
         /// The value. Without it, it is asked for without echo, or read as one
         /// line from standard input: a secret always is.
         value: Option<String>,
+        #[command(flatten)]
+        even: EvenFixed,
     },
     /// Give a setting its default value back.
-    Reset(Which),
+    Reset {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        even: EvenFixed,
+    },
 }
 
 /// Which setting.
@@ -36,6 +43,14 @@ pub(crate) struct Which {
     /// The setting.
     #[arg(value_name = "NAME", value_parser = setting_name())]
     setting: &'static Setting,
+}
+
+/// What is done in spite of a configuration.
+#[derive(Args)]
+pub(crate) struct EvenFixed {
+    /// Even where a configuration fixes it: one that is no longer read.
+    #[arg(long)]
+    force: bool,
 }
 
 fn setting_name() -> impl TypedValueParser<Value = &'static Setting> {
@@ -56,13 +71,13 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
                 json: described(setting, &settings),
             })
         }
-        Command::Set { which, value } => {
+        Command::Set { which, value, even } => {
             let value = entered(which.setting, value)?;
-            set(desk, which.setting, value).await
+            set(desk, which.setting, value, &even).await
         }
-        Command::Reset(Which { setting }) => {
-            let default = setting.value(&Settings::default());
-            set(desk, setting, default).await
+        Command::Reset { which, even } => {
+            let default = which.setting.value(&Settings::default());
+            set(desk, which.setting, default, &even).await
         }
     }
 }
@@ -98,8 +113,12 @@ async fn set(
     desk: &Desk,
     setting: &'static Setting,
     value: SecretString,
+    even: &EvenFixed,
 ) -> anyhow::Result<Report> {
-    let operation = desk.operation();
+    let operation = Operation {
+        forced: even.force,
+        ..desk.operation()
+    };
     desk.store.set_setting(operation, setting, value).await??;
     let settings = desk.settings().await?;
     Ok(Report {

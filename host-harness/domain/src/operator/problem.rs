@@ -105,7 +105,10 @@ pub enum Problem {
         failures: u32,
     },
     /// The configuration says what the setting is.
-    #[error("{name} is fixed by {place}: change it there and reload, or take it out there")]
+    #[error(
+        "{name} is fixed by {place}: change it there and reload, or take it out there; where that \
+         file is no longer read, add --force"
+    )]
     FixedSetting {
         /// The setting.
         name: &'static str,

@@ -7,7 +7,8 @@ use crate::order::{Change, Decided, Order};
 use crate::settings::{Setting, Settings};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Sets a setting, whatever it was before.
+/// Sets a setting, whatever it was before. One that a configuration fixes is only set where that
+/// is forced: the configuration was lost, or it fixes the setting again when it is next read.
 #[derive(Clone, Debug)]
 pub struct SetSetting {
     /// Where and when.
@@ -34,12 +35,20 @@ impl SetSetting {
     fn grant(&self, dossier: &Dossier) -> Granted<()> {
         self.operation.require_workspace(dossier)?;
         let setting = self.setting;
-        let mut fixed = dossier.fixed_settings.iter();
-        if let Some(fixed) = fixed.find(|fixed| fixed.name == setting.name) {
-            let (name, place) = (setting.name, fixed.place.clone());
-            return Err(Problem::FixedSetting { name, place });
+        let (fixed, others): (Vec<_>, Vec<_>) = dossier
+            .fixed_settings
+            .iter()
+            .cloned()
+            .partition(|fixed| fixed.name == setting.name);
+        let mut changes = self.operation.set(setting, &self.value)?;
+        if let Some(fixed) = fixed.first() {
+            if !self.operation.forced {
+                let (name, place) = (setting.name, fixed.place.clone());
+                return Err(Problem::FixedSetting { name, place });
+            }
+            changes.push(Change::FixSettings(others));
         }
-        Ok(((), self.operation.set(setting, &self.value)?))
+        Ok(((), changes))
     }
 }
 

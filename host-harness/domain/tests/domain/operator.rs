@@ -920,7 +920,16 @@ fn a_setting_that_a_configuration_says_is_changed_there() {
     let (answer, changes) = model.ask(&set("totp-window", "3"));
     assert_eq!(
         answer.unwrap_err().to_string(),
-        "totp-window is fixed by chat.toml line 7: change it there and reload, or take it out there"
+        "totp-window is fixed by chat.toml line 7: change it there and reload, or take it out \
+         there; where that file is no longer read, add --force"
+    );
+    let mut forced = set("totp-window", "3");
+    forced.operation.forced = true;
+    assert_eq!(
+        model.clone().ask(&forced).1,
+        "set-setting totp-window 3\n\
+         record operator change-setting - done totp-window: 3 now\n\
+         fix-settings \n"
     );
     assert_eq!(changes, "");
     assert!(model.ask(&set("login-days", "3")).0.is_ok());
