@@ -51,6 +51,10 @@ const LOOK_FOR_MAIL: Duration = Duration::from_secs(10 * 60);
 /// microseconds.
 const ASK_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a store may take for what is done for it now and then, for which the others wait:
+/// mostly it takes milliseconds, and what is left of much is done the next time.
+const KEEP_HOUSE_LIMIT: Duration = Duration::from_secs(60);
+
 /// Files that an open store holds, at most: its own and the connection to a mail server.
 pub fn files_each() -> usize {
     sqlite::files_each() + 1
@@ -153,7 +157,13 @@ impl Stores {
         for file in self.files() {
             if let Some(open) = file.open.load_full() {
                 let store = open.store.clone();
-                housekeeping.see_to(&file.path, store, &self.clock).await;
+                let seen_to = housekeeping.see_to(&file.path, store, &self.clock);
+                if timeout(KEEP_HOUSE_LIMIT, seen_to).await.is_err() {
+                    tracing::warn!(
+                        store = %file.path.display(),
+                        "it takes too long to keep it in order: the rest is left for the next time"
+                    );
+                }
             }
         }
     }
