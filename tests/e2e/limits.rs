@@ -307,7 +307,7 @@ async fn calls_that_come_too_often_are_recorded_together() {
         records,
         [
             "look aliceId aliceId limited error-too-many-requests from 203.0.113.8 2 times",
-            "reset-totp aliceId aliceId limited error-too-many-requests from 203.0.113.7 3 times",
+            "reset-totp aliceId - limited error-too-many-requests from 203.0.113.7 3 times",
         ]
     );
 }

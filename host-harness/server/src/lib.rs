@@ -48,6 +48,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+mod files;
 pub mod hosting;
 pub mod http;
 pub mod metrics;

@@ -7,6 +7,7 @@ mod housekeeping;
 
 use crate::clock::Clock;
 use crate::delivery::deliver;
+use crate::files;
 use arc_swap::ArcSwapOption;
 use chat_domain::time::Timestamp;
 use chat_store::sqlite::{self, Sqlite};
@@ -23,19 +24,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// How long a store stays open that nobody uses: opening takes a few
-/// milliseconds, and an open one holds a thread and [`FILES_EACH`].
+/// milliseconds, and an open one holds a thread and [`files_each`].
 pub const IDLE: Duration = Duration::from_secs(5 * 60);
 
-/// Stores that are all kept open, so that mail which another process queues in one
-/// is seen at once: together they hold under two thirds of the 1024 files that a
-/// process may open by default. Where there are more, those that are not in use at the
-/// moment are closed when so many are open, also where mail waits in them that is
-/// not due yet.
+/// Stores that are all kept open, so that mail which another process queues in one is seen at
+/// once, where the process may open files enough: see [`max_open`]. Where there are more, those
+/// that are not in use at the moment are closed when so many are open, also where mail waits
+/// in them that is not due yet.
 pub const MAX_OPEN: usize = 64;
 
-/// Files that an open store holds, at most: the database, its log and shared memory for
-/// each of its connections, and the connection to a mail server.
-pub const FILES_EACH: usize = 10;
+/// Of the files that a process may open, how many in a hundred are for stores: the clients have
+/// a quarter at least.
+const FILES_PERCENT: usize = 65;
 
 /// How often it is looked whether there is room for a store that holds mail.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -51,10 +51,26 @@ const LOOK_FOR_MAIL: Duration = Duration::from_secs(10 * 60);
 /// microseconds.
 const ASK_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a store may take for what is done for it now and then, for which the others wait:
+/// mostly it takes milliseconds, and what is left of much is done the next time.
+const KEEP_HOUSE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Files that an open store holds, at most: its own and the connection to a mail server.
+pub fn files_each() -> usize {
+    sqlite::files_each() + 1
+}
+
+/// How many stores are open at most in a process that may open so many files.
+pub fn max_open(files: usize) -> usize {
+    let of_stores = files / 100 * FILES_PERCENT;
+    (of_stores / files_each()).clamp(1, MAX_OPEN)
+}
+
 /// The store files of a process.
 pub struct Stores {
     files: Mutex<HashMap<PathBuf, Weak<StoreFile>>>,
     clock: Clock,
+    max_open: usize,
     deliveries: TaskTracker,
     stopping: CancellationToken,
 }
@@ -84,6 +100,7 @@ impl Stores {
         Arc::new(Self {
             files: Mutex::default(),
             clock,
+            max_open: max_open(files::most()),
             deliveries: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })
@@ -114,7 +131,7 @@ impl Stores {
             let mut housekeeping = Housekeeping::default();
             loop {
                 self.keep_house(&mut housekeeping).await;
-                if self.files().len() <= MAX_OPEN {
+                if self.files().len() <= self.max_open {
                     self.open_all().await;
                     sleep(TEND).await;
                     continue;
@@ -140,7 +157,13 @@ impl Stores {
         for file in self.files() {
             if let Some(open) = file.open.load_full() {
                 let store = open.store.clone();
-                housekeeping.see_to(&file.path, store, &self.clock).await;
+                let seen_to = housekeeping.see_to(&file.path, store, &self.clock);
+                if timeout(KEEP_HOUSE_LIMIT, seen_to).await.is_err() {
+                    tracing::warn!(
+                        store = %file.path.display(),
+                        "it takes too long to keep it in order: the rest is left for the next time"
+                    );
+                }
             }
         }
     }
@@ -183,7 +206,7 @@ impl Stores {
     /// where many are open: a mail server that is gone must not hold a store for each
     /// of its mails. What waits in them is found at the next look.
     async fn make_room(&self) {
-        if self.open() < MAX_OPEN {
+        if self.open() < self.max_open {
             return;
         }
         for file in self.files() {
@@ -206,7 +229,7 @@ impl Stores {
                 continue;
             }
             self.make_room().await;
-            while self.open() >= MAX_OPEN {
+            while self.open() >= self.max_open {
                 sleep(LOOK_FOR_ROOM).await;
                 self.make_room().await;
             }

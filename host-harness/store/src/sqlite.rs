@@ -16,6 +16,8 @@ mod readers;
 mod schema;
 mod writer;
 
+pub use readers::files_each;
+
 use crate::{Decide, Result, Store, StoreError, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;

@@ -2,11 +2,13 @@
 //! not.
 
 use chat_server::clock::Clock;
-use chat_server::stores::{IDLE, MAX_OPEN, Stores};
+use chat_server::stores::{IDLE, MAX_OPEN, Stores, files_each};
 use chat_testing::{Data, now};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 /// A mail that is to be sent long after [`now`].
 const LATER: &str = "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued,
@@ -27,10 +29,22 @@ async fn open_files_settle(path: &std::path::Path, expected: bool) {
 /// Whether this process has the file open.
 fn is_held(path: &std::path::Path) -> bool {
     let path = path.canonicalize().unwrap();
+    open_files().any(|file| file == path)
+}
+
+/// How often this process has the file, or one that SQLite keeps beside it, open.
+fn held_files(path: &std::path::Path) -> usize {
+    let path = path.canonicalize().unwrap();
+    let beside = |file: &PathBuf| {
+        let text = file.to_str().unwrap_or_default();
+        text.starts_with(path.to_str().unwrap())
+    };
+    open_files().filter(beside).count()
+}
+
+fn open_files() -> impl Iterator<Item = PathBuf> {
     let files = std::fs::read_dir("/proc/self/fd").unwrap();
-    files
-        .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
-        .any(|target| target == path)
+    files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
 }
 
 #[tokio::test]
@@ -111,8 +125,8 @@ async fn of_many_stores_one_with_mail_to_send_is_opened_by_itself_and_not_closed
     drop((files, others));
 }
 
-/// Ten files each would soon be more than a process may have open: also where a mail
-/// server is gone and mail waits in each.
+/// Their files would soon be more than a process may have open: also where a mail server is
+/// gone and mail waits in each.
 #[tokio::test]
 async fn many_stores_do_not_stay_open_together() {
     let data = Data::closed().await;
@@ -128,6 +142,22 @@ async fn many_stores_do_not_stay_open_together() {
         files.push(file);
     }
     assert!(stores.open() < MAX_OPEN, "{}", stores.open());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_store_holds_no_more_files_than_are_counted_for_it() {
+    let data = Data::closed().await;
+    let file = stores().file(&data.path());
+    let store = file.get().await.unwrap();
+    let mut readers = JoinSet::new();
+    for _ in 0..200 {
+        let store = store.clone();
+        readers.spawn(async move { store.settings("acme").await.unwrap() });
+    }
+    while readers.join_next().await.is_some() {
+        let held = held_files(&data.path());
+        assert!((5..=files_each()).contains(&held), "{held}");
+    }
 }
 
 /// Otherwise its mail waits until somebody looks for it.

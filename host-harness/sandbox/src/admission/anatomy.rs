@@ -140,6 +140,7 @@ impl Anatomy {
                     self.functions.add_types(group.map_err(invalid)?)?;
                 }
             }
+            Payload::FunctionSection(types) => self.functions.declare(types)?,
             Payload::CodeSectionEntry(body) => self.functions.add(&body)?,
             Payload::ComponentImportSection(imports) if outermost => {
                 within("imports", imports.count() as usize, MAX_NAMES)?;

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Largest file that is read as a plugin, in bytes, whatever a host takes: those with
-/// SpiderMonkey in them have 12 MB, and those with CPython 18.
-pub const MAX_FILE: usize = 64 * 1024 * 1024;
+/// SpiderMonkey in them have 12 MB, and those with CPython 18. A compiler takes 30 MiB for each
+/// mebibyte and has 1 GiB.
+pub const MAX_FILE: usize = 32 * 1024 * 1024;
 
 /// Largest signature file that is read, in bytes. They have about 300.
 const MAX_SIGNATURE: u64 = 4096;

@@ -7,7 +7,9 @@
 
 use super::anatomy::{invalid, within};
 use super::problem::Problem;
-use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, RecGroup};
+use wasmparser::{
+    BlockType, CompositeInnerType, FunctionBody, FunctionSectionReader, Operator, RecGroup,
+};
 
 /// Bytes of one function: SpiderMonkey's largest has 171,628.
 const MAX_FUNCTION: usize = 256 * 1024;
@@ -23,20 +25,35 @@ const MAX_LOOPS: usize = 1024;
 /// 900 MiB.
 const MAX_LOOP_DEPTH: usize = 64;
 
-/// Variables of one function times its blocks: SpiderMonkey has 387,512. Ten million took
+/// Functions of one module: SpiderMonkey has 12,683. More are not valid, and each takes four
+/// bytes here before it is looked at.
+const MAX_FUNCTIONS: usize = 1_000_000;
+
+/// Variables of one function times its blocks: SpiderMonkey has 411,528. Ten million took
 /// 20 seconds and 1.6 GiB.
 const MAX_FLOW: usize = 1024 * 1024;
 
-/// The same of all functions together: SpiderMonkey has 5.3 million.
+/// The same of all functions together: SpiderMonkey has 7.2 million.
 const MAX_ALL_FLOW: usize = 16 * 1024 * 1024;
 
 /// The functions that were looked at, in the module that is.
 #[derive(Debug, Default)]
 pub(super) struct Functions {
-    /// How many values each function type of the module takes and gives.
-    arities: Vec<usize>,
+    /// The function types of the module; another type takes and gives nothing.
+    types: Vec<Arity>,
+    /// The type of each function of the module that has code.
+    declared: Vec<u32>,
+    /// How many of them were looked at.
+    looked_at: usize,
     /// Variables times blocks, of all functions.
     flow: usize,
+}
+
+/// How many values a function takes and gives.
+#[derive(Clone, Copy, Debug, Default)]
+struct Arity {
+    params: usize,
+    results: usize,
 }
 
 /// What one function is made of.
@@ -53,7 +70,9 @@ struct Flow {
 impl Functions {
     /// Begins with a module.
     pub(super) fn begin_module(&mut self) {
-        self.arities.clear();
+        self.types.clear();
+        self.declared.clear();
+        self.looked_at = 0;
     }
 
     /// Adds the next of the module's types.
@@ -66,11 +85,28 @@ impl Functions {
             let arity = match &ty.composite_type.inner {
                 CompositeInnerType::Func(ty) => {
                     within("results of a function", ty.results().len(), MAX_RESULTS)?;
-                    ty.params().len() + ty.results().len()
+                    Arity {
+                        params: ty.params().len(),
+                        results: ty.results().len(),
+                    }
                 }
-                _ => 0,
+                _ => Arity::default(),
             };
-            self.arities.push(arity);
+            self.types.push(arity);
+        }
+        Ok(())
+    }
+
+    /// Adds functions of the module, whose code follows in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Invalid`] and [`Problem::TooComplex`].
+    pub(super) fn declare(&mut self, types: FunctionSectionReader<'_>) -> Result<(), Problem> {
+        let found = self.declared.len() + types.count() as usize;
+        within("functions in one module", found, MAX_FUNCTIONS)?;
+        for ty in types {
+            self.declared.push(ty.map_err(invalid)?);
         }
         Ok(())
     }
@@ -83,7 +119,10 @@ impl Functions {
     pub(super) fn add(&mut self, body: &FunctionBody<'_>) -> Result<(), Problem> {
         let bytes = body.as_bytes().len();
         within("bytes in one function", bytes, MAX_FUNCTION)?;
-        let mut flow = Flow::default();
+        let mut flow = Flow {
+            variables: self.next_params(),
+            ..Flow::default()
+        };
         for locals in body.get_locals_reader().map_err(invalid)? {
             let (count, _) = locals.map_err(invalid)?;
             flow.variables = flow.variables.saturating_add(count as usize);
@@ -101,6 +140,18 @@ impl Functions {
         )
     }
 
+    /// How many parameters the next function has.
+    fn next_params(&mut self) -> usize {
+        let ty = self.declared.get(self.looked_at);
+        self.looked_at += 1;
+        ty.map_or(0, |ty| self.arity(*ty).params)
+    }
+
+    /// None of a type that there is not, which is not valid.
+    fn arity(&self, ty: u32) -> Arity {
+        self.types.get(ty as usize).copied().unwrap_or_default()
+    }
+
     fn follow(&self, flow: &mut Flow, operator: &Operator<'_>) -> Result<(), Problem> {
         match operator {
             Operator::Loop { blockty } => {
@@ -108,10 +159,10 @@ impl Functions {
                 within("loops in one function", flow.loops, MAX_LOOPS)?;
                 flow.loop_depth += 1;
                 within("loops in each other", flow.loop_depth, MAX_LOOP_DEPTH)?;
-                flow.enter(self.arity(*blockty), true);
+                flow.enter(self.values(*blockty), true);
             }
             Operator::Block { blockty } | Operator::If { blockty } => {
-                flow.enter(self.arity(*blockty), false);
+                flow.enter(self.values(*blockty), false);
             }
             Operator::End => flow.leave(),
             Operator::Else | Operator::BrIf { .. } => flow.blocks += 1,
@@ -121,11 +172,12 @@ impl Functions {
         Ok(())
     }
 
-    fn arity(&self, ty: BlockType) -> usize {
+    /// How many values a block takes and gives.
+    fn values(&self, ty: BlockType) -> usize {
         match ty {
-            BlockType::FuncType(index) => {
-                let arity = self.arities.get(index as usize);
-                arity.copied().unwrap_or_default()
+            BlockType::FuncType(ty) => {
+                let Arity { params, results } = self.arity(ty);
+                params + results
             }
             // What a compiler follows at no further cost.
             BlockType::Empty | BlockType::Type(_) => 0,
@@ -134,9 +186,9 @@ impl Functions {
 }
 
 impl Flow {
-    fn enter(&mut self, arity: usize, is_loop: bool) {
+    fn enter(&mut self, values: usize, is_loop: bool) {
         self.blocks += 1;
-        self.variables = self.variables.saturating_add(arity);
+        self.variables = self.variables.saturating_add(values);
         self.open.push(is_loop);
     }
 

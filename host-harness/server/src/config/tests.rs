@@ -272,8 +272,8 @@ fn a_value_of_the_host_that_is_not_taken_is_quoted_with_what_is() {
             "2:11: waiting: it is a whole number, 0 to 100000 calls\n    -1",
         ),
         (
-            "plugin-bytes = 67108865",
-            "2:16: plugin-bytes: it is a whole number, 65536 to 67108864 bytes\n    67108865",
+            "plugin-bytes = 33554433",
+            "2:16: plugin-bytes: it is a whole number, 65536 to 33554432 bytes\n    33554433",
         ),
         (
             "waiting = 100001",

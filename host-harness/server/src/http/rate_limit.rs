@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chat_domain::audit::{AuditRecord, Decision};
+use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
@@ -125,7 +125,9 @@ impl LimitedCalls {
     ) {
         let action = action_of(route);
         let record = AuditRecord {
-            target: caller.map(str::to_owned),
+            target: caller
+                .filter(|_| is_of_the_caller(action))
+                .map(str::to_owned),
             decision: Decision::Limited,
             reason: Some("error-too-many-requests".to_owned()),
             ..site.record_of(
@@ -170,6 +172,11 @@ impl LimitedCalls {
     fn sums(&self) -> MutexGuard<'_, HashMap<Sum, u32>> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it is of the caller's own account whatever is asked, which was not looked into.
+fn is_of_the_caller(action: Action) -> bool {
+    action != Action::ResetTotp
 }
 
 /// A client of a route of a workspace.

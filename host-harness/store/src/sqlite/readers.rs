@@ -23,6 +23,21 @@ const PATIENT: usize = 2;
 /// to a thread that may wait: a glance takes microseconds, unless the disk hangs.
 const YIELDS: usize = 100;
 
+/// Files that a connection holds: the database and its log.
+const FILES_OF_A_CONNECTION: usize = 2;
+
+/// Files that an open store holds, at most: those of its readers and its writer, and the shared
+/// memory, which all of them have together.
+pub fn files_each() -> usize {
+    let connections = most_glances() + PATIENT + 1;
+    connections * FILES_OF_A_CONNECTION + 1
+}
+
+fn most_glances() -> usize {
+    let threads = available_parallelism().map_or(1, usize::from);
+    (threads / 2).max(1)
+}
+
 pub(super) struct Readers {
     place: Place,
     glances: Mutex<Glances>,
@@ -40,12 +55,11 @@ impl Readers {
     pub(super) fn of(place: Place) -> SqlResult<Self> {
         let first = place.connect(BUSY_TIMEOUT)?;
         first.busy_timeout(Duration::ZERO)?;
-        let threads = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             place,
             glances: Mutex::new(Glances {
                 idle: vec![first],
-                unopened: (threads / 2).saturating_sub(1),
+                unopened: most_glances() - 1,
             }),
             patient: Arc::new(Semaphore::new(PATIENT)),
         })

@@ -27,6 +27,11 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// How long a client may take nothing of its answer.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a client may take for its whole answer: the longest, 1.5 MB of the documentation's
+/// page, comes in it by a line of 200 kbit/s. One that takes a byte now and then does not keep
+/// its place.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long an answer or the body of a request may stand still once the server is told to
 /// stop: with a client that is there, something of it moves in a round trip.
 const LAST_LIMIT: Duration = Duration::from_secs(1);
@@ -60,7 +65,7 @@ impl Phase {
         matches!(self, Self::Idle | Self::Head | Self::Body)
     }
 
-    /// How long it may last; none where that is not for the connection to say.
+    /// How long nothing may move in it; none where that is not for the connection to say.
     fn limit(self, closing: Closing) -> Option<Duration> {
         match (self, closing) {
             (Self::Idle | Self::Head, Closing::AtStop) => Some(Duration::ZERO),
@@ -71,6 +76,11 @@ impl Phase {
             (Self::Sending, Closing::No | Closing::ForRoom) => Some(SEND_LIMIT),
             (Self::Body, Closing::No) | (Self::Answering, _) => None,
         }
+    }
+
+    /// How long it may last, whatever moves in it.
+    fn whole_limit(self) -> Option<Duration> {
+        (self == Self::Sending).then_some(ANSWER_LIMIT)
     }
 }
 
@@ -85,10 +95,31 @@ pub(super) struct Connection {
 
 struct State {
     phase: Phase,
-    /// When the phase began, or something of the body or the answer moved.
+    /// When the phase began.
+    began: Instant,
+    /// When that was, or something of the body or the answer moved.
     since: Instant,
     /// Its place among those that are idle.
     age: Option<u64>,
+}
+
+impl State {
+    fn of(phase: Phase) -> Self {
+        let now = Instant::now();
+        Self {
+            phase,
+            began: now,
+            since: now,
+            age: None,
+        }
+    }
+
+    /// When the client has kept the server waiting for too long.
+    fn end(&self, closing: Closing) -> Option<Instant> {
+        let still = self.phase.limit(closing).map(|limit| self.since + limit);
+        let whole = self.phase.whole_limit().map(|limit| self.began + limit);
+        still.into_iter().chain(whole).min()
+    }
 }
 
 impl Connection {
@@ -97,11 +128,7 @@ impl Connection {
         let connection = Self {
             room,
             evicted: CancellationToken::new(),
-            state: Mutex::new(State {
-                phase: Phase::Sending,
-                since: Instant::now(),
-                age: None,
-            }),
+            state: Mutex::new(State::of(Phase::Sending)),
             _place: place,
         };
         connection.enter(Phase::Idle);
@@ -113,8 +140,10 @@ impl Connection {
     }
 
     fn change(&self, state: &mut State, phase: Phase) {
-        state.phase = phase;
-        state.since = Instant::now();
+        *state = State {
+            age: state.age,
+            ..State::of(phase)
+        };
         match (phase.is_idle(), state.age) {
             (true, None) => {
                 state.age = Some(self.room.fell_idle(self.evicted.clone()));
@@ -150,14 +179,9 @@ impl Connection {
         mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let (phase, since) = {
-            let state = self.state();
-            (state.phase, state.since)
-        };
-        let Some(limit) = phase.limit(closing) else {
+        let Some(end) = self.state().end(closing) else {
             return Poll::Pending;
         };
-        let end = since + limit;
         if timer.deadline() != end {
             timer.as_mut().reset(end);
         }
@@ -287,5 +311,20 @@ mod tests {
             let expected = limits.map(|limit| limit.map(Duration::from_secs));
             assert_eq!(found, expected, "{phase:?}");
         }
+    }
+
+    #[test]
+    fn a_client_that_takes_its_answer_in_bytes_is_waited_for_for_a_minute() {
+        let mut state = State::of(Phase::Sending);
+        let mut moved = Duration::ZERO;
+        for seconds in [10, 19, 28, 37, 46, 55, 60, 60] {
+            state.since = state.began + moved;
+            let end = state.began + Duration::from_secs(seconds);
+            assert_eq!(state.end(Closing::No), Some(end), "{moved:?}");
+            assert_eq!(state.end(Closing::ForRoom), Some(end), "{moved:?}");
+            moved += Duration::from_secs(9);
+        }
+        state.phase = Phase::Body;
+        assert_eq!(state.end(Closing::No), None);
     }
 }

@@ -1,8 +1,7 @@
 //! The places of a listener's connections, and who gives one up for another.
 
 use crate::metrics::Metrics;
-use crate::{delivery, stores};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use crate::{delivery, files, stores};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,11 +16,6 @@ const MAX_CLIENTS: usize = 4096;
 
 /// Connections of operators: scrapers and a few commands.
 const MAX_OPERATORS: usize = 32;
-
-/// Files that are not for clients: those of the stores, connections to mail servers, those of
-/// operators, and what is read and listened to.
-const RESERVED_FILES: usize =
-    stores::MAX_OPEN * stores::FILES_EACH + delivery::LIMIT + 2 * MAX_OPERATORS;
 
 /// How long there must have been room before it is said again that there is none.
 const QUIET: Duration = Duration::from_secs(60);
@@ -59,7 +53,8 @@ impl Idle {
 impl Room {
     /// As much as the process has, which is given as many files as it may have.
     pub(crate) fn for_clients(metrics: Arc<Metrics>) -> Self {
-        Self::new("clients", places(files()), metrics)
+        let files = files::raised(MAX_CLIENTS + reserved_files(stores::MAX_OPEN));
+        Self::new("clients", places(files), metrics)
     }
 
     pub(crate) fn for_operators(metrics: Arc<Metrics>) -> Self {
@@ -141,23 +136,16 @@ impl Room {
     }
 }
 
-/// Files that the process may have open, once its limit is raised as far as they are needed
-/// and it may.
-fn files() -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 0;
-    };
-    let wanted = (MAX_CLIENTS + RESERVED_FILES) as u64;
-    let raised = wanted.min(hard).max(soft);
-    let is_raised = setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok();
-    let files = if is_raised { raised } else { soft };
-    files.try_into().unwrap_or(usize::MAX)
+/// Files that are not for clients, where `stores` are open: those of the stores, connections to
+/// mail servers, those of operators, and what is read and listened to.
+fn reserved_files(stores: usize) -> usize {
+    stores * stores::files_each() + delivery::LIMIT + 2 * MAX_OPERATORS
 }
 
-/// How many of so many files are for clients: where there are few, a quarter. Of the 1024 that
-/// a process may have by default, the stores' are left then.
+/// How many of so many files are for clients: where there are few, a quarter, beside which the
+/// stores' are left.
 fn places(files: usize) -> usize {
-    let left = files.saturating_sub(RESERVED_FILES);
+    let left = files.saturating_sub(reserved_files(stores::max_open(files)));
     left.max(files / 4).clamp(1, MAX_CLIENTS)
 }
 
@@ -182,13 +170,15 @@ mod tests {
             (0, 1),
             (256, 64),
             (1024, 256),
-            (4096, 3136),
-            (20_000, MAX_CLIENTS),
+            (1_000_000, MAX_CLIENTS),
             (usize::MAX, MAX_CLIENTS),
         ] {
             assert_eq!(places(files), clients, "{files}");
         }
-        assert!(places(1024) + stores::MAX_OPEN * stores::FILES_EACH <= 1024);
+        for files in [1024, 4096, 1_000_000] {
+            let of_stores = stores::max_open(files) * stores::files_each();
+            assert!(places(files) + of_stores <= files, "{files}");
+        }
     }
 
     #[test]
