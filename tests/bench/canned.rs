@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use chat_domain::account::{Caller, Methods, Profile, Selector, Token, TotpFactor, User};
 use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
-use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::audit::{RecordFilter, Source, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::health::Health;
@@ -20,6 +20,7 @@ use chat_domain::totp::TotpKey;
 use chat_store::{Decide, Result, Store, StoreError};
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::decision::{EDIT_OTHER_USER_TOTP, Host};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// The secret of RFC 6238 appendix B.
@@ -53,6 +54,14 @@ fn caller() -> Caller {
         id: CALLER.to_owned(),
         token_hash: String::new(),
         bypass_token: false,
+    }
+}
+
+/// Where the call comes from.
+pub(crate) fn source() -> Source {
+    Source {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        agent: None,
     }
 }
 
@@ -193,6 +202,7 @@ impl Host for Lent {
             target: Target::User(id.clone()),
             now: now(),
             request_id: "request".to_owned(),
+            source: source(),
         };
         match order.decide(&dossier(&order.question())).answer {
             Ok(_) => Ok(secrets::Receipt::Removed),

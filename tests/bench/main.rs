@@ -12,7 +12,7 @@ mod canned;
 mod report;
 mod results;
 
-use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW, standing};
+use canned::{CALLER, CODE, Canned, Lent, MEMBER, NOW, source, standing};
 use chat_domain::time::Timestamp;
 use chat_store::Store;
 use cpu_time::ThreadTime;
@@ -171,6 +171,7 @@ impl Bench {
             Arc::new(standing()),
             Timestamp::from_millis(0) + Duration::from_secs(NOW),
             "request".to_owned(),
+            source(),
             Some(CODE.into()),
         )
     }

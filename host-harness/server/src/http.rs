@@ -35,7 +35,7 @@ use client_address::Doubts;
 use connections::Room;
 use ipnet::IpNet;
 use plugin_sandbox::comparisons::Queue;
-use rate_limit::{LimitedCalls, RateLimit};
+use rate_limit::Limits;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -217,12 +217,11 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(from_fn_with_state(app.clone(), finish))
-        .layer(Extension(Arc::new(LimitedCalls::new(
+        .layer(Extension(Arc::new(Limits::new(
             decisions.clone(),
             stopping,
         ))))
         .layer(Extension(decisions))
-        .layer(Extension(Arc::new(RateLimit::default())))
         .layer(Extension(Arc::new(Doubts::default())))
         .layer(Extension(Arc::new(Queue::default())))
         .with_state(app)

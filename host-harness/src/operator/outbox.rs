@@ -69,9 +69,7 @@ async fn retry_all(desk: &Desk) -> anyhow::Result<Report> {
     for mail in mails {
         match desk.store.retry_mail(desk.operation(), mail.id).await? {
             Ok(()) => due += 1,
-            Err(Problem::MailBeingSent(_) | Problem::CodeExpired(_) | Problem::UnknownMail(_)) => {
-                ()
-            }
+            Err(Problem::MailBeingSent(_) | Problem::CodeExpired(_) | Problem::UnknownMail(_)) => {}
             Err(problem) => return Err(problem.into()),
         }
     }

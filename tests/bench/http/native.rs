@@ -4,13 +4,13 @@
 use crate::{Measured, WORKSPACE};
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chat_domain::account::{Caller, Selector, TotpFactor};
 use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
-use chat_domain::audit::{Action, AuditRecord, Decision, new_request_id};
+use chat_domain::audit::{Action, AuditRecord, Decision, Source, new_request_id};
 use chat_domain::proof::{Proof, Tried};
 use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::standing::{RefuseMalformed, Standing};
@@ -27,7 +27,7 @@ use reset_totp::decision::{Host, decide};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,13 +56,18 @@ pub(crate) fn serve(path: &Path, port: &str) -> Measured<()> {
         let route = post(handle).with_state(store);
         let app = Router::new().route("/api/v1/users.resetTOTP", route);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         Ok(axum::serve(listener, app).await?)
     })
 }
 
-async fn handle(State(store): State<Shared>, request: Request) -> Response {
+async fn handle(
+    State(store): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let (start, id) = (Instant::now(), new_request_id(&mut rand::rng()));
-    let (status, body) = match answer(&store, &id, request).await {
+    let (status, body) = match answer(&store, &id, peer, request).await {
         Ok(response) => (response.status, response.body),
         Err(problem) => (
             500,
@@ -83,16 +88,18 @@ async fn handle(State(store): State<Shared>, request: Request) -> Response {
 
 type Answered = Result<handler::Response, Box<dyn std::error::Error + Send + Sync>>;
 
-async fn answer(store: &Shared, id: &str, request: Request) -> Answered {
+async fn answer(store: &Shared, id: &str, peer: SocketAddr, request: Request) -> Answered {
     let now = Clock::system().now();
     let (parts, body) = request.into_parts();
     let text = |name| header_of(&parts.headers, name);
+    let agent = text("user-agent");
+    let source = Source::new(peer.ip(), agent.as_ref().map(String::as_bytes));
     let (Some(user), Some(token)) = (text("x-user-id"), text("x-auth-token")) else {
         return Ok(not_logged_in());
     };
     let hash = token::hash(&SecretString::from(token));
     if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-        return malformed(store, id, (user, hash), now).await;
+        return malformed(store, id, (user, hash), source, now).await;
     }
     let standing = store.standing(WORKSPACE, &user, &hash, now).await?;
     let Some(standing) = standing else {
@@ -105,6 +112,7 @@ async fn answer(store: &Shared, id: &str, request: Request) -> Answered {
         store,
         id,
         standing,
+        source,
         now,
     };
     let request = handler::Request {
@@ -120,6 +128,7 @@ async fn malformed(
     store: &Shared,
     id: &str,
     (user, token_hash): (String, String),
+    source: Source,
     now: Timestamp,
 ) -> Answered {
     let order = RefuseMalformed {
@@ -128,6 +137,7 @@ async fn malformed(
         token_hash,
         now,
         request_id: id.to_owned(),
+        source,
         recent_calls: 0,
     };
     if store.decide(order).await?.standing.is_none() {
@@ -158,6 +168,7 @@ struct Call<'a> {
     store: &'a Shared,
     id: &'a str,
     standing: Standing,
+    source: Source,
     now: Timestamp,
 }
 
@@ -241,9 +252,10 @@ impl Call<'_> {
             target,
             now: self.now,
             request_id: self.id.to_owned(),
+            source: self.source.clone(),
         };
         lent.outcome = store.decide(order).await?.map_err(|refusal| match refusal {
-            Refusal::NotPermitted => secrets::Refusal::NotPermitted,
+            Refusal::NotAuthenticated | Refusal::NotPermitted => secrets::Refusal::NotPermitted,
             Refusal::UnknownTarget => secrets::Refusal::UnknownTarget,
             Refusal::Replayed | Refusal::WrongProof => secrets::Refusal::ProofRefused,
         });
@@ -276,6 +288,10 @@ impl Call<'_> {
             target: None,
             decision,
             reason: reason.map(str::to_owned),
+            source: Some(self.source.clone()),
+            proof: None,
+            told: None,
+            calls: 1,
         };
         self.store.decide(RefuseReset { record, tried }).await
     }

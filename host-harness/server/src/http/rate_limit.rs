@@ -88,6 +88,22 @@ const SUMMED: Duration = Duration::from_secs(60);
 /// enough.
 const MAX_SUMS: usize = 1000;
 
+/// How often clients have called, and of whom too often.
+pub(super) struct Limits {
+    pub(super) windows: RateLimit,
+    pub(super) limited_calls: Arc<LimitedCalls>,
+}
+
+impl Limits {
+    /// No calls yet; as [`LimitedCalls::new`].
+    pub(super) fn new(tasks: TaskTracker, stopping: CancellationToken) -> Self {
+        Self {
+            windows: RateLimit::default(),
+            limited_calls: Arc::new(LimitedCalls::new(tasks, stopping)),
+        }
+    }
+}
+
 /// The calls that were refused: whoever calls too often writes a record a minute.
 pub(super) struct LimitedCalls {
     sums: Mutex<HashMap<Sum, u32>>,
@@ -106,7 +122,7 @@ struct Sum {
 
 impl LimitedCalls {
     /// What is counted when `stopping` is cancelled is recorded by one of `tasks`.
-    pub(super) fn new(tasks: TaskTracker, stopping: CancellationToken) -> Self {
+    fn new(tasks: TaskTracker, stopping: CancellationToken) -> Self {
         Self {
             sums: Mutex::default(),
             tasks,
@@ -230,8 +246,7 @@ impl Call {
 /// known by then.
 pub(super) async fn limit(
     Extension(site): Extension<Site>,
-    Extension(limiter): Extension<Arc<RateLimit>>,
-    Extension(limited_calls): Extension<Arc<LimitedCalls>>,
+    Extension(limits): Extension<Arc<Limits>>,
     Extension(RequestId(id)): Extension<RequestId>,
     standing: Option<Extension<Arc<Standing>>>,
     route: MatchedPath,
@@ -253,11 +268,13 @@ pub(super) async fn limit(
         address: site.source.address,
         route: route_name(&route),
     };
-    let call = limiter.count(&client, settings, now);
+    let call = limits.windows.count(&client, settings, now);
     let mut response = match call.granted {
         true => next.run(request).await,
         false => {
-            limited_calls.note(&site, client.route, caller.as_deref(), now, &id);
+            limits
+                .limited_calls
+                .note(&site, client.route, caller.as_deref(), now, &id);
             call.refusal(now).into_response()
         }
     };

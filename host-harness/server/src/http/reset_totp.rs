@@ -5,7 +5,7 @@ use super::answer::{Answer, Done, Refused, Success};
 use super::body;
 use super::caller::Credentials;
 use super::openapi::{Refusals, SecondFactorHeaders};
-use super::rate_limit::{Client, LimitedCalls, RateLimit};
+use super::rate_limit::{Client, Limits};
 use super::{RequestId, Site, route_name};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request};
@@ -67,8 +67,7 @@ const REASONS: [&str; 8] = [
 pub(super) async fn handle(
     Extension(site): Extension<Site>,
     Extension(RequestId(id)): Extension<RequestId>,
-    Extension(limiter): Extension<Arc<RateLimit>>,
-    Extension(limited_calls): Extension<Arc<LimitedCalls>>,
+    Extension(limits): Extension<Arc<Limits>>,
     Extension(decisions): Extension<TaskTracker>,
     route: MatchedPath,
     request: Request,
@@ -81,8 +80,7 @@ pub(super) async fn handle(
         site,
         id,
         credentials,
-        limiter,
-        limited_calls,
+        limits,
         route,
     };
     let answer = visit.answer(request).in_current_span();
@@ -117,8 +115,7 @@ struct Visit {
     site: Site,
     id: String,
     credentials: Credentials,
-    limiter: Arc<RateLimit>,
-    limited_calls: Arc<LimitedCalls>,
+    limits: Arc<Limits>,
     route: MatchedPath,
 }
 
@@ -158,7 +155,7 @@ impl Visit {
             now,
             request_id: self.id.clone(),
             source: site.source.clone(),
-            recent_calls: self.limiter.recent_calls(&self.client(), now),
+            recent_calls: self.limits.windows.recent_calls(&self.client(), now),
         };
         let refused = site.store.decide(order.clone()).await?;
         site.note(refused.settings)?;
@@ -186,13 +183,17 @@ impl Visit {
         if standing.is_unlimited() {
             return Ok(answer().await?.into_response());
         }
-        let call = self.limiter.count(&self.client(), &standing.settings, now);
+        let call = self
+            .limits
+            .windows
+            .count(&self.client(), &standing.settings, now);
         let mut response = match call.granted {
             true => answer().await.unwrap_or_else(Answer::store_failed),
             false => {
                 let caller = Some(standing.caller.id.as_str());
                 let route = route_name(&self.route);
-                self.limited_calls
+                self.limits
+                    .limited_calls
                     .note(&self.site, route, caller, now, &self.id);
                 call.refusal(now)
             }
