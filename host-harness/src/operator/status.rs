@@ -1,7 +1,7 @@
 //! `status`: what a tired person asks at three in the morning, on one screen.
 
 use super::process::Process;
-use super::table::{headed, printable};
+use super::table::printable;
 use super::{audit, count};
 use anyhow::ensure;
 use chat_domain::attempts::Lock;
@@ -70,14 +70,13 @@ impl Line {
         }
     }
 
-    fn row(&self) -> [String; 4] {
+    fn shown(&self) -> String {
         let mark = if self.is_well { "ok" } else { "!!" };
-        [
-            mark.to_owned(),
-            self.about.to_owned(),
-            self.text.clone(),
-            self.mend.clone().unwrap_or_default(),
-        ]
+        let line = format!("{mark}  {:<7}  {}", self.about, self.text);
+        match &self.mend {
+            Some(mend) => format!("{line}\n             → {mend}"),
+            None => line,
+        }
     }
 
     fn described(&self) -> Value {
@@ -111,7 +110,7 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         }
         Err(error) => lines.push(Line::wrong(
             "process",
-            format!("{error:#}"),
+            error.to_string(),
             "host-harness serve --config FILE; with --store alone it has no such listener",
         )),
     }
@@ -141,13 +140,13 @@ fn print(place: &Where, lines: &[Line], resets: &[StoredRecord]) -> anyhow::Resu
         });
         return crate::show(&report.to_string());
     }
-    let rows = lines.iter().map(Line::row).collect();
-    let table = headed(["", "ABOUT", "STATE", "WHAT MENDS IT"], rows);
+    let lines: Vec<_> = lines.iter().map(Line::shown).collect();
+    let lines = lines.join("\n");
     let last = match resets.is_empty() {
         true => "nobody was reset yet".to_owned(),
         false => audit::table_of_many(resets),
     };
-    crate::show(&format!("{table}\n\nThe last resets\n{last}"))
+    crate::show(&format!("{lines}\n\nThe last resets\n{last}"))
 }
 
 fn stores_of(status: &Value) -> Vec<PathBuf> {
