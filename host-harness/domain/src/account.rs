@@ -23,7 +23,7 @@ pub enum Selector {
     Id(String),
     /// Compared as [`username_key`] writes it.
     Username(String),
-    /// By a username that looks like this one: compared as [`skeleton`] writes it.
+    /// By a username that looks like this one: one of its [`skeletons`] is one of that.
     LookAlike(String),
     /// One of its e-mail addresses, compared without regard to the case of ASCII
     /// letters.
@@ -51,13 +51,22 @@ pub fn username_key(username: &str) -> String {
     username.nfkc().default_case_fold().nfkc().collect()
 }
 
-/// What two usernames have in common that people cannot tell apart (Unicode Technical
-/// Standard 39, section 4).
-pub fn skeleton(username: &str) -> String {
+/// What two usernames have in common, either the one or the other, that people cannot tell apart
+/// (Unicode Technical Standard 39, section 4): as they are compared, and as they are written, where
+/// a capital `I` looks like an `l`.
+pub fn skeletons(username: &str) -> [String; 2] {
+    let skeleton = |text: &str| -> String { unicode_security::skeleton(text).collect() };
     let written: String = username.nfkc().collect();
-    let alike: String = unicode_security::skeleton(&written).collect();
-    let folded: String = alike.chars().default_case_fold().collect();
-    unicode_security::skeleton(&folded).collect()
+    let folded: String = skeleton(&written).chars().default_case_fold().collect();
+    [skeleton(&username_key(username)), skeleton(&folded)]
+}
+
+/// Whether people cannot tell two usernames apart.
+pub fn look_alike(one: &str, other: &str) -> bool {
+    skeletons(one)
+        .iter()
+        .zip(skeletons(other))
+        .any(|(a, b)| *a == b)
 }
 
 /// What of an account everybody in the workspace may know.

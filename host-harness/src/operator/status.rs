@@ -13,9 +13,10 @@ use chat_server::clock::Clock;
 use chat_store::Store;
 use chat_store::sqlite::Sqlite;
 use clap::Args;
+use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,20 +94,14 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
     let now = Clock::system().now();
     let process = &place.process;
     let mut lines = Vec::new();
-    let mut reasons = Vec::new();
-    let mut stores: Vec<_> = place.store.iter().cloned().collect();
+    let mut stores = Vec::new();
     match process
         .ask(reqwest::Method::GET, "/status", String::new())
         .await
     {
         Ok(status) => {
-            reasons = process.readiness().await?;
-            lines.extend(of_process(process, &status, &reasons).await?);
-            for path in stores_of(&status) {
-                if !stores.iter().any(|known| is_same_file(known, &path)) {
-                    stores.push(path);
-                }
-            }
+            lines.extend(of_process(process, &status).await?);
+            stores = stores_of(&status);
         }
         Err(error) => lines.push(Line::wrong(
             "process",
@@ -115,13 +110,13 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         )),
     }
     let mut resets = Vec::new();
-    // A file that its process does not trust is left as it is, also by a look.
-    stores.retain(|path| {
-        let name = path.display().to_string();
-        !reasons.iter().any(|reason| reason.contains(&name))
-    });
-    for path in &stores {
-        let (found, store_resets) = of_store(path, now).await;
+    if let Some(path) = &place.store
+        && !stores.iter().any(|known| is_same_file(&known.path, path))
+    {
+        stores.push(KnownStore::at(path));
+    }
+    for store in &stores {
+        let (found, store_resets) = of_store(store, now).await;
         lines.extend(found);
         resets.extend(store_resets);
     }
@@ -149,24 +144,47 @@ fn print(place: &Where, lines: &[Line], resets: &[StoredRecord]) -> anyhow::Resu
     crate::show(&format!("{lines}\n\nThe last resets\n{last}"))
 }
 
-fn stores_of(status: &Value) -> Vec<PathBuf> {
+/// A store, and what its process says of it.
+struct KnownStore {
+    path: PathBuf,
+    /// Whether the process could write it; none where it did not try.
+    written: Option<bool>,
+    problem: Option<String>,
+    /// Another file has its name, or none.
+    moved: bool,
+}
+
+impl KnownStore {
+    fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            written: None,
+            problem: None,
+            moved: false,
+        }
+    }
+}
+
+fn stores_of(status: &Value) -> Vec<KnownStore> {
     let stores = status.get("stores").and_then(Value::as_array);
-    let paths = stores
-        .into_iter()
-        .flatten()
-        .filter_map(|store| store.get("path")?.as_str());
-    paths.map(PathBuf::from).collect()
+    let known = stores.into_iter().flatten().filter_map(|store| {
+        let flag = |name| store.get(name).and_then(Value::as_bool);
+        let problem = store.get("problem").and_then(Value::as_str);
+        Some(KnownStore {
+            path: store.get("path")?.as_str()?.into(),
+            written: flag("written"),
+            problem: problem.map(str::to_owned),
+            moved: flag("moved").unwrap_or_default(),
+        })
+    });
+    known.collect()
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || one.canonicalize().ok() == other.canonicalize().ok()
 }
 
-async fn of_process(
-    process: &Process,
-    status: &Value,
-    reasons: &[String],
-) -> anyhow::Result<Vec<Line>> {
+async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Line>> {
     let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
     let workspaces = number(status, "workspaces").unwrap_or_default();
     let calls = number(status, "calls").unwrap_or_default();
@@ -179,11 +197,12 @@ async fn of_process(
             count(calls, "call")
         ),
     )];
+    let reasons = process.readiness().await?;
     match reasons.is_empty() {
         true => lines.push(Line::well("ready", "for requests".to_owned())),
-        false => lines.extend(reasons.iter().map(|reason| {
-            let mend = format!("{MEND_STORE}; then it is ready by itself");
-            Line::wrong("ready", reason.clone(), &mend)
+        false => lines.extend(reasons.into_iter().map(|reason| {
+            let mend = "what its store's line says; then it is ready by itself";
+            Line::wrong("ready", reason, mend)
         })),
     }
     let plugins = status.get("plugins").and_then(Value::as_array);
@@ -217,10 +236,26 @@ async fn of_process(
     Ok(lines)
 }
 
-async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>) {
+async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>) {
+    let path = &known.path;
     let shown = printable(&path.display().to_string());
     let at_store = format!("--store {shown}");
-    let mut lines = vec![disk(path, &shown)];
+    let is_written = match (known.written, &known.problem) {
+        (Some(true), _) => Ok(()),
+        (Some(false), problem) => Err(problem.clone().unwrap_or_default()),
+        (None, _) => require_writable(path).map_err(|error| error.to_string()),
+    };
+    let mut lines = vec![
+        disk(path, &shown),
+        match is_written {
+            Ok(()) => Line::well("store", format!("{shown} can be written")),
+            Err(problem) => Line::wrong("store", format!("{shown}: {problem}"), MEND_STORE),
+        },
+    ];
+    // What stands in its place is not touched, not even by a look.
+    if known.moved {
+        return (lines, Vec::new());
+    }
     let store = match Sqlite::open_to_look(path).await {
         Ok(store) => store,
         Err(error) => {
@@ -229,10 +264,6 @@ async fn of_store(path: &Path, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>)
             return (lines, Vec::new());
         }
     };
-    lines.push(match OpenOptions::new().append(true).open(path) {
-        Ok(_) => Line::well("store", format!("{shown} can be written")),
-        Err(error) => Line::wrong("store", format!("{shown}: {error}"), MEND_STORE),
-    });
     match look(&store, now).await {
         Ok((health, clock_faults)) => {
             lines.extend(
@@ -281,16 +312,34 @@ async fn look(store: &Arc<dyn Store>, now: Timestamp) -> chat_store::Result<(Hea
     Ok((health, store.clock_faults(Horizon::at(now)).await?))
 }
 
-fn disk(path: &Path, shown: &str) -> Line {
-    let folder = match path.parent() {
+/// The file, its folder and what SQLite puts beside it.
+fn require_writable(path: &Path) -> nix::Result<()> {
+    access(path, AccessFlags::W_OK)?;
+    access(folder_of(path), AccessFlags::W_OK)?;
+    for ending in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        match access(Path::new(&beside), AccessFlags::W_OK) {
+            Ok(()) | Err(Errno::ENOENT) => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+fn disk(path: &Path, shown: &str) -> Line {
     let size = path
         .metadata()
         .map(|file| file.len() >> 10)
         .unwrap_or_default();
-    let Ok(found) = statvfs(folder) else {
+    let Ok(found) = statvfs(folder_of(path)) else {
         return Line::wrong("disk", format!("of {shown} is not there"), "mount it");
     };
     let free = found

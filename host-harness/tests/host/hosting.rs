@@ -292,6 +292,8 @@ async fn a_file_in_the_place_of_an_open_store_is_neither_looked_into_nor_opened(
     let refused = served.hosting.reload().await.unwrap_err().to_string();
     assert!(refused.contains("moved, replaced or deleted"), "{refused}");
     assert!(!served.hosting.reasons_not_ready().await.is_empty());
+    let status = served.hosting.status().await;
+    assert_eq!(status["stores"][0]["moved"], true, "{status}");
     served.hosting.stores().close_idle(Duration::ZERO).await;
     served.me("acme.example", "alice").await;
     assert!(!served.hosting.reasons_not_ready().await.is_empty());
@@ -523,5 +525,14 @@ async fn a_process_is_ready_while_one_of_its_stores_answers() {
     );
     assert!(served.me("acme.example", "alice").await.starts_with("200 "));
     assert!(ready().await.is_empty(), "acme is served");
+    let status = served.hosting.status().await;
+    let stores = status["stores"].as_array().unwrap();
+    let is_sick = |path: &serde_json::Value| path.as_str().unwrap().ends_with("sick.sqlite");
+    let written: Vec<_> = stores
+        .iter()
+        .map(|store| (is_sick(&store["path"]), store["written"] == true))
+        .collect();
+    assert!(written.contains(&(true, false)), "{status}");
+    assert!(written.contains(&(false, true)), "{status}");
     assert_eq!(served.hosting.snapshot().await.open_stores, 2);
 }

@@ -402,4 +402,5 @@ async fn a_status_of_a_process_tells_what_it_serves() {
     let served: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &served["workspaces"]), (200, &json!(1)));
     assert_eq!(served["stores"][0]["workspaces"], json!(["acme"]));
+    assert_eq!(served["stores"][0]["written"], true);
 }

@@ -3,7 +3,7 @@
 //! changes by code of its own.
 
 use crate::text;
-use chat_domain::account::{Profile, Selector, Token, skeleton, username_key};
+use chat_domain::account::{Profile, Selector, Token, look_alike, username_key};
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Administrator, Dossier, Question, Subject};
 use chat_domain::operator::{NewUser, NewWorkspace, Role, SettingPlace};
@@ -200,7 +200,7 @@ impl Workspace {
         let is_named = |profile: &&Rc<Profile>| match &subject.account {
             Selector::Id(id) => profile.user.id == *id,
             Selector::Username(name) => username_key(&profile.user.username) == username_key(name),
-            Selector::LookAlike(name) => skeleton(&profile.user.username) == skeleton(name),
+            Selector::LookAlike(name) => look_alike(&profile.user.username, name),
             Selector::Address(address) => {
                 let mut emails = profile.emails.iter();
                 emails.any(|email| email.address.eq_ignore_ascii_case(address))

@@ -179,6 +179,7 @@ impl Call {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        self.observed.tried = Some(Tried::Password(None));
         let right = self.carries(&digest) && place.matches(digest, hash.clone()).await;
         self.proved_password = right.then_some(hash);
         self.observed.tried = Some(Tried::Password(self.proved_password.clone()));

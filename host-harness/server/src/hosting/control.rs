@@ -6,14 +6,28 @@ use crate::metrics::{Breaker, Snapshot};
 use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
+use chat_store::{StoreError, Unavailable};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Workspaces of a store that are named.
 const MAX_NAMED: usize = 100;
+
+impl Hosting {
+    /// Reads and writes each open store, as a request does.
+    async fn try_stores(&self) -> Vec<(PathBuf, chat_store::Result<()>)> {
+        let now = self.clock.now();
+        let tried = self.stores.ask_open(move |store| async move {
+            store.next_mail_due(now).await?;
+            store.probe(now).await
+        });
+        tried.await
+    }
+}
 
 #[async_trait]
 impl Control for Arc<Hosting> {
@@ -21,13 +35,8 @@ impl Control for Arc<Hosting> {
     /// other from its clients. A store that is closed is not asked: it is opened for
     /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
-        let now = self.clock.now();
-        let asked = self.stores.ask_open(move |store| async move {
-            store.next_mail_due(now).await?;
-            store.probe(now).await
-        });
         let mut reasons = Vec::new();
-        for (path, answer) in asked.await {
+        for (path, answer) in self.try_stores().await {
             match answer {
                 Ok(_) => return Vec::new(),
                 Err(error) => reasons.push(format!("the store {}: {error}", path.display())),
@@ -88,16 +97,31 @@ impl Control for Arc<Hosting> {
                 named.push(&workspace.id);
             }
         }
+        let tried = self.try_stores().await.into_iter();
+        let tried: BTreeMap<_, _> = tried
+            .map(|(path, answer)| (std::path::absolute(&path).unwrap_or(path), answer))
+            .collect();
+        let store = |(path, workspaces): (PathBuf, Vec<&str>)| {
+            let answer = tried.get(&path);
+            let problem = answer.and_then(|answer| answer.as_ref().err());
+            json!({
+                "workspaces": workspaces,
+                "written": answer.map(Result::is_ok),
+                "problem": problem.map(ToString::to_string),
+                "moved": matches!(
+                    problem.and_then(StoreError::unavailable),
+                    Some(Unavailable::Moved(_))
+                ),
+                "path": path,
+            })
+        };
         let plugins = plugins.into_iter();
-        let stores = stores.into_iter();
         json!({
             "workspaces": live.len(),
             "plugins": plugins
                 .map(|(digest, workspaces)| json!({"digest": digest, "workspaces": workspaces}))
                 .collect::<Value>(),
-            "stores": stores
-                .map(|(path, workspaces)| json!({"path": path, "workspaces": workspaces}))
-                .collect::<Value>(),
+            "stores": stores.into_iter().map(store).collect::<Value>(),
             "calls": self.admissions.runtime().crowd().running,
         })
     }

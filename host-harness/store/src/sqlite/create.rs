@@ -1,7 +1,7 @@
 //! Creates a workspace with everything in it.
 
 use super::SqlResult;
-use chat_domain::account::{Token, TotpFactor, skeleton, username_key};
+use chat_domain::account::{Token, TotpFactor, skeletons, username_key};
 use chat_domain::operator::{NewUser, NewWorkspace};
 use chat_domain::settings::SETTINGS;
 use chat_domain::time::Timestamp;
@@ -63,10 +63,11 @@ pub(super) fn write_setting(
 }
 
 pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> SqlResult<()> {
+    let [skeleton, skeleton_as_written] = skeletons(&user.username);
     db.execute(
         "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
-                           deactivated, email_two_factor, skeleton)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                           deactivated, email_two_factor, skeleton, skeleton_as_written)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             workspace,
             user.id,
@@ -76,7 +77,8 @@ pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> S
             user.federated,
             user.deactivated,
             user.email_two_factor,
-            skeleton(&user.username)
+            skeleton,
+            skeleton_as_written
         ],
     )?;
     for role in &user.roles {

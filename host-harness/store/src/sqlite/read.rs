@@ -2,7 +2,7 @@
 
 use super::{SqlResult, list, outbox};
 use chat_domain::account::{
-    Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User, skeleton,
+    Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User, skeletons,
     username_key,
 };
 use chat_domain::attempts::Failures;
@@ -191,13 +191,13 @@ fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Op
 }
 
 fn by_skeleton(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
-    let skeleton = skeleton(username);
-    one(
-        db,
-        profile_where!("skeleton = ?2 LIMIT 1"),
-        workspace,
-        &skeleton,
-    )
+    let [skeleton, as_written] = skeletons(username);
+    let by_key = profile_where!("skeleton = ?2 LIMIT 1");
+    if let Some(profile) = one(db, by_key, workspace, &skeleton)? {
+        return Ok(Some(profile));
+    }
+    let by_writing = profile_where!("skeleton_as_written = ?2 LIMIT 1");
+    one(db, by_writing, workspace, &as_written)
 }
 
 fn by_address(db: &Connection, workspace: &str, address: &str) -> SqlResult<Option<Profile>> {

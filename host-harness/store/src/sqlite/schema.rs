@@ -2,7 +2,7 @@
 
 use super::SqlResult;
 use crate::{Result, StoreError};
-use chat_domain::account::{skeleton, username_key};
+use chat_domain::account::{skeletons, username_key};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// One script a version; `user_version` counts those applied.
@@ -63,10 +63,13 @@ fn compare_names(db: &Connection) -> SqlResult<()> {
         .collect::<SqlResult<_>>()?;
     let mut keyed =
         db.prepare("UPDATE OR IGNORE user SET username_key = ?3 WHERE workspace = ?1 AND id = ?2")?;
-    let mut drawn = db.prepare("UPDATE user SET skeleton = ?3 WHERE workspace = ?1 AND id = ?2")?;
+    let mut drawn = db.prepare(
+        "UPDATE user SET skeleton = ?3, skeleton_as_written = ?4 WHERE workspace = ?1 AND id = ?2",
+    )?;
     for [workspace, id, username] in &users {
         keyed.execute([workspace, id, &username_key(username)])?;
-        drawn.execute([workspace, id, &skeleton(username)])?;
+        let [skeleton, as_written] = skeletons(username);
+        drawn.execute([workspace, id, &skeleton, &as_written])?;
     }
     Ok(())
 }

@@ -73,7 +73,8 @@ fn notices(event: &Event<'_>) -> [String; 2] {
 fn alice(password_hash: &str, deactivated: u8) -> String {
     format!(
         "user: workspace=acme id=alice username=Alice.acme username_key=alice.acme \
-         password_hash={password_hash} federated=0 deactivated={deactivated} email_two_factor=0 skeleton=alice.acrne"
+         password_hash={password_hash} federated=0 deactivated={deactivated} email_two_factor=0 skeleton=alice.acrne \
+         skeleton_as_written=alice.acrne"
     )
 }
 

@@ -28,7 +28,9 @@ CREATE INDEX audit_by_time ON audit (workspace, at);
 
 -- What usernames have in common that people cannot tell apart; username_key is NFKC, case folded.
 ALTER TABLE user ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+ALTER TABLE user ADD COLUMN skeleton_as_written TEXT NOT NULL DEFAULT '';
 CREATE INDEX user_by_skeleton ON user (workspace, skeleton);
+CREATE INDEX user_by_skeleton_as_written ON user (workspace, skeleton_as_written);
 
 -- Settings whose values a configuration says, and where.
 CREATE TABLE fixed_setting (
