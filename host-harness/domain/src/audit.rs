@@ -242,7 +242,7 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
-    /// With the notices among `changes`: none of them says that nobody can be told.
+    /// With how many notices there are: none says that nobody can be told.
     #[must_use]
     pub(crate) fn telling(mut self, notices: &[Change]) -> Self {
         self.told = Some(u32::try_from(notices.len()).unwrap_or(u32::MAX));

@@ -31,7 +31,7 @@ pub struct LockedAccount {
     pub username: String,
     /// Wrong codes in a row.
     pub failures: u32,
-    /// Until when.
+    /// Why even a right code is refused.
     pub lock: Lock,
     /// Client addresses from which codes were refused in the time of [`GUESSED`], and how
     /// often, most first.

@@ -193,8 +193,8 @@ pub struct Operation {
     pub now: Timestamp,
     /// For the audit record.
     pub request_id: String,
-    /// Also where nobody is left afterwards who may reset others, or a second factor that was
-    /// guessed at too often is used again.
+    /// Also where nobody is left afterwards who may reset others, a second factor that was
+    /// guessed at too often is used again, or a configuration fixes the setting.
     pub forced: bool,
 }
 
@@ -433,11 +433,8 @@ impl AddUser {
         self.operation.require_workspace(dossier)?;
         let user = &self.user;
         let name = || user.username.clone();
-        let pattern = dossier
-            .settings
-            .as_ref()
-            .map(|s| s.username_pattern.as_str());
-        require_username(&user.username, pattern.unwrap_or_default())?;
+        let settings = dossier.settings.clone().unwrap_or_default();
+        require_username(&user.username, &settings.username_pattern)?;
         let [username, id, look_alike, addresses @ ..] = dossier.accounts.as_slice() else {
             return Err(Problem::UsernameTaken(name()));
         };
@@ -460,7 +457,6 @@ impl AddUser {
         let record = self
             .operation
             .record(Action::AddUser, Some(user.id.clone()), roles);
-        let settings = dossier.settings.clone().unwrap_or_default();
         let account = Account::of(user.clone().into(), &settings, self.operation.now);
         let added = Change::AddUser(Box::new(user));
         Ok((account, vec![added, Change::Record(record)]))

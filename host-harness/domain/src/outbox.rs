@@ -3,6 +3,7 @@
 
 use crate::account::Profile;
 use crate::audit::{Action, Source};
+use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question};
 use crate::mail::{self, Event, Letter};
 use crate::mailed_code::without_a_mail;
@@ -186,10 +187,13 @@ impl MailState {
 }
 
 impl StoredMail {
-    /// What becomes of it.
+    /// What becomes of it. Nobody sends it who took it while a clock was ahead.
     pub fn state(&self, now: Timestamp) -> MailState {
+        let latest = Horizon::at(now).mail;
         match self.next_try {
-            NextTry::At(next) if self.claimed && next > now => MailState::BeingSent(next),
+            NextTry::At(next) if self.claimed && next > now && next <= latest => {
+                MailState::BeingSent(next)
+            }
             NextTry::At(next) if !self.has_expired(now) => MailState::Waiting(next),
             NextTry::At(_) | NextTry::Never => MailState::DeadLetter,
         }

@@ -100,8 +100,15 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         .await
     {
         Ok(status) => {
-            lines.extend(of_process(process, &status).await?);
             stores = stores_of(&status);
+            match of_process(process, &status).await {
+                Ok(found) => lines.extend(found),
+                Err(error) => lines.push(Line::wrong(
+                    "process",
+                    error.to_string(),
+                    "what a store's line says, or a restart: it answered once and not again",
+                )),
+            }
         }
         Err(error) => lines.push(Line::wrong(
             "process",

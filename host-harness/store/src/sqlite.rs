@@ -200,6 +200,7 @@ pub struct Surveyed {
 pub async fn survey(path: &Path) -> Result<BTreeMap<String, Surveyed>> {
     let path = path.to_owned();
     blocking(move || {
+        place::require_own(&path)?;
         let mut db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
         if !schema::is_current(&db)? {
             schema::migrate(&mut db)?;

@@ -1,6 +1,7 @@
 //! A process that serves a configuration, as an operator meets it: signals, the
 //! admin listener and the commands that speak to it.
 
+use crate::stores::times_held;
 use chat_testing::Data;
 use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
@@ -268,7 +269,7 @@ async fn an_operator_sees_the_breaker_and_closes_it() {
 async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
     let guest = Guest::default().component();
     let mut process = Process::start(&guest).await;
-    let mut holders = Vec::new();
+    let (mut held, mut holders) = (Vec::new(), Vec::new());
     let mut more = String::new();
     for number in 0..8 {
         let name = format!("held-{number}.sqlite");
@@ -278,6 +279,7 @@ async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
         let hold = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
         holder.execute_batch(hold).unwrap();
         holders.push(holder);
+        held.push(path);
         more += &format!(
             "[workspaces.w{number}]\nhosts = [\"w{number}.example\"]\nstore = \"{name}\"\n\
              plugin = \"{}\"\n",
@@ -286,8 +288,9 @@ async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
     }
     configure(&process.data, &guest, &more);
     process.signal("HUP");
-    // By then it waits for the first of them.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while !held.iter().any(|path| times_held(process.id(), path) > 0) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(process.reset("acme.example").await, 400);
     let (status, time) = process.end();
     assert!(status.success(), "{status}");

@@ -4,7 +4,7 @@
 use chat_server::clock::Clock;
 use chat_server::stores::{IDLE, MAX_OPEN, Stores, files_each};
 use chat_testing::{Data, now};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -20,30 +20,35 @@ fn stores() -> Arc<Stores> {
 }
 
 /// Waits until what ends in the background has ended.
-async fn open_files_settle(path: &std::path::Path, expected: bool) {
+async fn open_files_settle(path: &Path, expected: bool) {
     while is_held(path) != expected {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Whether this process has the file open.
-fn is_held(path: &std::path::Path) -> bool {
+fn is_held(path: &Path) -> bool {
+    times_held(std::process::id(), path) > 0
+}
+
+/// How often a process has the file open.
+pub(crate) fn times_held(process: u32, path: &Path) -> usize {
     let path = path.canonicalize().unwrap();
-    open_files().any(|file| file == path)
+    open_files(process).filter(|file| *file == path).count()
 }
 
 /// How often this process has the file, or one that SQLite keeps beside it, open.
-fn held_files(path: &std::path::Path) -> usize {
+fn held_files(path: &Path) -> usize {
     let path = path.canonicalize().unwrap();
     let beside = |file: &PathBuf| {
         let text = file.to_str().unwrap_or_default();
         text.starts_with(path.to_str().unwrap())
     };
-    open_files().filter(beside).count()
+    open_files(std::process::id()).filter(beside).count()
 }
 
-fn open_files() -> impl Iterator<Item = PathBuf> {
-    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+fn open_files(process: u32) -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
 }
 

@@ -135,19 +135,22 @@ impl CodeCache {
         }
     }
 
-    /// Removes all but the [`MAX_ENTRIES`] that were used last.
+    /// Removes all but the [`MAX_ENTRIES`] that were used last. Others may do so at the same
+    /// time.
     fn prune(&self) -> io::Result<()> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if is_entry_name(&entry.file_name()) {
-                entries.push((entry.metadata()?.accessed()?, entry.path()));
+            if is_entry_name(&entry.file_name())
+                && let Some(metadata) = unless_gone(entry.metadata())?
+            {
+                entries.push((metadata.accessed()?, entry.path()));
             }
         }
         entries.sort();
         let excess = entries.len().saturating_sub(MAX_ENTRIES);
         let mut oldest = entries.into_iter().take(excess);
-        oldest.try_for_each(|(_, path)| fs::remove_file(path))
+        oldest.try_for_each(|(_, path)| unless_gone(fs::remove_file(path)).map(drop))
     }
 
     /// The code of an entry; `None` where there is no such entry.
@@ -196,6 +199,14 @@ fn entry_name(engine: &Engine, digest: &Digest) -> String {
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let engine = hasher.finish();
     format!("{}-{engine:016x}", HEXLOWER.encode(digest.as_bytes()))
+}
+
+/// None where the file is not there.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn is_entry_name(name: &OsStr) -> bool {

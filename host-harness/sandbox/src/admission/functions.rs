@@ -25,9 +25,9 @@ const MAX_LOOPS: usize = 1024;
 /// 900 MiB.
 const MAX_LOOP_DEPTH: usize = 64;
 
-/// Functions of one module: SpiderMonkey has 12,683. More are not valid, and each takes four
-/// bytes here before it is looked at.
-const MAX_FUNCTIONS: usize = 1_000_000;
+/// Functions of one module, and function types: SpiderMonkey has 12,683 functions. More are not
+/// valid, and each takes up to 16 bytes here before it is looked at.
+const MAX_DECLARED: usize = 1_000_000;
 
 /// Variables of one function times its blocks: SpiderMonkey has 411,528. Ten million took
 /// 20 seconds and 1.6 GiB.
@@ -93,6 +93,7 @@ impl Functions {
                 _ => Arity::default(),
             };
             self.types.push(arity);
+            within("types in one module", self.types.len(), MAX_DECLARED)?;
         }
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Functions {
     /// [`Problem::Invalid`] and [`Problem::TooComplex`].
     pub(super) fn declare(&mut self, types: FunctionSectionReader<'_>) -> Result<(), Problem> {
         let found = self.declared.len() + types.count() as usize;
-        within("functions in one module", found, MAX_FUNCTIONS)?;
+        within("functions in one module", found, MAX_DECLARED)?;
         for ty in types {
             self.declared.push(ty.map_err(invalid)?);
         }

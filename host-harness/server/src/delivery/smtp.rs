@@ -200,6 +200,7 @@ impl Connection {
         self.handed_in = true;
         let said = connection.message(message).await;
         said.map_err(Step::Message.failed())?;
+        self.handed_in = false;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::order::Record;
 use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
@@ -169,17 +170,21 @@ impl LimitedCalls {
         }
         sums.insert(sum.clone(), 1);
         drop(sums);
-        let (limited_calls, site) = (self.clone(), site.clone());
+        let (limited_calls, address) = (self.clone(), site.source.address);
+        // The file, not the store: nobody keeps a store open by calling too often.
+        let (file, metrics) = (site.workspace.store.clone(), site.metrics.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(SUMMED) => (),
                 () = limited_calls.stopping.cancelled() => (),
             }
             let calls = limited_calls.sums().remove(&sum).unwrap_or_default();
-            let address = site.source.address;
             let (workspace, caller, action) = (&sum.workspace, &sum.caller, sum.action);
             tracing::warn!(workspace, caller, action, %address, calls, "called too often");
-            if let Err(error) = site.record(AuditRecord { calls, ..record }).await {
+            let record = Record(AuditRecord { calls, ..record });
+            let recorded = async { file.get().await?.decide(record).await }.await;
+            metrics.audited(&recorded);
+            if let Err(error) = recorded {
                 tracing::error!(%error, "cannot record who calls too often");
             }
         });
