@@ -13,6 +13,7 @@ use chat_server::hosting::Hosting;
 use chat_server::http;
 use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
+use chat_store::StoreUrl;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use mimalloc::MiMalloc;
@@ -20,10 +21,11 @@ use plugin_sandbox::admission::{Candidate, compiler};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::limits::Limits;
 use serde_json::json;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -102,14 +104,16 @@ enum Command {
             conflicts_with_all = ["plugin", "listen", "trusted_proxy"]
         )]
         config: Option<PathBuf>,
-        /// The SQLite file that holds the workspace, where there is no --config.
+        /// The store that holds the workspace, where there is no --config: a SQLite file, or
+        /// postgres://USER@HOST/DATABASE.
         #[arg(
             long,
             env = "HOST_HARNESS_STORE",
-            value_name = "FILE",
+            hide_env_values = true,
+            value_name = "STORE",
             required_unless_present = "config"
         )]
-        store: Option<PathBuf>,
+        store: Option<OsString>,
         #[command(flatten)]
         common: Common,
     },
@@ -234,12 +238,12 @@ fn say(text: String) {
 
 async fn serve(
     file: Option<PathBuf>,
-    store: Option<PathBuf>,
+    store: Option<OsString>,
     common: &Common,
 ) -> anyhow::Result<()> {
     let config = match &file {
         Some(file) => Config::read(file)?,
-        None => only(&store.unwrap_or_default(), common)?,
+        None => only(StoreUrl::of(&store.unwrap_or_default())?, common)?,
     };
     run(config, file, common.log, |url| {
         tracing::info!(url, "listening");
@@ -254,7 +258,7 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     let (store, credentials) = demo::workspace(folder)
         .await
         .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
-    let config = only(&store, common)?;
+    let config = only(store.into(), common)?;
     run(config, None, common.log, |url| match json {
         true => show(&json!({"url": url, "users": credentials}).to_string()),
         false => demo::guide(url, &credentials),
@@ -263,7 +267,7 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
 }
 
 /// What serves the one workspace of `store` under every host name.
-fn only(store: &Path, common: &Common) -> anyhow::Result<Config> {
+fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
     let candidate = Candidate::read(&common.plugin).with_context(|| {
         format!(
             "cannot read the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
@@ -273,7 +277,7 @@ fn only(store: &Path, common: &Common) -> anyhow::Result<Config> {
     let workspace = config::WorkspaceEntry {
         id: WORKSPACE.into(),
         hosts: [ANY_HOST.into()].into(),
-        store: store.into(),
+        store,
         plugin: candidate.digest(),
         grants: Grants::all().into(),
         limits: Limits::default().into(),

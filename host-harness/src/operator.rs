@@ -24,11 +24,11 @@ use chat_domain::operator::{NAME_FORM, Operation, is_name};
 use chat_domain::retention::Prune;
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
-use chat_store::Store;
-use chat_store::sqlite::Sqlite;
+use chat_store::{Store, StoreUrl};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What an operator can do.
@@ -153,15 +153,16 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(next_help_heading = "Where, and how to answer")]
 pub(crate) struct File {
-    /// The SQLite file that holds the workspaces. Required.
+    /// The store that holds the workspaces: a SQLite file, or postgres://USER@HOST/DATABASE.
+    /// Required.
     #[arg(
         long,
         global = true,
         env = "HOST_HARNESS_STORE",
         hide_env_values = true,
-        value_name = "FILE"
+        value_name = "STORE"
     )]
-    store: Option<PathBuf>,
+    store: Option<OsString>,
     /// Print one line of JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -267,24 +268,22 @@ fn show(report: Report, json: bool) -> anyhow::Result<()> {
 }
 
 impl File {
-    fn path(&self) -> anyhow::Result<&Path> {
-        let path = self.store.as_deref();
-        path.context("which store? Name it by --store FILE or by HOST_HARNESS_STORE")
+    fn url(&self) -> anyhow::Result<StoreUrl> {
+        let store = self.store.as_deref();
+        let store =
+            store.context("which store? Name it by --store STORE or by HOST_HARNESS_STORE")?;
+        Ok(StoreUrl::of(store)?)
     }
 
     async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        let path = self.path()?;
-        let hint = match path.exists() {
-            true => "",
-            false => "; `host-harness workspace create` makes one",
-        };
-        let context = || format!("cannot open the store {}{hint}", path.display());
-        let problem = match Sqlite::open(path).await {
+        let url = self.url()?;
+        let context = || format!("cannot open the store {url}{}", url.hint());
+        let problem = match url.open().await {
             Ok(store) => return Ok(store),
             Err(problem) => problem,
         };
         // What is there is shown all the same; what would change it fails.
-        match Sqlite::open_to_look(path).await {
+        match url.open_to_look().await {
             Ok(store) => {
                 eprintln!(
                     "host-harness: the store can only be looked at: {}",

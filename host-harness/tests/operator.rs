@@ -684,7 +684,7 @@ fn a_missing_store_is_said_and_not_made() {
         let output = unnamed.env_remove("HOST_HARNESS_STORE").output().unwrap();
         assert_eq!(
             String::from_utf8(output.stderr).unwrap(),
-            "host-harness: which store? Name it by --store FILE or by HOST_HARNESS_STORE\n"
+            "host-harness: which store? Name it by --store STORE or by HOST_HARNESS_STORE\n"
         );
     }
 }

@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::telemetry::{self, LogFormat};
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_testing::{ACME, Data, admin_code, now};
@@ -151,7 +151,7 @@ async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let runtime = Runtime::new(Capacity::default()).unwrap();
     let workspace = HostedWorkspace::new(
         ACME.to_owned(),
-        Arc::new(StoreFile::opened(data.store.clone())),
+        Arc::new(HostedStore::opened(data.url(), data.store.clone())),
         Admissions::new(runtime).load(&plugin_file()).unwrap(),
         Limits::default(),
     );

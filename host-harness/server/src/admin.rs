@@ -56,7 +56,7 @@ pub trait Control: Send + Sync + 'static {
     async fn snapshot(&self) -> Snapshot;
 
     /// What is served: `{"workspaces":2,"plugins":[{"digest":"sha256:…","workspaces":2}],
-    /// "stores":[{"path":"…","workspaces":["acme"],"written":true,"problem":null,"moved":false}],
+    /// "stores":[{"url":"…","workspaces":["acme"],"written":true,"problem":null,"moved":false}],
     /// "calls":0}`, where a store names a hundred workspaces at most; one that is closed was not
     /// tried (`"written":null`), and in the place of one that was moved there is another file, or
     /// none.

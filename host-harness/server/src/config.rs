@@ -16,6 +16,7 @@ mod workspace;
 pub use problem::ConfigError;
 
 use chat_domain::settings::Setting;
+use chat_store::StoreUrl;
 use ipnet::IpNet;
 use plugin_sandbox::admission::TrustRoot;
 use plugin_sandbox::digest::Digest;
@@ -95,8 +96,8 @@ pub struct WorkspaceEntry {
     /// The host names under which it is served, in lower case; or
     /// [`ANY_HOST`](crate::workspace::ANY_HOST) for every name that no other has.
     pub hosts: Box<[Box<str>]>,
-    /// The file of its store.
-    pub store: Arc<Path>,
+    /// Its store.
+    pub store: StoreUrl,
     /// Its plugin.
     pub plugin: Digest,
     /// What it lends to the plugin.
@@ -228,6 +229,7 @@ impl Config {
         let fixed = self.workspaces.iter().flat_map(|w| w.settings.iter());
         let mut secrets = fixed.filter(|fixed| fixed.setting.is_secret());
         secrets.any(|fixed| !fixed.value.expose_secret().is_empty())
+            || self.workspaces.iter().any(|w| w.store.holds_password())
     }
 
     /// Reads `text` as that of the file at `path`.

@@ -261,11 +261,10 @@ impl Hosting {
         let asked = self
             .stores
             .ask_open(move |store| async move { store.next_mail_due(now).await });
-        for (path, answer) in asked.await {
-            let is_named = config.workspaces.iter().any(|w| *w.store == *path);
+        for (url, answer) in asked.await {
+            let is_named = config.workspaces.iter().any(|w| w.store == url);
             if let (true, Err(error)) = (is_named, answer) {
-                let shown = path.display();
-                return Err(Refused::of(&format!("the store {shown}: {error}")));
+                return Err(Refused::of(&format!("the store {url}: {error}")));
             }
         }
         Ok(())
@@ -275,7 +274,7 @@ impl Hosting {
     fn assemble(&self, config: &Config, plugins: &Plugins, live: &Live) -> Live {
         let assembled = config.workspaces.iter().filter_map(|wanted| {
             let plugin = plugins.get(&(wanted.plugin, wanted.grants.clone()))?;
-            let store = self.stores.file(&wanted.store);
+            let store = self.stores.at(&wanted.store);
             let same = |old: &&Arc<HostedWorkspace>| {
                 Arc::ptr_eq(&old.plugin, plugin)
                     && Arc::ptr_eq(&old.store, &store)
@@ -314,7 +313,7 @@ impl Hosting {
                 settings: change.settings.clone(),
             };
             let written = async {
-                let store = self.stores.file(&change.store).get().await?;
+                let store = self.stores.at(&change.store).get().await?;
                 store.decide(order).await
             };
             match written.await {

@@ -28,7 +28,7 @@
 //! let admissions = Admissions::new(Runtime::new(Capacity::default())?);
 //! let workspace = HostedWorkspace::new(
 //!     "default".to_owned(),
-//!     Stores::new(Clock::system()).file(Path::new("store.sqlite")),
+//!     Stores::new(Clock::system()).at(&Path::new("store.sqlite").into()),
 //!     admissions.load(Path::new("target/reset_totp.wasm"))?,
 //!     Limits::default(),
 //! );

@@ -1,4 +1,4 @@
-//! The store files of a process. Each has one worker that delivers its mail while
+//! The stores of a process. Each has one worker that delivers its mail while
 //! it is open. A few stay open; of many, each is opened when a workspace in it is
 //! used and closed when it is idle: a workspace that nobody uses then holds no
 //! file, thread or connection.
@@ -10,12 +10,11 @@ use crate::delivery::deliver;
 use crate::files;
 use arc_swap::ArcSwapOption;
 use chat_domain::time::Timestamp;
-use chat_store::sqlite::{self, Sqlite};
-use chat_store::{Store, StoreError};
+use chat_store::sqlite;
+use chat_store::{Store, StoreError, StoreUrl};
 use housekeeping::Housekeeping;
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -66,9 +65,9 @@ pub fn max_open(files: usize) -> usize {
     (of_stores / files_each()).clamp(1, MAX_OPEN)
 }
 
-/// The store files of a process.
+/// The stores of a process.
 pub struct Stores {
-    files: Mutex<HashMap<PathBuf, Weak<StoreFile>>>,
+    known: Mutex<HashMap<StoreUrl, Weak<HostedStore>>>,
     clock: Clock,
     max_open: usize,
     deliveries: TaskTracker,
@@ -76,8 +75,8 @@ pub struct Stores {
 }
 
 /// A store, open or not.
-pub struct StoreFile {
-    path: PathBuf,
+pub struct HostedStore {
+    url: StoreUrl,
     open: ArcSwapOption<Open>,
     opening: tokio::sync::Mutex<()>,
     stores: Weak<Stores>,
@@ -95,10 +94,10 @@ struct Open {
 const HOLDERS: usize = 2;
 
 impl Stores {
-    /// No files yet.
+    /// None yet.
     pub fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            files: Mutex::default(),
+            known: Mutex::default(),
             clock,
             max_open: max_open(files::most()),
             deliveries: TaskTracker::new(),
@@ -106,20 +105,20 @@ impl Stores {
         })
     }
 
-    /// The store in the file at `path`: one for all who ask for the same path.
-    pub fn file(self: &Arc<Self>, path: &Path) -> Arc<StoreFile> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get(path).and_then(Weak::upgrade) {
-            return file;
+    /// The store at `url`: one for all who ask for the same.
+    pub fn at(self: &Arc<Self>, url: &StoreUrl) -> Arc<HostedStore> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = known.get(url).and_then(Weak::upgrade) {
+            return store;
         }
-        let file = Arc::new(StoreFile {
-            path: path.to_owned(),
+        let store = Arc::new(HostedStore {
+            url: url.clone(),
             open: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             stores: Arc::downgrade(self),
         });
-        files.insert(path.to_owned(), Arc::downgrade(&file));
-        file
+        known.insert(url.clone(), Arc::downgrade(&store));
+        store
     }
 
     /// Keeps all stores open where they are few; where they are many, closes those
@@ -131,7 +130,7 @@ impl Stores {
             let mut housekeeping = Housekeeping::default();
             loop {
                 self.keep_house(&mut housekeeping).await;
-                if self.files().len() <= self.max_open {
+                if self.all().len() <= self.max_open {
                     self.open_all().await;
                     sleep(TEND).await;
                     continue;
@@ -154,13 +153,13 @@ impl Stores {
     }
 
     async fn keep_house(&self, housekeeping: &mut Housekeeping) {
-        for file in self.files() {
-            if let Some(open) = file.open.load_full() {
+        for hosted in self.all() {
+            if let Some(open) = hosted.open.load_full() {
                 let store = open.store.clone();
-                let seen_to = housekeeping.see_to(&file.path, store, &self.clock);
+                let seen_to = housekeeping.see_to(&hosted.url, store, &self.clock);
                 if timeout(KEEP_HOUSE_LIMIT, seen_to).await.is_err() {
                     tracing::warn!(
-                        store = %file.path.display(),
+                        store = %hosted.url,
                         "it takes too long to keep it in order: the rest is left for the next time"
                     );
                 }
@@ -170,24 +169,24 @@ impl Stores {
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        let files = self.files();
-        files.iter().filter(|file| file.is_open()).count()
+        let all = self.all();
+        all.iter().filter(|hosted| hosted.is_open()).count()
     }
 
-    /// What each open store answers to `question`, by path. They are asked at the
+    /// What each open store answers to `question`. They are asked at the
     /// same time: one that is stuck holds up no other.
     pub async fn ask_open<T: Send + 'static, A>(
         &self,
         question: impl Fn(Arc<dyn Store>) -> A,
-    ) -> Vec<(PathBuf, chat_store::Result<T>)>
+    ) -> Vec<(StoreUrl, chat_store::Result<T>)>
     where
         A: Future<Output = chat_store::Result<T>> + Send + 'static,
     {
         let mut asked = JoinSet::new();
-        for file in self.files() {
-            if let Some(open) = &*file.open.load() {
-                let (path, answer) = (file.path.clone(), question(open.store.clone()));
-                asked.spawn(async move { (path, within(ASK_LIMIT, answer).await) });
+        for hosted in self.all() {
+            if let Some(open) = &*hosted.open.load() {
+                let (url, answer) = (hosted.url.clone(), question(open.store.clone()));
+                asked.spawn(async move { (url, within(ASK_LIMIT, answer).await) });
             }
         }
         asked.join_all().await
@@ -196,8 +195,9 @@ impl Stores {
     /// Closes those that nobody has used for so long and that hold no mail to be
     /// sent.
     pub async fn close_idle(&self, idle: Duration) {
-        for file in self.files() {
-            file.close_if_idle(idle, self.clock.now(), Timestamp::END)
+        for hosted in self.all() {
+            hosted
+                .close_if_idle(idle, self.clock.now(), Timestamp::END)
                 .await;
         }
     }
@@ -209,23 +209,23 @@ impl Stores {
         if self.open() < self.max_open {
             return;
         }
-        for file in self.files() {
+        for hosted in self.all() {
             let now = self.clock.now();
-            file.close_if_idle(Duration::ZERO, now, now).await;
+            hosted.close_if_idle(Duration::ZERO, now, now).await;
         }
     }
 
     async fn open_all(&self) {
-        for file in self.files() {
-            if let Err(error) = file.get().await {
-                tracing::error!(store = %file.path.display(), %error, "cannot open it");
+        for hosted in self.all() {
+            if let Err(error) = hosted.get().await {
+                tracing::error!(store = %hosted.url, %error, "cannot open it");
             }
         }
     }
 
     async fn open_those_with_mail(&self) {
-        for file in self.files() {
-            if file.is_open() {
+        for hosted in self.all() {
+            if hosted.is_open() {
                 continue;
             }
             self.make_room().await;
@@ -233,21 +233,21 @@ impl Stores {
                 sleep(LOOK_FOR_ROOM).await;
                 self.make_room().await;
             }
-            let opened = match sqlite::holds_mail(&file.path).await {
+            let opened = match hosted.url.holds_mail().await {
                 Ok(false) => Ok(()),
-                Ok(true) => file.get().await.map(drop),
+                Ok(true) => hosted.get().await.map(drop),
                 Err(error) => Err(error),
             };
             if let Err(error) = opened {
-                tracing::error!(store = %file.path.display(), %error, "cannot look for mail");
+                tracing::error!(store = %hosted.url, %error, "cannot look for mail");
             }
         }
     }
 
-    fn files(&self) -> Vec<Arc<StoreFile>> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|_, file| file.strong_count() > 0);
-        files.values().filter_map(Weak::upgrade).collect()
+    fn all(&self) -> Vec<Arc<HostedStore>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, store| store.strong_count() > 0);
+        known.values().filter_map(Weak::upgrade).collect()
     }
 
     fn deliver(&self, store: Arc<dyn Store>) -> DropGuard {
@@ -258,11 +258,11 @@ impl Stores {
     }
 }
 
-impl StoreFile {
-    /// A store that is open and stays so. Whoever opened it delivers its mail.
-    pub fn opened(store: Arc<dyn Store>) -> Self {
+impl HostedStore {
+    /// The store at `url`, which is open and stays so. Whoever opened it delivers its mail.
+    pub fn opened(url: StoreUrl, store: Arc<dyn Store>) -> Self {
         Self {
-            path: PathBuf::new(),
+            url,
             open: ArcSwapOption::from_pointee(Open {
                 store,
                 used: Mutex::new(Some(Instant::now())),
@@ -273,11 +273,11 @@ impl StoreFile {
         }
     }
 
-    /// The store; opens the file where it is not open.
+    /// The store, which is opened where it is not.
     ///
     /// # Errors
     ///
-    /// As [`Sqlite::open`].
+    /// As [`StoreUrl::open`].
     pub async fn get(&self) -> chat_store::Result<Arc<dyn Store>> {
         if let Some(store) = self.used() {
             return Ok(store);
@@ -290,8 +290,8 @@ impl StoreFile {
         if let Some(stores) = &stores {
             stores.make_room().await;
         }
-        let store = Sqlite::open(&self.path).await?;
-        if let Some(advice) = sqlite::advice(&self.path) {
+        let store = self.url.open().await?;
+        if let Some(advice) = self.url.advice() {
             tracing::warn!("{advice}");
         }
         let delivery = stores.map(|stores| stores.deliver(store.clone()));
@@ -313,9 +313,9 @@ impl StoreFile {
         Some(open.store.clone())
     }
 
-    /// The file, wherever whoever asks may be.
-    pub fn path(&self) -> PathBuf {
-        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    /// Where it is kept.
+    pub fn url(&self) -> &StoreUrl {
+        &self.url
     }
 
     fn is_open(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A workspace as a process serves it, and which one a request is for.
 
 use crate::clock::Clock;
-use crate::stores::StoreFile;
+use crate::stores::HostedStore;
 use plugin_sandbox::breaker::{Breaker, Pass, Verdict};
 use plugin_sandbox::capabilities::{Call, Faults};
 use plugin_sandbox::contract::exports::chat::reset_totp::handler::Request;
@@ -26,7 +26,7 @@ pub struct HostedWorkspace {
     /// or its id.
     pub issuer: String,
     /// Where its data is.
-    pub store: Arc<StoreFile>,
+    pub store: Arc<HostedStore>,
     /// What decides in it.
     pub plugin: Arc<Plugin>,
     /// What one call may use.
@@ -40,7 +40,7 @@ pub struct HostedWorkspace {
 
 impl HostedWorkspace {
     /// A workspace whose plugin has not failed yet.
-    pub fn new(id: String, store: Arc<StoreFile>, plugin: Arc<Plugin>, limits: Limits) -> Self {
+    pub fn new(id: String, store: Arc<HostedStore>, plugin: Arc<Plugin>, limits: Limits) -> Self {
         Self {
             turns: Arc::new(plugin.turns().share(limits.calls)),
             issuer: id.clone(),

@@ -9,9 +9,9 @@ use chat_domain::time::Timestamp;
 use chat_domain::totp::step_of;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
-use chat_store::sqlite::Sqlite;
+use chat_store::StoreUrl;
 use ipnet::IpNet;
 use plugin_sandbox::capabilities::Fault;
 use plugin_sandbox::limits::Limits;
@@ -35,7 +35,7 @@ pub struct Server {
     url: String,
     client: Client,
     site: Arc<Site>,
-    store: Arc<StoreFile>,
+    store: Arc<HostedStore>,
     workspaces: Arc<ArcSwap<Workspaces>>,
     /// Stops it when this is gone.
     stop: Option<oneshot::Sender<()>>,
@@ -69,8 +69,9 @@ impl Server {
     }
 
     async fn at(site: Arc<Site>) -> Result<Self, Error> {
-        let store = Sqlite::open(&site.folder.path().join(STORE)).await?;
-        let store = Arc::new(StoreFile::opened(store));
+        let url = StoreUrl::from(site.folder.path().join(STORE));
+        let store = url.open().await?;
+        let store = Arc::new(HostedStore::opened(url, store));
         let workspace = site.workspace(&store);
         let workspaces = Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace)));
         let app = site.app(&workspaces);
@@ -181,7 +182,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl Site {
-    fn workspace(&self, store: &Arc<StoreFile>) -> HostedWorkspace {
+    fn workspace(&self, store: &Arc<HostedStore>) -> HostedWorkspace {
         HostedWorkspace::new(
             WORKSPACE.to_owned(),
             store.clone(),

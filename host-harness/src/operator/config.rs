@@ -27,7 +27,7 @@ fn report(config: &Config) -> Report {
         [
             workspace.id.to_string(),
             listed(&workspace.hosts),
-            workspace.store.display().to_string(),
+            workspace.store.to_string(),
             workspace.plugin.to_string(),
             listed(&grants(workspace)),
         ]
@@ -57,7 +57,7 @@ fn described(workspace: &WorkspaceEntry) -> Value {
     json!({
         "id": workspace.id,
         "hosts": workspace.hosts,
-        "store": workspace.store.display().to_string(),
+        "store": workspace.store.to_string(),
         "plugin": workspace.plugin.to_string(),
         "grants": grants(workspace),
         "fixedSettings": fixed.collect::<Value>(),

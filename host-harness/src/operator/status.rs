@@ -10,14 +10,14 @@ use chat_domain::clock_fault::Horizon;
 use chat_domain::health::{Health, LockedAccount, MailProblem};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
-use chat_store::Store;
-use chat_store::sqlite::Sqlite;
+use chat_store::{Store, StoreUrl};
 use clap::Args;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a disk should have free: a store and its log grow by some hundred megabytes before
@@ -39,9 +39,9 @@ pub(crate) struct Where {
         long,
         env = "HOST_HARNESS_STORE",
         hide_env_values = true,
-        value_name = "FILE"
+        value_name = "STORE"
     )]
-    store: Option<PathBuf>,
+    store: Option<OsString>,
 }
 
 /// One line: what it is about, how that is, and the command that mends it.
@@ -117,10 +117,13 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         )),
     }
     let mut resets = Vec::new();
-    if let Some(path) = &place.store
-        && !stores.iter().any(|known| is_same_file(&known.path, path))
-    {
-        stores.push(KnownStore::at(path));
+    if let Some(named) = &place.store {
+        let named = StoreUrl::of(named)?;
+        match stores.iter_mut().find(|known| is_same(&known.url, &named)) {
+            // It has the password, which no process tells.
+            Some(known) => known.url = named,
+            None => stores.push(KnownStore::at(named)),
+        }
     }
     for store in &stores {
         let (found, store_resets) = of_store(store, now).await;
@@ -153,7 +156,7 @@ fn print(place: &Where, lines: &[Line], resets: &[StoredRecord]) -> anyhow::Resu
 
 /// A store, and what its process says of it.
 struct KnownStore {
-    path: PathBuf,
+    url: StoreUrl,
     /// Whether the process could write it; none where it did not try.
     written: Option<bool>,
     problem: Option<String>,
@@ -162,9 +165,9 @@ struct KnownStore {
 }
 
 impl KnownStore {
-    fn at(path: &Path) -> Self {
+    fn at(url: StoreUrl) -> Self {
         Self {
-            path: path.to_owned(),
+            url,
             written: None,
             problem: None,
             moved: false,
@@ -178,7 +181,7 @@ fn stores_of(status: &Value) -> Vec<KnownStore> {
         let flag = |name| store.get(name).and_then(Value::as_bool);
         let problem = store.get("problem").and_then(Value::as_str);
         Some(KnownStore {
-            path: store.get("path")?.as_str()?.into(),
+            url: store.get("url")?.as_str()?.parse().ok()?,
             written: flag("written"),
             problem: problem.map(str::to_owned),
             moved: flag("moved").unwrap_or_default(),
@@ -187,8 +190,13 @@ fn stores_of(status: &Value) -> Vec<KnownStore> {
     known.collect()
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other || one.canonicalize().ok() == other.canonicalize().ok()
+fn is_same(one: &StoreUrl, other: &StoreUrl) -> bool {
+    match (one.path(), other.path()) {
+        (Some(one), Some(other)) => {
+            one == other || one.canonicalize().ok() == other.canonicalize().ok()
+        }
+        _ => one.to_string() == other.to_string(),
+    }
 }
 
 async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Line>> {
@@ -244,26 +252,26 @@ async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Lin
 }
 
 async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>) {
-    let path = &known.path;
-    let shown = printable(&path.display().to_string());
+    let url = &known.url;
+    let shown = printable(&url.to_string());
     let at_store = format!("--store {shown}");
-    let is_written = match (known.written, &known.problem) {
+    let is_written = match (known.written, url.path()) {
         (Some(true), _) => Ok(()),
-        (Some(false), problem) => Err(problem.clone().unwrap_or_default()),
-        (None, _) => require_writable(path).map_err(|error| error.to_string()),
+        (Some(false), _) => Err(known.problem.clone().unwrap_or_default()),
+        (None, Some(path)) => require_writable(path).map_err(|error| error.to_string()),
+        // Whoever looks into it is told.
+        (None, None) => Ok(()),
     };
-    let mut lines = vec![
-        disk(path, &shown),
-        match is_written {
-            Ok(()) => Line::well("store", format!("{shown} can be written")),
-            Err(problem) => Line::wrong("store", format!("{shown}: {problem}"), MEND_STORE),
-        },
-    ];
+    let mut lines = Vec::from_iter(url.path().map(|path| disk(path, &shown)));
+    lines.push(match is_written {
+        Ok(()) => Line::well("store", format!("{shown} can be written")),
+        Err(problem) => Line::wrong("store", format!("{shown}: {problem}"), MEND_STORE),
+    });
     // What stands in its place is not touched, not even by a look.
     if known.moved {
         return (lines, Vec::new());
     }
-    let store = match Sqlite::open_to_look(path).await {
+    let store = match url.open_to_look().await {
         Ok(store) => store,
         Err(error) => {
             let text = format!("{shown}: {}", error.0);

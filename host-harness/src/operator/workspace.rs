@@ -8,7 +8,6 @@ use chat_domain::operator::NewWorkspace;
 use chat_domain::operator::{Problem, WorkspaceSummary, default_roles};
 use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
-use chat_store::sqlite::Sqlite;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -44,10 +43,11 @@ pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report>
 }
 
 async fn create(file: &File, id: String) -> anyhow::Result<Report> {
-    let path = file.path()?;
-    let store = Sqlite::open_or_create(path)
+    let url = file.url()?;
+    let store = url
+        .open_or_create()
         .await
-        .with_context(|| format!("cannot make or open the store {}", path.display()))?;
+        .with_context(|| format!("cannot make or open the store {url}"))?;
     let workspace = NewWorkspace {
         id: id.clone(),
         settings: Settings::default(),

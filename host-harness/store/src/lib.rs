@@ -8,13 +8,19 @@
 //! |---|---|
 //! | what a store can do | [`Store`] |
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
+//! | which store, and how it is opened | [`StoreUrl`] |
 //! | SQLite in a file | [`sqlite`] |
 //!
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
 
+mod open;
 pub mod orders;
 pub mod sqlite;
+mod url;
+
+pub use open::Surveyed;
+pub use url::{InvalidUrl, StoreUrl};
 
 use async_trait::async_trait;
 use chat_domain::account::Profile;

@@ -18,16 +18,15 @@ mod writer;
 
 pub use readers::files_each;
 
-use crate::{Decide, Result, Store, StoreError, Unavailable};
+use crate::{Decide, Result, Store, StoreError, Surveyed, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
-use chat_domain::operator::{Role, SettingPlace, WorkspaceSummary};
+use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
-use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use place::Place;
@@ -180,15 +179,6 @@ pub async fn holds_mail(path: &Path) -> Result<bool> {
         Ok(!schema::is_current(&db)? || outbox::holds_mail(&db)?)
     })
     .await
-}
-
-/// The settings of a workspace, and which of them a configuration says.
-#[derive(Debug, Default)]
-pub struct Surveyed {
-    /// All.
-    pub settings: Settings,
-    /// Those of a configuration, sorted by name.
-    pub fixed: Vec<SettingPlace>,
 }
 
 /// The workspaces of the store in the file at `path` and the settings of each,

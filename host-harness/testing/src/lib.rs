@@ -22,8 +22,8 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash, step_of};
-use chat_store::Store;
 use chat_store::sqlite::Sqlite;
+use chat_store::{Store, StoreUrl};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use secrecy::ExposeSecret;
@@ -137,6 +137,11 @@ impl Data {
     /// A second handle on the same data, as another process has one.
     pub async fn another_handle(&self) -> Arc<dyn Store> {
         Sqlite::open(&self.path()).await.unwrap()
+    }
+
+    /// Its address.
+    pub fn url(&self) -> StoreUrl {
+        self.path().into()
     }
 
     /// Where the data is.

@@ -8,7 +8,7 @@
 use arc_swap::ArcSwap;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_testing::guest::{ANSWER, Guest, LOOP, limits};
 use chat_testing::{ACME, Data, GLOBEX, now};
@@ -269,7 +269,7 @@ async fn run(attack: Attack) -> (String, String) {
 
 /// Where acme, with the attack, and its neighbour are served.
 async fn serve(data: &Data, attack: &Attack) -> String {
-    let store = Arc::new(StoreFile::opened(data.store.clone()));
+    let store = Arc::new(HostedStore::opened(data.url(), data.store.clone()));
     let workspace = |id: &str, guest: &Guest<'_>, limits| {
         let plugin = Arc::new(guest.plugin());
         HostedWorkspace::new(id.to_owned(), store.clone(), plugin, limits)

@@ -1,7 +1,7 @@
 //! A workspace that is hosted.
 
 use chat_server::clock::Clock;
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::workspace::HostedWorkspace;
 use chat_testing::call::{Calls, request};
 use chat_testing::{ACME, Data, now};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Acme with this plugin.
 pub(crate) fn workspace(data: &Data, plugin: Plugin, limits: Limits) -> HostedWorkspace {
-    let store = Arc::new(StoreFile::opened(data.store.clone()));
+    let store = Arc::new(HostedStore::opened(data.url(), data.store.clone()));
     HostedWorkspace::new(ACME.to_owned(), store, Arc::new(plugin), limits)
 }
 

@@ -536,7 +536,7 @@ async fn a_process_is_ready_while_one_of_its_stores_answers() {
     let is_sick = |path: &serde_json::Value| path.as_str().unwrap().ends_with("sick.sqlite");
     let written: Vec<_> = stores
         .iter()
-        .map(|store| (is_sick(&store["path"]), store["written"] == true))
+        .map(|store| (is_sick(&store["url"]), store["written"] == true))
         .collect();
     assert!(written.contains(&(true, false)), "{status}");
     assert!(written.contains(&(false, true)), "{status}");

@@ -6,7 +6,7 @@ use chat_domain::password;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
 use chat_server::metrics::{Metrics, Snapshot};
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_testing::ask::Ask as _;
 use chat_testing::guest::plugin_bytes;
@@ -284,7 +284,7 @@ async fn where_too_many_log_ins_wait_a_further_one_is_told_when_to_come_again() 
 #[tokio::test]
 async fn a_request_is_for_one_workspace_whatever_else_it_names() {
     let data = Data::new().await;
-    let store = Arc::new(StoreFile::opened(data.store.clone()));
+    let store = Arc::new(HostedStore::opened(data.url(), data.store.clone()));
     let plugin = Arc::new(Guest::default().plugin());
     let workspace = |id: &str| {
         let new = HostedWorkspace::new(id.to_owned(), store.clone(), plugin.clone(), limits());
@@ -375,7 +375,7 @@ impl Server {
         let reads = clock_reads.clone();
         let workspace = HostedWorkspace::new(
             ACME.to_owned(),
-            Arc::new(StoreFile::opened(data.store.clone())),
+            Arc::new(HostedStore::opened(data.url(), data.store.clone())),
             Arc::new(plugin),
             limits(),
         );

@@ -1,4 +1,4 @@
-//! The store files of a process: opened when they are used, closed when they are
+//! The stores of a process: opened when they are used, closed when they are
 //! not.
 
 use chat_server::clock::Clock;
@@ -56,8 +56,8 @@ fn open_files(process: u32) -> impl Iterator<Item = PathBuf> {
 async fn a_store_is_opened_when_it_is_first_used_and_closed_when_nobody_does() {
     let data = Data::closed().await;
     let stores = stores();
-    let file = stores.file(&data.path());
-    assert!(Arc::ptr_eq(&file, &stores.file(&data.path())));
+    let file = stores.at(&data.url());
+    assert!(Arc::ptr_eq(&file, &stores.at(&data.url())));
     assert_eq!(stores.open(), 0);
     assert!(!is_held(&data.path()));
 
@@ -81,7 +81,7 @@ async fn a_store_is_opened_when_it_is_first_used_and_closed_when_nobody_does() {
 async fn a_store_that_no_workspace_names_any_more_is_closed() {
     let data = Data::closed().await;
     let stores = stores();
-    let file = stores.file(&data.path());
+    let file = stores.at(&data.url());
     file.get().await.unwrap();
     assert!(is_held(&data.path()));
     drop(file);
@@ -94,7 +94,7 @@ async fn a_store_that_no_workspace_names_any_more_is_closed() {
 async fn a_few_stores_are_all_open_while_they_are_tended() {
     let data = [Data::closed().await, Data::closed().await];
     let stores = stores();
-    let files = data.each_ref().map(|data| stores.file(&data.path()));
+    let files = data.each_ref().map(|data| stores.at(&data.url()));
     let tending = tokio::spawn(stores.clone().tend(std::future::pending()));
     while stores.open() < files.len() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -107,12 +107,12 @@ async fn of_many_stores_one_with_mail_to_send_is_opened_by_itself_and_not_closed
     let (idle, mail) = (Data::closed().await, Data::closed().await);
     mail.edit(LATER);
     let stores = stores();
-    let files = [stores.file(&idle.path()), stores.file(&mail.path())];
+    let files = [stores.at(&idle.url()), stores.at(&mail.url())];
     let folder = tempfile::tempdir().unwrap();
     let others = (0..MAX_OPEN).map(|number| {
         let path = folder.path().join(format!("{number}.sqlite"));
         std::fs::copy(idle.path(), &path).unwrap();
-        stores.file(&path)
+        stores.at(&path.into())
     });
     let others: Vec<_> = others.collect();
     let stop = Arc::new(Notify::new());
@@ -142,7 +142,7 @@ async fn many_stores_do_not_stay_open_together() {
     for number in 0..=MAX_OPEN {
         let path = folder.path().join(format!("{number}.sqlite"));
         std::fs::copy(data.path(), &path).unwrap();
-        let file = stores.file(&path);
+        let file = stores.at(&path.into());
         file.get().await.unwrap();
         files.push(file);
     }
@@ -152,7 +152,7 @@ async fn many_stores_do_not_stay_open_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_store_holds_no_more_files_than_are_counted_for_it() {
     let data = Data::closed().await;
-    let file = stores().file(&data.path());
+    let file = stores().at(&data.url());
     let store = file.get().await.unwrap();
     let mut readers = JoinSet::new();
     for _ in 0..200 {
@@ -170,7 +170,7 @@ async fn an_open_store_holds_no_more_files_than_are_counted_for_it() {
 async fn a_store_that_is_taken_while_it_is_being_closed_stays_open() {
     let data = Data::closed().await;
     let stores = stores();
-    let file = stores.file(&data.path());
+    let file = stores.at(&data.url());
     drop(file.get().await.unwrap());
     let (store, ()) = tokio::join!(
         biased;

@@ -66,7 +66,7 @@ fn the_sample_is_right_and_has_every_key() {
         (&*acme.hosts[0], &*default.hosts[0]),
         ("chat.acme.example", "*")
     );
-    assert_eq!(*acme.store, *Path::new("/etc/chat/chat.sqlite"));
+    assert_eq!(acme.store, Path::new("/etc/chat/chat.sqlite").into());
     assert_eq!(*acme.grants, Grants::all());
     assert_eq!(acme.limits.wall_time, Duration::from_secs(1));
     assert_eq!(default.limits.cpu_time, Duration::from_millis(20));
@@ -177,7 +177,7 @@ fn a_workspace_overrides_what_it_names_and_no_more() {
     );
     let acme = only(&text);
     assert_eq!(*acme.hosts, ["acme.example".into(), "[::1]".into()]);
-    assert_eq!(*acme.store, *Path::new("/srv/acme.sqlite"));
+    assert_eq!(acme.store, Path::new("/srv/acme.sqlite").into());
     assert_eq!(acme.plugin.to_string(), DIGEST);
     let grants: Vec<_> = acme.grants.iter().collect();
     assert_eq!(grants, [Capability::WallClock, Capability::Secrets]);
@@ -312,7 +312,14 @@ fn a_value_of_the_host_that_is_not_taken_is_quoted_with_what_is() {
 #[test]
 fn a_value_of_a_workspace_that_is_not_taken_is_quoted_with_what_is() {
     for (line, problem) in [
-        ("store = \"\"", "6:9: store: it is a path\n    \"\""),
+        (
+            "store = \"\"",
+            "6:9: store: a store is a path, sqlite:PATH or postgres://USER@HOST/DATABASE\n    \"\"",
+        ),
+        (
+            "store = \"mysql://db/chat\"",
+            "6:9: store: there are no stores of `mysql`; a store is a path, sqlite:PATH or postgres://…\n    \"mysql://db/chat\"",
+        ),
         (
             "plugin = \"sha256:00\"",
             "6:10: plugin: a digest is `sha256:` and 64 hexadecimal digits\n    \"sha256:00\"",
@@ -523,7 +530,8 @@ fn ten_thousand_workspaces_share_what_is_equal() {
     assert_eq!(config.workspaces.len(), 10_001);
     let first = &config.workspaces[0];
     for other in &config.workspaces {
-        assert!(Arc::ptr_eq(&first.store, &other.store));
+        let path = |workspace: &WorkspaceEntry| workspace.store.path().map(std::ptr::from_ref);
+        assert_eq!(path(first), path(other));
         assert!(Arc::ptr_eq(&first.grants, &other.grants));
         assert!(Arc::ptr_eq(&first.limits, &other.limits));
         assert!(Arc::ptr_eq(&first.settings, &other.settings));

@@ -1,16 +1,16 @@
 //! The keys of `[defaults]` and of each workspace.
 
-use super::reader::{Entry, Key, Reader, path, suggestion};
+use super::reader::{Entry, Key, Reader, suggestion};
 use super::{SettingEntry, WorkspaceEntry, limits};
 use crate::workspace::ANY_HOST;
 use chat_domain::operator::{NAME_FORM, is_name};
 use chat_domain::settings::{SETTINGS, Setting, Settings};
+use chat_store::{InvalidUrl, StoreUrl};
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::{Capability, Grants};
 use plugin_sandbox::limits::Limits;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
-use std::path::Path;
 use std::sync::Arc;
 use toml::de::DeValue;
 
@@ -25,7 +25,7 @@ pub(super) struct Draft {
     /// The keys that must be there and are, right or wrong.
     given: BTreeSet<&'static str>,
     hosts: Box<[Box<str>]>,
-    store: Option<Arc<Path>>,
+    store: Option<StoreUrl>,
     plugin: Option<Digest>,
     grants: Arc<Grants>,
     limits: Arc<Limits>,
@@ -66,10 +66,11 @@ const STORE: Key<Draft> = Key {
         let folder = reader.folder();
         let default = draft.store.clone();
         reader.text(entry, &mut draft.store, |text| {
-            let path = path(folder, text)?;
-            // Those that name the default's file again share its path.
-            let same = default.filter(|default| **default == *path);
-            Ok(Some(same.unwrap_or_else(|| path.into())))
+            let url: StoreUrl = text.parse().map_err(|e: InvalidUrl| e.to_string())?;
+            let url = url.under(folder);
+            // Those that name the default's store again share its address.
+            let same = default.filter(|default| *default == url);
+            Ok(Some(same.unwrap_or(url)))
         });
     },
 };

@@ -4,7 +4,7 @@
 use super::Refused;
 use crate::config::{self, Config};
 use chat_domain::settings::Setting;
-use chat_store::sqlite::{self, Surveyed};
+use chat_store::{StoreUrl, Surveyed};
 use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy};
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::grants::Grants;
@@ -28,7 +28,7 @@ pub struct Checked {
 /// A workspace whose settings are not as the configuration says.
 pub(super) struct Change {
     pub(super) workspace: Box<str>,
-    pub(super) store: Arc<Path>,
+    pub(super) store: StoreUrl,
     /// Each that the configuration says, and where.
     pub(super) settings: Vec<(&'static Setting, SecretString, String)>,
 }
@@ -127,7 +127,7 @@ async fn admit(config: &Config, admissions: &Admissions, problems: &mut Vec<Stri
 /// Looks into each store once: it must hold its workspaces. Says which settings it
 /// holds otherwise than the configuration says.
 async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>) -> Vec<Change> {
-    let mut by_store = BTreeMap::<&Arc<Path>, Vec<_>>::new();
+    let mut by_store = BTreeMap::<&StoreUrl, Vec<_>>::new();
     for workspace in &config.workspaces {
         by_store
             .entry(&workspace.store)
@@ -136,15 +136,11 @@ async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>
     }
     let mut changes = Vec::new();
     for (store, workspaces) in by_store {
-        let path = store.display();
-        let found = match sqlite::survey(store).await {
+        let found = match store.survey().await {
             Ok(found) => found,
             Err(error) => {
-                let hint = match store.exists() {
-                    true => "",
-                    false => "; `host-harness workspace create` makes one",
-                };
-                problems.push(format!("cannot open the store {path}{hint}: {error}"));
+                let hint = store.hint();
+                problems.push(format!("cannot open the store {store}{hint}: {error}"));
                 continue;
             }
         };
@@ -153,8 +149,8 @@ async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>
             match found.get(&**id) {
                 Some(surveyed) => changes.extend(changed(workspace, file, surveyed)),
                 None => problems.push(format!(
-                    "the store {path} has no workspace {id}; `host-harness workspace create {id} \
-                     --store {path}` makes it"
+                    "the store {store} has no workspace {id}; `host-harness workspace create {id} \
+                     --store {store}` makes it"
                 )),
             }
         }

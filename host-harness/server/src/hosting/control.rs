@@ -6,12 +6,11 @@ use crate::metrics::{Breaker, Snapshot};
 use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
-use chat_store::{StoreError, Unavailable};
+use chat_store::{StoreError, StoreUrl, Unavailable};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Workspaces of a store that are named.
@@ -19,7 +18,7 @@ const MAX_NAMED: usize = 100;
 
 impl Hosting {
     /// Reads and writes each open store, as a request does.
-    async fn try_stores(&self) -> Vec<(PathBuf, chat_store::Result<()>)> {
+    async fn try_stores(&self) -> Vec<(StoreUrl, chat_store::Result<()>)> {
         let now = self.clock.now();
         let tried = self.stores.ask_open(move |store| async move {
             store.next_mail_due(now).await?;
@@ -36,10 +35,10 @@ impl Control for Arc<Hosting> {
     /// whoever needs it.
     async fn reasons_not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        for (path, answer) in self.try_stores().await {
+        for (url, answer) in self.try_stores().await {
             match answer {
                 Ok(_) => return Vec::new(),
-                Err(error) => reasons.push(format!("the store {}: {error}", path.display())),
+                Err(error) => reasons.push(format!("the store {url}: {error}")),
             }
         }
         reasons
@@ -70,14 +69,14 @@ impl Control for Arc<Hosting> {
             dropped_log_lines: telemetry::dropped_lines(),
             ..Snapshot::default()
         };
-        for (path, count) in counts {
+        for (url, count) in counts {
             match count {
                 Ok(count) => {
                     snapshot.waiting_mails += u64::from(count.waiting);
                     snapshot.dead_letters += u64::from(count.dead_letters);
                 }
                 Err(error) => {
-                    tracing::warn!(store = %path.display(), %error, "cannot count its mail");
+                    tracing::warn!(store = %url, %error, "cannot count its mail");
                 }
             }
         }
@@ -92,17 +91,17 @@ impl Control for Arc<Hosting> {
             *plugins
                 .entry(workspace.plugin.digest().to_string())
                 .or_default() += 1;
-            let named = stores.entry(workspace.store.path()).or_default();
+            let named = stores.entry(workspace.store.url().absolute()).or_default();
             if named.len() < MAX_NAMED {
                 named.push(&workspace.id);
             }
         }
         let tried = self.try_stores().await.into_iter();
         let tried: BTreeMap<_, _> = tried
-            .map(|(path, answer)| (std::path::absolute(&path).unwrap_or(path), answer))
+            .map(|(url, answer)| (url.absolute(), answer))
             .collect();
-        let store = |(path, workspaces): (PathBuf, Vec<&str>)| {
-            let answer = tried.get(&path);
+        let store = |(url, workspaces): (StoreUrl, Vec<&str>)| {
+            let answer = tried.get(&url);
             let problem = answer.and_then(|answer| answer.as_ref().err());
             json!({
                 "workspaces": workspaces,
@@ -112,7 +111,7 @@ impl Control for Arc<Hosting> {
                     problem.and_then(StoreError::unavailable),
                     Some(Unavailable::Moved(_))
                 ),
-                "path": path,
+                "url": url.to_string(),
             })
         };
         let plugins = plugins.into_iter();

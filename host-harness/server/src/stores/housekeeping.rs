@@ -6,9 +6,8 @@ use chat_domain::audit::new_request_id;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::operator::Operation;
 use chat_domain::retention::Prune;
-use chat_store::Store;
+use chat_store::{Store, StoreUrl};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,7 +21,7 @@ const MOST_IN_A_ROW: usize = 100;
 
 /// What was done last, by store.
 #[derive(Default)]
-pub(super) struct Housekeeping(HashMap<PathBuf, Done>);
+pub(super) struct Housekeeping(HashMap<StoreUrl, Done>);
 
 #[derive(Default)]
 struct Done {
@@ -33,15 +32,14 @@ struct Done {
 
 impl Housekeeping {
     /// Does what is due. It survives every error of the store.
-    pub(super) async fn see_to(&mut self, path: &Path, store: Arc<dyn Store>, clock: &Clock) {
-        let done = self.0.entry(path.to_owned()).or_default();
-        let shown = path.display();
+    pub(super) async fn see_to(&mut self, url: &StoreUrl, store: Arc<dyn Store>, clock: &Clock) {
+        let done = self.0.entry(url.clone()).or_default();
         match store.clock_faults(Horizon::at(clock.now())).await {
             Ok(faults) if faults != done.clock_faults => {
                 done.clock_faults = faults;
                 if faults > 0 {
                     tracing::warn!(
-                        store = %shown,
+                        store = %url,
                         faults,
                         "moments lie too far ahead: a clock was wrong when they were written. They \
                          count as past; where a code is refused all the same, `host-harness user \
@@ -50,12 +48,12 @@ impl Housekeeping {
                 }
             }
             Ok(_) => (),
-            Err(error) => tracing::warn!(store = %shown, %error, "cannot look at its moments"),
+            Err(error) => tracing::warn!(store = %url, %error, "cannot look at its moments"),
         }
         if done.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
             done.pruned = Some(Instant::now());
             if let Err(error) = prune(&*store, clock).await {
-                tracing::warn!(store = %shown, %error, "cannot remove what is old");
+                tracing::warn!(store = %url, %error, "cannot remove what is old");
             }
         }
     }

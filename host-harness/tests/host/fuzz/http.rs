@@ -8,7 +8,7 @@ use bolero::generator::produce;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
 use chat_server::metrics::Metrics;
-use chat_server::stores::StoreFile;
+use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_testing::guest::plugin_bytes;
 use chat_testing::guest::{ADMISSIONS, limits};
@@ -185,7 +185,7 @@ impl Server {
         data.edit("UPDATE totp SET last_step = 9223372036854775807; DELETE FROM backup_code");
         let workspace = HostedWorkspace::new(
             ACME.to_owned(),
-            Arc::new(StoreFile::opened(data.store.clone())),
+            Arc::new(HostedStore::opened(data.url(), data.store.clone())),
             Arc::new(Plugin::unadmitted(ADMISSIONS.runtime(), &plugin_bytes()).unwrap()),
             limits(),
         );

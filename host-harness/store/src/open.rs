@@ -1,0 +1,87 @@
+//! Opens the store at an address, whichever it is.
+
+use crate::sqlite::{self, Sqlite};
+use crate::{Result, Store, StoreError, StoreUrl};
+use chat_domain::operator::SettingPlace;
+use chat_domain::settings::Settings;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The settings of a workspace, and which of them a configuration says.
+#[derive(Debug, Default)]
+pub struct Surveyed {
+    /// All.
+    pub settings: Settings,
+    /// Those of a configuration, sorted by name.
+    pub fixed: Vec<SettingPlace>,
+}
+
+/// # Errors
+///
+/// Every function fails when the store cannot be reached, read or written, it is not a
+/// store, or it was written by a newer version.
+impl StoreUrl {
+    /// Opens the store, which must exist, and brings its schema up to date. It answers from
+    /// the runtime that opened it, which must outlive its use.
+    pub async fn open(&self) -> Result<Arc<dyn Store>> {
+        match self {
+            Self::Sqlite(path) => Sqlite::open(path).await,
+            Self::Postgres(_) => Err(unknown()),
+        }
+    }
+
+    /// Opens the store, and makes it first where there is none: a file, or what an empty
+    /// database needs.
+    pub async fn open_or_create(&self) -> Result<Arc<dyn Store>> {
+        match self {
+            Self::Sqlite(path) => Sqlite::open_or_create(path).await,
+            Self::Postgres(_) => Err(unknown()),
+        }
+    }
+
+    /// Opens the store to look at it, where it cannot be written: what would change it fails.
+    pub async fn open_to_look(&self) -> Result<Arc<dyn Store>> {
+        match self {
+            Self::Sqlite(path) => Sqlite::open_to_look(path).await,
+            Self::Postgres(_) => Err(unknown()),
+        }
+    }
+
+    /// Its workspaces and the settings of each, after a look that leaves nothing open. An
+    /// older store is brought up to date.
+    pub async fn survey(&self) -> Result<BTreeMap<String, Surveyed>> {
+        match self {
+            Self::Sqlite(path) => sqlite::survey(path).await,
+            Self::Postgres(_) => Err(unknown()),
+        }
+    }
+
+    /// Whether it holds mail to be sent, or is of an older version and cannot tell: a look
+    /// that costs one short-lived connection.
+    pub async fn holds_mail(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(path) => sqlite::holds_mail(path).await,
+            Self::Postgres(_) => Err(unknown()),
+        }
+    }
+
+    /// What an operator should mend where it is kept.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(path) => sqlite::advice(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// What may help whoever could not open it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Sqlite(path) if path.exists() => "",
+            Self::Sqlite(_) | Self::Postgres(_) => "; `host-harness workspace create` makes one",
+        }
+    }
+}
+
+fn unknown() -> StoreError {
+    StoreError("PostgreSQL is not built in".into())
+}
