@@ -25,6 +25,9 @@ const LAYERS: [&str; 5] = [
 const TESTING: &str = "chat-testing";
 const KNOWN_TO_TESTING: [&str; 3] = ["chat-domain", "chat-store", "plugin-sandbox"];
 
+/// A chat server in memory, which knows the domain alone: only tests depend on it.
+const MODEL: &str = "chat-model";
+
 /// The plugin, and the tests over HTTP, which know the whole host.
 const PLUGIN: &str = "reset-totp";
 
@@ -104,6 +107,8 @@ fn is_allowed(Dependency { from, to, dev }: &Dependency) -> bool {
     let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
     match (from.as_str(), to.as_str()) {
         (PLUGIN, to) => *dev && place(to).is_some(),
+        (MODEL, to) => to == "chat-domain",
+        (from, MODEL) => *dev && place(from).is_some(),
         (TESTING, to) => KNOWN_TO_TESTING.contains(&to),
         (from, TESTING) => *dev && place(from) > place("chat-domain"),
         (from, to) => place(to).is_some() && place(from) > place(to),

@@ -3,13 +3,13 @@
 //!
 //! | to find | look into |
 //! |---|---|
-//! | who is there | `acme` |
-//! | a store in memory | `model` |
-//! | changes and accounts as text | `text` |
+//! | who is there, and how the tables ask | `acme` |
 //! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `proof`, `reset`, `standing` |
-//! | random requests, and what must hold whatever they are | `requests`, `laws`; what makes them is in `tests/fuzz` |
+//! | random requests, and what must hold whatever they are | `laws`; what makes them is in `tests/fuzz` |
+//!
+//! The store in memory, the requests and the laws are `chat-model`'s, which the tests of the stores
+//! know, too.
 #![expect(
-    clippy::expect_used,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
@@ -24,13 +24,12 @@ mod engine;
 mod laws;
 mod mailed_code;
 mod member;
-mod model;
 mod names;
 mod operator;
 mod outbox;
 mod proof;
-mod requests;
 mod reset;
 mod retention;
 mod standing;
-mod text;
+
+use chat_model::{model, text};

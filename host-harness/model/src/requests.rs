@@ -29,7 +29,7 @@ use std::fmt::Debug;
 
 /// A workspace's settings, and what is asked of it.
 #[derive(Clone, Debug, TypeGenerator)]
-pub(crate) struct Case {
+pub struct Case {
     /// Who asks most often, and whether they may reset others.
     #[generator(0..4u8)]
     hero: u8,
@@ -181,7 +181,7 @@ impl Case {
     /// # Panics
     ///
     /// When one breaks a law.
-    pub(crate) fn run(&self, seen: &Seen) {
+    pub fn run(&self, seen: &Seen) {
         let mut host = Host {
             hero: self.hero,
             model: Model::new("acme", acme()),

@@ -17,7 +17,7 @@ use std::fmt::Display;
 use std::sync::LazyLock;
 
 /// A line for each.
-pub(crate) fn lines(changes: &[Change]) -> String {
+pub fn lines(changes: &[Change]) -> String {
     changes.iter().map(|one| change(one) + "\n").collect()
 }
 
@@ -109,7 +109,7 @@ fn change(change: &Change) -> String {
 }
 
 /// All that is known of an account, by the name of the field.
-pub(crate) fn fields(profile: &Profile) -> BTreeMap<&'static str, String> {
+pub fn fields(profile: &Profile) -> BTreeMap<&'static str, String> {
     let user = &profile.user;
     let sorted = |mut texts: Vec<String>| {
         texts.sort();
@@ -139,7 +139,7 @@ pub(crate) fn fields(profile: &Profile) -> BTreeMap<&'static str, String> {
 }
 
 /// A moment, by its distance from [`now`].
-pub(crate) fn moment(moment: Timestamp) -> String {
+pub fn moment(moment: Timestamp) -> String {
     match moment.millis() - now().millis() {
         0 => "now".to_owned(),
         millis if millis % 1000 == 0 => format!("{:+}s", millis / 1000),
@@ -147,7 +147,12 @@ pub(crate) fn moment(moment: Timestamp) -> String {
     }
 }
 
-pub(crate) fn record(record: &AuditRecord) -> String {
+/// A record of the tests' one request.
+///
+/// # Panics
+///
+/// Where it is another's.
+pub fn record(record: &AuditRecord) -> String {
     let AuditRecord {
         at,
         workspace,

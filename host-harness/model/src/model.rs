@@ -19,20 +19,23 @@ use std::rc::Rc;
 
 /// Workspaces by their ids.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Model(BTreeMap<String, Workspace>);
+pub struct Model(BTreeMap<String, Workspace>);
 
 /// All that is kept of one workspace.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Workspace {
-    pub(crate) settings: Settings,
+pub struct Workspace {
+    /// All settings.
+    pub settings: Settings,
     /// What each role grants.
-    pub(crate) roles: BTreeMap<String, BTreeSet<String>>,
+    pub roles: BTreeMap<String, BTreeSet<String>>,
     /// By id; one that is not changed is the same. Of the fields, `receives_codes` and `permissions` are not kept.
-    pub(crate) accounts: BTreeMap<String, Rc<Profile>>,
-    pub(crate) outbox: Vec<StoredMail>,
+    pub accounts: BTreeMap<String, Rc<Profile>>,
+    /// Mails, in the order in which they were queued.
+    pub outbox: Vec<StoredMail>,
     /// In the order in which they were written.
-    pub(crate) audit: Vec<AuditRecord>,
-    pub(crate) fixed_settings: Vec<SettingPlace>,
+    pub audit: Vec<AuditRecord>,
+    /// Settings that a configuration says.
+    pub fixed_settings: Vec<SettingPlace>,
     /// For whom each mail is.
     holders: BTreeMap<i64, String>,
     /// How many mails there were.
@@ -40,14 +43,17 @@ pub(crate) struct Workspace {
 }
 
 impl Model {
-    pub(crate) fn new(id: &str, workspace: Workspace) -> Self {
+    /// With this workspace and no other.
+    pub fn new(id: &str, workspace: Workspace) -> Self {
         Self(BTreeMap::from([(id.to_owned(), workspace)]))
     }
 
+    /// The workspace with this id.
+    ///
     /// # Panics
     ///
     /// Where there is no such workspace.
-    pub(crate) fn workspace(&self, id: &str) -> &Workspace {
+    pub fn workspace(&self, id: &str) -> &Workspace {
         self.0.get(id).unwrap()
     }
 
@@ -56,7 +62,7 @@ impl Model {
     /// # Panics
     ///
     /// When deciding twice is not deciding once, or a change cannot be made.
-    pub(crate) fn ask<O>(&mut self, order: &O) -> (O::Answer, String)
+    pub fn ask<O>(&mut self, order: &O) -> (O::Answer, String)
     where
         O: Order,
         O::Answer: Debug,
@@ -74,7 +80,7 @@ impl Model {
     }
 
     /// The answer to `question`: what is asked for, and nothing more.
-    pub(crate) fn read(&self, question: &Question) -> Dossier {
+    pub fn read(&self, question: &Question) -> Dossier {
         let Some(workspace) = self.0.get(&question.workspace) else {
             let accounts = question.accounts.iter().map(|_| None).collect();
             return Dossier {
@@ -135,24 +141,30 @@ impl Model {
 }
 
 impl Workspace {
+    /// The account with this id.
+    ///
     /// # Panics
     ///
     /// Where there is no such account.
-    pub(crate) fn account(&self, id: &str) -> &Profile {
+    pub fn account(&self, id: &str) -> &Profile {
         self.accounts.get(id).unwrap()
     }
 
+    /// The account with this id, to be changed.
+    ///
     /// # Panics
     ///
     /// Where there is no such account.
-    pub(crate) fn edit(&mut self, id: &str) -> &mut Profile {
+    pub fn edit(&mut self, id: &str) -> &mut Profile {
         Rc::make_mut(self.accounts.get_mut(id).unwrap())
     }
 
+    /// Adds an account.
+    ///
     /// # Panics
     ///
-    /// Where the id is taken.
-    pub(crate) fn add(&mut self, new: NewUser) {
+    /// Where the id or the username is taken, or there is no such role.
+    pub fn add(&mut self, new: NewUser) {
         let id = new.id.clone();
         let key = username_key(&new.username);
         let mut others = self.accounts.values();
@@ -366,7 +378,7 @@ impl Workspace {
     }
 
     /// Writes a record of that moment.
-    pub(crate) fn note(&mut self, at: Timestamp) {
+    pub fn note(&mut self, at: Timestamp) {
         self.audit.push(AuditRecord {
             at,
             ..crate::acme::record_of("alice")
@@ -374,7 +386,7 @@ impl Workspace {
     }
 
     /// A dead letter that was written at that moment.
-    pub(crate) fn queue_dead_letter(&mut self, queued: Timestamp) {
+    pub fn queue_dead_letter(&mut self, queued: Timestamp) {
         self.queue(&Post {
             user: "alice".to_owned(),
             recipient: "alice@example.com".to_owned(),
@@ -388,7 +400,7 @@ impl Workspace {
     }
 
     /// The id of the mail that was queued last.
-    pub(crate) fn last_mail(&self) -> i64 {
+    pub fn last_mail(&self) -> i64 {
         self.mails
     }
 
@@ -420,7 +432,8 @@ impl Workspace {
         }
     }
 
-    pub(crate) fn queue(&mut self, post: &Post) {
+    /// Queues a mail.
+    pub fn queue(&mut self, post: &Post) {
         self.mails += 1;
         self.holders.insert(self.mails, post.user.clone());
         let body = post.body.expose_secret().to_owned();
