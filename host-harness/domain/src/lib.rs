@@ -17,6 +17,7 @@
 //! | log-in, enrolment and what else members do to themselves | [`member`] |
 //! | who is logged in, and what they may | [`standing`] |
 //! | what a wrong clock has left | [`clock_fault`] |
+//! | what proves that the audit trail is as it was written | [`audit_log`] |
 //! | codes by e-mail | [`mailed_code`] |
 //! | what operators do | [`operator`], with mail [`outbox`] |
 //! | how long what has been is kept | [`retention`] |
@@ -27,6 +28,7 @@
 pub mod account;
 pub mod attempts;
 pub mod audit;
+pub mod audit_log;
 pub mod clock_fault;
 pub mod dossier;
 pub mod health;

@@ -4,6 +4,7 @@
 //! | to find | look into |
 //! |---|---|
 //! | who is there, and how the tables ask | `acme` |
+//! | the log that proves itself | `audit_log` |
 //! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `proof`, `reset`, `standing` |
 //! | random requests, and what must hold whatever they are | `laws`; what makes them is in `tests/fuzz` |
 //!
@@ -19,6 +20,7 @@
 mod account;
 mod acme;
 mod attempts;
+mod audit_log;
 #[path = "../../../../tests/fuzz/engine.rs"]
 mod engine;
 mod laws;
