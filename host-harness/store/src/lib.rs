@@ -14,6 +14,7 @@
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
 
+mod convention;
 mod open;
 pub mod orders;
 pub mod sqlite;

@@ -5,6 +5,7 @@ use super::create::{
     replace_backup_codes, write_setting,
 };
 use super::{SqlResult, outbox};
+use crate::convention::{NEVER, PRUNED_TOGETHER};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
@@ -14,10 +15,6 @@ use chat_domain::retention::Retention;
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, Params, ToSql, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
-
-/// Rows of a table that are removed in one transaction: tens of milliseconds, in which others
-/// wait.
-const PRUNED_TOGETHER: u32 = 5000;
 
 /// Makes all changes, in the transaction that the connection is in.
 pub(super) fn all(db: &Connection, workspace: &str, changes: &[Change]) -> SqlResult<()> {
@@ -250,7 +247,7 @@ impl Place<'_> {
                     (SELECT id FROM outbox
                      WHERE workspace = :workspace AND next_try = {} AND queued < :before
                      LIMIT :most)",
-                outbox::NEVER
+                NEVER
             ),
             retention.dead_letters_before,
         )?;

@@ -1,7 +1,7 @@
 //! What is not as it should be, of all workspaces.
 
-use super::outbox::NEVER;
 use super::{SqlResult, list, read};
+use crate::convention::NEVER;
 use chat_domain::attempts::{FREE_FAILURES, Failures};
 use chat_domain::audit::{Action, Decision, StoredRecord};
 use chat_domain::health::{GUESSED, Health, LockedAccount, MOST_SHOWN, MailProblem};

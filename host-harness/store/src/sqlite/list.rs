@@ -1,8 +1,8 @@
 //! Lists for operators.
 
 use super::SqlResult;
-use super::outbox::NEVER;
 use super::read::{moment, profile, restore};
+use crate::convention::{NEVER, changed_settings};
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::{Action, RecordFilter, StoredRecord};
@@ -10,7 +10,7 @@ use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Administrator, Subject};
 use chat_domain::operator::{Role, SettingPlace, WorkspaceSummary};
 use chat_domain::retention::Oldest;
-use chat_domain::settings::{SETTINGS, Settings};
+use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
@@ -83,13 +83,6 @@ fn locked(db: &Connection, workspace: &str, settings: &Settings, now: Timestamp)
         locked += u32::from(failures?.why_locked(settings, now).is_some());
     }
     Ok(locked)
-}
-
-fn changed_settings(settings: &Settings) -> Vec<&'static str> {
-    let changed = SETTINGS
-        .iter()
-        .filter(|setting| setting.is_changed(settings));
-    changed.map(|setting| setting.name).collect()
 }
 
 pub(super) fn profiles(db: &Connection, workspace: &str) -> SqlResult<Vec<Profile>> {

@@ -1,7 +1,7 @@
 //! Mail that waits to be sent.
 
 use super::SqlResult;
-use chat_domain::clock_fault::Horizon;
+use crate::convention::{NEVER, next_try, next_try_millis, put_off};
 use chat_domain::outbox::{
     Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
 };
@@ -15,14 +15,6 @@ const DUE: &str = "(next_try <= :now OR (next_try > :put_off AND next_try < :nev
 
 /// Which mails are tried no more: as [`StoredMail::state`] says.
 const EXPIRED: &str = "(expires <= :now AND (holds_code OR tries >= :least_tries))";
-
-/// What is to be tried later was put off by a clock that was ahead.
-fn put_off(now: Timestamp) -> i64 {
-    Horizon::at(now).mail.millis()
-}
-
-/// What `next_try` says of a dead letter: it is never due.
-pub(super) const NEVER: i64 = i64::MAX;
 
 pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<()> {
     db.prepare_cached(
@@ -164,16 +156,18 @@ pub(super) fn postpone(
     problem: Option<&str>,
     doubtful: u32,
 ) -> SqlResult<()> {
-    let next_try = match next {
-        NextTry::At(moment) => moment.millis(),
-        NextTry::Never => NEVER,
-    };
     db.prepare_cached(
         "UPDATE outbox SET claimed = 0, next_try = ?3, last_problem = coalesce(?4, last_problem),
                 doubtful = ?5
          WHERE workspace = ?1 AND id = ?2",
     )?
-    .execute(params![workspace, id, next_try, problem, doubtful])?;
+    .execute(params![
+        workspace,
+        id,
+        next_try_millis(next),
+        problem,
+        doubtful
+    ])?;
     Ok(())
 }
 
@@ -194,10 +188,7 @@ pub(super) fn mails(
             queued: Timestamp::from_millis(row.get(1)?),
             expires: Timestamp::from_millis(row.get(2)?),
             claimed: row.get(3)?,
-            next_try: match row.get(4)? {
-                NEVER => NextTry::Never,
-                millis => NextTry::At(Timestamp::from_millis(millis)),
-            },
+            next_try: next_try(row.get(4)?),
             tries: row.get(5)?,
             recipient: row.get(6)?,
             subject: row.get(7)?,

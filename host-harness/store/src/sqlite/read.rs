@@ -1,13 +1,14 @@
 //! What the tables say.
 
 use super::{SqlResult, list, outbox};
+use crate::convention;
 use chat_domain::account::{
     Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User, skeletons,
     username_key,
 };
 use chat_domain::attempts::Failures;
 use chat_domain::dossier::{Dossier, Question, Subject};
-use chat_domain::settings::{Setting, Settings};
+use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
 use rusqlite::types::Type;
@@ -77,15 +78,10 @@ pub(super) fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Set
     Ok(settings)
 }
 
-/// What this program does not know is no setting to work by, nor a number out of range;
-/// texts were checked when they were set.
+/// As [`convention::restore`].
 pub(super) fn restore(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
-    let invalid =
-        |problem: String| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into());
-    Setting::named(name)
-        .ok_or_else(|| invalid(format!("there is no setting {name}")))?
-        .restore(settings, value)
-        .map_err(|error| invalid(error.to_string()))
+    convention::restore(settings, name, value)
+        .map_err(|problem| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into()))
 }
 
 /// The token with this hash and the id of the account that holds it, if it is the

@@ -1,6 +1,7 @@
 //! The schema and its versions.
 
 use super::SqlResult;
+use crate::convention::{A_NEWER_PROGRAMS, ANOTHER_PROGRAMS};
 use crate::{Result, StoreError};
 use chat_domain::account::{skeletons, username_key};
 use rusqlite::{Connection, TransactionBehavior};
@@ -37,10 +38,10 @@ pub(super) fn migrate(db: &mut Connection) -> Result<()> {
     let tables: u32 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = id == 0 && applied == 0 && tables == 0;
     if id != APPLICATION_ID && !is_new {
-        return Err(StoreError("it is another program's database".into()));
+        return Err(StoreError(ANOTHER_PROGRAMS.into()));
     }
     if applied > VERSION {
-        return Err(StoreError("a newer program wrote it: use that one".into()));
+        return Err(StoreError(A_NEWER_PROGRAMS.into()));
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     for (version, script) in (1..=VERSION).zip(MIGRATIONS) {
