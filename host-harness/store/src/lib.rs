@@ -10,6 +10,7 @@
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
 //! | which store, and how it is opened | [`StoreUrl`] |
 //! | SQLite in a file | [`sqlite`] |
+//! | PostgreSQL, for several hosts | [`postgres`] |
 //!
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
@@ -17,6 +18,7 @@
 mod convention;
 mod open;
 pub mod orders;
+pub mod postgres;
 pub mod sqlite;
 mod url;
 
@@ -34,7 +36,8 @@ use chat_domain::order::Change;
 use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::time::Timestamp;
 
-/// The store could not do what was asked; nothing of it was done.
+/// The store could not do what was asked; nothing of it was done, unless that is
+/// [`Unavailable::Unknown`].
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
@@ -54,6 +57,13 @@ pub enum Unavailable {
     /// Another file, or none, has its name.
     #[error("{0}")]
     Moved(String),
+    /// No server answers that writes.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server was lost while it wrote, and none can tell whether it had written. Whoever
+    /// asks again finds what there is.
+    #[error("the database was lost while it wrote: whether it has is not known")]
+    Unknown,
 }
 
 impl From<Unavailable> for StoreError {
@@ -81,7 +91,7 @@ pub type Decide = Box<dyn FnMut(&Dossier) -> Vec<Change> + Send>;
 /// # Errors
 ///
 /// Every function fails with [`StoreError`] when the store cannot be read or
-/// written; nothing of what was asked is done then.
+/// written; nothing of what was asked is done then, unless that is [`Unavailable::Unknown`].
 #[async_trait]
 pub trait Store: Send + Sync {
     /// What is known, as of one moment.

@@ -1,7 +1,8 @@
 //! Opens the store at an address, whichever it is.
 
+use crate::postgres::{self, Postgres};
 use crate::sqlite::{self, Sqlite};
-use crate::{Result, Store, StoreError, StoreUrl};
+use crate::{Result, Store, StoreUrl};
 use chat_domain::operator::SettingPlace;
 use chat_domain::settings::Settings;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ impl StoreUrl {
     pub async fn open(&self) -> Result<Arc<dyn Store>> {
         match self {
             Self::Sqlite(path) => Sqlite::open(path).await,
-            Self::Postgres(_) => Err(unknown()),
+            Self::Postgres(url) => Postgres::open(url).await,
         }
     }
 
@@ -35,7 +36,7 @@ impl StoreUrl {
     pub async fn open_or_create(&self) -> Result<Arc<dyn Store>> {
         match self {
             Self::Sqlite(path) => Sqlite::open_or_create(path).await,
-            Self::Postgres(_) => Err(unknown()),
+            Self::Postgres(url) => Postgres::open_or_create(url).await,
         }
     }
 
@@ -43,7 +44,7 @@ impl StoreUrl {
     pub async fn open_to_look(&self) -> Result<Arc<dyn Store>> {
         match self {
             Self::Sqlite(path) => Sqlite::open_to_look(path).await,
-            Self::Postgres(_) => Err(unknown()),
+            Self::Postgres(url) => Postgres::open_to_look(url).await,
         }
     }
 
@@ -52,7 +53,7 @@ impl StoreUrl {
     pub async fn survey(&self) -> Result<BTreeMap<String, Surveyed>> {
         match self {
             Self::Sqlite(path) => sqlite::survey(path).await,
-            Self::Postgres(_) => Err(unknown()),
+            Self::Postgres(url) => postgres::survey(url).await,
         }
     }
 
@@ -61,7 +62,7 @@ impl StoreUrl {
     pub async fn holds_mail(&self) -> Result<bool> {
         match self {
             Self::Sqlite(path) => sqlite::holds_mail(path).await,
-            Self::Postgres(_) => Err(unknown()),
+            Self::Postgres(url) => postgres::holds_mail(url).await,
         }
     }
 
@@ -80,8 +81,4 @@ impl StoreUrl {
             Self::Sqlite(_) | Self::Postgres(_) => "; `host-harness workspace create` makes one",
         }
     }
-}
-
-fn unknown() -> StoreError {
-    StoreError("PostgreSQL is not built in".into())
 }

@@ -18,6 +18,7 @@ mod writer;
 
 pub use readers::files_each;
 
+use crate::convention::AN_OLDER_PROGRAMS;
 use crate::{Decide, Result, Store, StoreError, Surveyed, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
@@ -120,9 +121,7 @@ impl Sqlite {
                 };
             let connection = connect(&path, BUSY_TIMEOUT, access)?;
             if !schema::is_current(&connection)? {
-                return Err(StoreError(
-                    "another version wrote it: one that may write it brings it up to date".into(),
-                ));
+                return Err(StoreError(AN_OLDER_PROGRAMS.into()));
             }
             let place = Place::of(&path, access)?;
             let store: Arc<dyn Store> = Arc::new(Self {

@@ -1,5 +1,5 @@
-//! The words of the tests: two workspaces in a store of their own, and what changed in
-//! it; with the feature `plugins` guests, too, and calls of them. For tests alone: nothing
+//! The words of the tests: two workspaces in a store of their own, of either kind, and what
+//! changed in it; with the feature `plugins` guests, too, and calls of them. For tests alone: nothing
 //! that is shipped depends on it.
 #![expect(
     clippy::unwrap_used,
@@ -13,6 +13,8 @@ pub mod call;
 pub mod contract;
 #[cfg(feature = "plugins")]
 pub mod guest;
+pub mod postgres;
+mod sqlite;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::audit::Source;
@@ -22,16 +24,15 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash, step_of};
-use chat_store::sqlite::Sqlite;
 use chat_store::{Store, StoreUrl};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use postgres::Database;
+use rusqlite::Connection;
 use secrecy::ExposeSecret;
+use sqlite::File;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The workspace of the tests.
 pub const ACME: &str = "acme";
@@ -78,7 +79,22 @@ fn key(workspace: &str, user: &str) -> TotpKey {
     TotpKey::new(format!("{workspace}/{user}").into_bytes())
 }
 
-/// A store in a file of its own.
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// SQLite, in a file of its own.
+    Sqlite,
+    /// PostgreSQL, in a database of its own.
+    Postgres,
+}
+
+/// Where the data of a test is.
+enum Home {
+    Sqlite(File),
+    Postgres(Database),
+}
+
+/// A store of its own.
 ///
 /// | acme | role | |
 /// |---|---|---|
@@ -93,32 +109,45 @@ fn key(workspace: &str, user: &str) -> TotpKey {
 /// and addresses: `admin`, `alice` (an administrator), `bob` (with TOTP), `dora`
 /// (active). Its moderators may reset others. Only there is `gina`.
 pub struct Data {
-    folder: TempDir,
+    home: Home,
     /// The store, open.
     pub store: Arc<dyn Store>,
 }
 
 impl Data {
-    /// With the usual settings of acme.
+    /// In SQLite, with the usual settings of acme.
     pub async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
-    /// With these settings of acme.
+    /// In SQLite, with these settings of acme.
     pub async fn with(settings: Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.sqlite");
-        let store = Sqlite::open_or_create(&path).await.unwrap();
-        assert!(store.create_workspace(acme(settings)).await.unwrap());
-        assert!(store.create_workspace(globex()).await.unwrap());
-        Self { folder, store }
+        Self::of(Kind::Sqlite, settings).await
     }
 
-    /// The same, which nobody has open.
+    /// In a store of this kind, with these settings of acme.
+    pub async fn of(kind: Kind, settings: Settings) -> Self {
+        let (home, store) = match kind {
+            Kind::Sqlite => {
+                let file = File::new();
+                let store = file.open_or_create().await;
+                (Home::Sqlite(file), store)
+            }
+            Kind::Postgres => {
+                let database = Database::with_store();
+                let store = database.open().await;
+                (Home::Postgres(database), store)
+            }
+        };
+        assert!(store.create_workspace(acme(settings)).await.unwrap());
+        assert!(store.create_workspace(globex()).await.unwrap());
+        Self { home, store }
+    }
+
+    /// The same in SQLite, which nobody has open.
     pub async fn closed() -> Self {
         let mut data = Self::new().await;
-        let none = data.folder.path().join("none");
-        data.store = Sqlite::open_or_create(&none).await.unwrap();
+        data.store = data.file().another().await;
         data.connect()
             .pragma_update(None, "wal_checkpoint", "TRUNCATE")
             .unwrap();
@@ -136,27 +165,60 @@ impl Data {
 
     /// A second handle on the same data, as another process has one.
     pub async fn another_handle(&self) -> Arc<dyn Store> {
-        Sqlite::open(&self.path()).await.unwrap()
+        match &self.home {
+            Home::Sqlite(file) => file.open_or_create().await,
+            Home::Postgres(database) => database.open().await,
+        }
     }
 
     /// Its address.
     pub fn url(&self) -> StoreUrl {
-        self.path().into()
+        match &self.home {
+            Home::Sqlite(file) => file.path().into(),
+            Home::Postgres(database) => StoreUrl::Postgres(database.url().into()),
+        }
     }
 
-    /// Where the data is.
+    /// The file that the data is in, where it is in SQLite.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("store.sqlite")
+        self.file().path()
     }
 
-    /// A connection past the store.
+    /// A connection past the store, where it is in SQLite.
     pub fn connect(&self) -> Connection {
-        Connection::open(self.path()).unwrap()
+        self.file().connect()
     }
 
-    /// Changes the data past the store.
+    fn file(&self) -> &File {
+        match &self.home {
+            Home::Sqlite(file) => file,
+            Home::Postgres(_) => unreachable!("it is in PostgreSQL"),
+        }
+    }
+
+    /// The database that the data is in, where it is in PostgreSQL.
+    pub fn database(&self) -> &Database {
+        match &self.home {
+            Home::Sqlite(_) => unreachable!("it is in SQLite"),
+            Home::Postgres(database) => database,
+        }
+    }
+
+    /// Changes the data past the store, by statements that both kinds understand. In PostgreSQL,
+    /// `user` is quoted, and SQLite's bytes are translated.
     pub fn edit(&self, sql: &str) {
-        self.connect().execute_batch(sql).unwrap();
+        match &self.home {
+            Home::Sqlite(file) => file.connect().execute_batch(sql).unwrap(),
+            Home::Postgres(database) => database.edit(sql),
+        }
+    }
+
+    /// From now on no audit record can be written, for this reason.
+    pub fn refuse_records(&self, why: &str) {
+        match &self.home {
+            Home::Sqlite(file) => file.refuse_records(why),
+            Home::Postgres(database) => database.refuse_records(why),
+        }
     }
 
     /// Everything that the store holds.
@@ -166,19 +228,11 @@ impl Data {
 
     /// Everything that the store holds, but for these tables.
     pub fn dump_without(&self, left_out: &[&str]) -> Dump {
-        let db = self.connect();
-        let mut tables = db
-            .prepare(
-                "SELECT name FROM sqlite_master
-                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-            )
-            .unwrap();
-        let tables = tables
-            .query_map([], |row| row.get::<_, String>(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .filter(|table| !left_out.contains(&table.as_str()));
-        Dump(tables.flat_map(|table| rows(&db, &table)).collect())
+        let rows = match &self.home {
+            Home::Sqlite(file) => file.rows(left_out),
+            Home::Postgres(database) => database.rows(left_out),
+        };
+        Dump(rows.into_iter().collect())
     }
 }
 
@@ -230,36 +284,6 @@ impl Dump {
             .map(|(row, sign)| format!("{sign} {row}\n"))
             .collect()
     }
-}
-
-fn rows(db: &Connection, table: &str) -> Vec<String> {
-    let mut query = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
-    let columns: Vec<_> = query
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    query
-        .query_map([], |row| Ok(line(table, &columns, row)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-}
-
-fn line(table: &str, columns: &[String], row: &Row<'_>) -> String {
-    let values = columns.iter().enumerate().map(|(index, column)| {
-        let value = match row.get_ref(index).unwrap() {
-            ValueRef::Null => "null".to_owned(),
-            ValueRef::Integer(number) => number.to_string(),
-            ValueRef::Real(number) => number.to_string(),
-            ValueRef::Text(_) if column == "message_id" => "…".to_owned(),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-                String::from_utf8_lossy(bytes).escape_debug().to_string()
-            }
-        };
-        format!(" {column}={value}")
-    });
-    format!("{table}:{}", values.collect::<String>())
 }
 
 fn acme(settings: Settings) -> NewWorkspace {

@@ -1,7 +1,8 @@
-//! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy, and how apt-get installs
-//! them. Whether they are wanted is not known here.
+//! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy; its PostgreSQL; and how
+//! apt-get installs them. Whether they are wanted is not known here.
 
 use std::env;
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -19,6 +20,9 @@ pub(crate) const SOURCES: &str = "/usr/lib/rustlib/src/rust";
 const APT_GET: &str = "/usr/bin/apt-get";
 const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const LINKER: &str = "/usr/bin/wasm-ld-19";
+
+/// Where the versions of the package `postgresql` are.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// What brings [`linker`].
 pub(crate) const LINKER_PACKAGE: &str = "lld-19";
@@ -50,7 +54,7 @@ pub(crate) fn linker() -> Option<PathBuf> {
 ///
 /// As [`install`], or Debian's compiler is too old.
 pub(crate) fn install_compiler(more: &[&str]) -> Result<()> {
-    install(&[&["rustc-web", "rust-web-src"], more].concat())?;
+    install("compiler", &[&["rustc-web", "rust-web-src"], more].concat())?;
     if !can_compile() {
         bail!("Debian's rustc-web is older than Rust {OLDEST_RUST} here");
     }
@@ -65,19 +69,34 @@ pub(crate) fn install_compiler(more: &[&str]) -> Result<()> {
 /// As [`install`].
 pub(crate) fn clippy(into: &Path) -> Result<Command> {
     if !Path::new(CARGO_CLIPPY).exists() {
-        install(&["rust-web-clippy"])?;
+        install("compiler", &["rust-web-clippy"])?;
     }
     let mut clippy = cargo::building(CARGO_CLIPPY, "clippy", into);
     clippy.env("CARGO", cargo::program());
     Ok(clippy)
 }
 
-/// Installs packages, which only root may.
+/// Installs PostgreSQL's server where neither the path nor Debian's folder of its versions has it.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn postgresql() -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    let mut folders = env::split_paths(&path).chain(versions.map(|v| v.path().join("bin")));
+    match folders.any(|folder| folder.join("initdb").exists()) {
+        true => Ok(()),
+        false => install("database", &["postgresql"]),
+    }
+}
+
+/// Installs packages, which only root may, as a step of this name.
 ///
 /// # Errors
 ///
 /// This is no Debian, we are not root, or apt-get fails; the message names the command to run.
-fn install(packages: &[&str]) -> Result<()> {
+fn install(what: &str, packages: &[&str]) -> Result<()> {
     let packages = packages.join(" ");
     if !Path::new(APT_GET).exists() {
         bail!("there is no apt-get here to install {packages}");
@@ -87,7 +106,7 @@ fn install(packages: &[&str]) -> Result<()> {
         bail!("only root may install {packages}; run `sudo sh -c '{by_hand}'`");
     }
     step(&format!(
-        "compiler: installing {packages} from Debian, about a minute …"
+        "{what}: installing {packages} from Debian, about a minute …"
     ));
     let (status, output) = quietly(&by_hand)?;
     if !status.success() {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, step};
 use crate::component;
+use crate::debian;
 use crate::npm;
 use crate::typescript;
 
@@ -21,14 +22,15 @@ struct Tally {
 }
 
 /// Builds the plugin and the one in TypeScript, installs the clients that call the server in the
-/// tests, runs the tests with `args` for `cargo test`, and prints their number as the last line of
+/// tests and the database that one of the stores is in, runs the tests with `args` for `cargo test`, and prints their number as the last line of
 /// stdout.
 ///
 /// # Errors
 ///
-/// A plugin or a test does not compile, npm is missing, a test fails, or no test ran.
+/// A plugin or a test does not compile, npm or PostgreSQL is missing, a test fails, or no test ran.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!("{}", component::build()?);
+    debian::postgresql().context("the tests start a PostgreSQL of their own")?;
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
     typescript::build()?;
     step("tests: compiling and running …");

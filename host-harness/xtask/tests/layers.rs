@@ -32,17 +32,20 @@ const MODEL: &str = "chat-model";
 const PLUGIN: &str = "reset-totp";
 
 /// What begins with the first is for the second alone.
-const OWNED: [(&str, &str); 4] = [
+const OWNED: [(&str, &str); 6] = [
+    ("deadpool", "chat-store"),
     ("rusqlite", "chat-store"),
+    ("tokio-postgres", "chat-store"),
     ("wasmparser", "plugin-sandbox"),
     ("wasmtime", "plugin-sandbox"),
     ("wit-", "plugin-sandbox"),
 ];
 
 /// But these are no part of the host.
-const EXEMPT: [(&str, &str); 6] = [
-    (TESTING, "rusqlite"),      // looks into the file past the store
-    (TESTING, "wit-component"), // makes guests
+const EXEMPT: [(&str, &str); 7] = [
+    (TESTING, "rusqlite"),       // looks into the file past the store
+    (TESTING, "tokio-postgres"), // and into the database
+    (TESTING, "wit-component"),  // makes guests
     (TESTING, "wit-parser"),
     (PLUGIN, "wit-bindgen"), // the other side of the contract
     ("plugin-component", "wit-component"),

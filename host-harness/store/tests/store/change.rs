@@ -1,6 +1,7 @@
 //! What every store promises of what an account does to itself: the tests know a
 //! store as the trait and as `Data`'s words only.
 
+use super::new_data;
 use chat_domain::account::Token;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::attempts::Lock;
@@ -18,7 +19,7 @@ use std::time::Duration;
 /// Where bob, of both workspaces, has a password, a key that was shown, and three
 /// sessions, one of which has ended; and everybody has failed once.
 async fn busy() -> Data {
-    let data = Data::new().await;
+    let data = new_data().await;
     for workspace in [ACME, GLOBEX] {
         data.edit(&format!(
             "UPDATE user SET password_hash = 'hash' WHERE workspace = '{workspace}' AND id IN ('alice', 'bob');
@@ -26,12 +27,12 @@ async fn busy() -> Data {
              SELECT workspace, id, CAST(workspace || '/shown' AS BLOB), 1234568790000 FROM user
              WHERE workspace = '{workspace}';
              INSERT INTO login_token VALUES
-             ('{workspace}', 'alice', 'over', 1234567890000, 0, NULL),
-             ('{workspace}', 'bob', 'session', 1234567891000, 0, NULL),
-             ('{workspace}', 'bob', 'phone', 1234567891000, 0, NULL),
-             ('{workspace}', 'bob', 'ended', 1234567890000, 0, NULL),
-             ('{workspace}', 'admin', 'admin-phone', 1234567891000, 0, NULL),
-             ('{workspace}', 'admin', 'admin-ended', 1234567890000, 0, NULL);
+             ('{workspace}', 'alice', 'over', 1234567890000, FALSE, NULL),
+             ('{workspace}', 'bob', 'session', 1234567891000, FALSE, NULL),
+             ('{workspace}', 'bob', 'phone', 1234567891000, FALSE, NULL),
+             ('{workspace}', 'bob', 'ended', 1234567890000, FALSE, NULL),
+             ('{workspace}', 'admin', 'admin-phone', 1234567891000, FALSE, NULL),
+             ('{workspace}', 'admin', 'admin-ended', 1234567890000, FALSE, NULL);
              INSERT INTO failed_attempt SELECT workspace, id, 1, NULL, 0 FROM user
              WHERE workspace = '{workspace}'"
         ));
@@ -232,7 +233,7 @@ async fn an_authority_that_ended_meanwhile_is_missed_at_the_commit() {
          UPDATE user SET password_hash = 'hasH' WHERE workspace = 'acme'",
         "UPDATE login_token SET hash = 'of ' || hash WHERE workspace = 'acme';
          UPDATE user SET password_hash = NULL WHERE workspace = 'acme'",
-        "UPDATE user SET deactivated = 1 WHERE workspace = 'acme'",
+        "UPDATE user SET deactivated = TRUE WHERE workspace = 'acme'",
     ] {
         for act in ACTS {
             let (data, change) = (busy().await, act());
@@ -256,7 +257,7 @@ async fn anothers_token_and_password_are_no_authority() {
     data.edit(
         "UPDATE user SET password_hash = 'admins' WHERE (workspace, id) = ('acme', 'admin');
          UPDATE user SET password_hash = 'elsewhere' WHERE workspace = 'globex';
-         INSERT INTO login_token VALUES ('globex', 'alice', 'elsewhere', NULL, 0, NULL)",
+         INSERT INTO login_token VALUES ('globex', 'alice', 'elsewhere', NULL, FALSE, NULL)",
     );
     for authority in [
         Authority::Token(token_hash("admin-token")),
@@ -310,10 +311,10 @@ async fn a_locked_account_is_refused_the_right_code() {
 #[tokio::test]
 async fn a_wrong_code_is_counted_by_every_act() {
     for act in [log_in, confirm, disable, replace_codes] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(
             "UPDATE user SET password_hash = 'hash' WHERE workspace = 'acme';
-             INSERT INTO login_token VALUES ('acme', 'bob', 'session', NULL, 0, NULL);
+             INSERT INTO login_token VALUES ('acme', 'bob', 'session', NULL, FALSE, NULL);
              INSERT INTO pending_totp VALUES ('acme', 'bob', CAST('acme/shown' AS BLOB), 1234568790000)",
         );
         for guess in 0..FREE_FAILURES {
@@ -406,17 +407,17 @@ async fn a_code_for_a_factor_that_the_account_may_not_use_is_none() {
         ("", "email"),
         ("", "password"),
         (
-            "UPDATE user SET email_two_factor = 1;
+            "UPDATE user SET email_two_factor = TRUE;
              INSERT INTO setting VALUES ('acme', 'email-enabled', 'false')",
             "email",
         ),
         (
-            "UPDATE user SET email_two_factor = 1;
+            "UPDATE user SET email_two_factor = TRUE;
              INSERT INTO setting VALUES ('acme', 'totp-enabled', 'false')",
             "totp",
         ),
         (
-            "UPDATE user SET email_two_factor = 1;
+            "UPDATE user SET email_two_factor = TRUE;
              INSERT INTO setting VALUES ('acme', 'totp-enabled', 'false')",
             "password",
         ),
@@ -491,9 +492,7 @@ async fn a_password_that_was_changed_meanwhile_begins_no_enrolment() {
 #[tokio::test]
 async fn an_act_that_cannot_be_recorded_does_not_happen() {
     let data = busy().await;
-    data.edit(
-        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-    );
+    data.refuse_records("disk full");
     let before = data.dump();
     for act in ACTS {
         let error = data.store.change(act()).await.unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! What every store promises to operators: the tests know a store as the traits
 //! and as `Data`'s words only.
 
+use super::new_data;
 use chat_domain::account::{Email, Token, TotpFactor};
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::mail::{self, Event};
@@ -29,7 +30,7 @@ fn operation(workspace: &str) -> Operation {
 /// Where alice, of both workspaces, is locked, was sent a code, and has a token
 /// `ci`.
 async fn busy() -> Data {
-    let data = Data::new().await;
+    let data = new_data().await;
     for workspace in [ACME, GLOBEX] {
         for _ in 0..FREE_FAILURES {
             let attempt = data.store.begin_totp_attempt(workspace, "alice", now());
@@ -38,14 +39,17 @@ async fn busy() -> Data {
         data.edit(&format!(
             "INSERT INTO email_code VALUES
                 ('{workspace}', 'alice', 'code', 1234567950000, 4, 1234567890000, 2);
-             INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, 0, 'ci');
+             INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, FALSE, 'ci');
              INSERT INTO pending_totp VALUES ('{workspace}', 'alice', x'00', 1234567950000);
              INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
                                  expires, holds_code, next_try)
-             SELECT workspace, user, workspace || holds_code, min(address), 's', 'b', 0, 1,
-                    holds_code, 0
-             FROM email, (SELECT 0 AS holds_code UNION SELECT 1)
-             WHERE workspace = '{workspace}' AND user = 'alice' AND verified GROUP BY holds_code;"
+             SELECT workspace, user, '{workspace}0', min(address), 's', 'b', 0, 1, FALSE, 0
+             FROM email WHERE workspace = '{workspace}' AND user = 'alice' AND verified
+             GROUP BY workspace, user;
+             INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
+                                 expires, holds_code, next_try)
+             SELECT workspace, user, '{workspace}1', recipient, 's', 'b', 0, 1, TRUE, 0
+             FROM outbox WHERE workspace = '{workspace}';"
         ));
     }
     data
@@ -252,7 +256,7 @@ async fn a_change_changes_these_rows_and_no_others() {
 
 #[tokio::test]
 async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
         "INSERT INTO pending_totp VALUES ('acme', 'bob', x'00', 1);
          INSERT INTO pending_totp VALUES ('globex', 'bob', x'00', 1);
@@ -288,7 +292,7 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
 async fn no_totp_is_enrolled_where_the_workspace_does_not_use_it() {
     for name in ["two-factor-enabled", "totp-enabled"] {
         for (workspace, refused) in [(ACME, true), (GLOBEX, false)] {
-            let data = Data::new().await;
+            let data = new_data().await;
             data.edit(&format!(
                 "INSERT INTO setting VALUES ('{workspace}', '{name}', 'false')"
             ));
@@ -305,9 +309,7 @@ async fn no_totp_is_enrolled_where_the_workspace_does_not_use_it() {
 #[tokio::test]
 async fn a_change_that_cannot_be_recorded_does_not_happen() {
     let data = busy().await;
-    data.edit(
-        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-    );
+    data.refuse_records("disk full");
     let before = data.dump();
     for (change, ..) in changes() {
         let name = format!("{change:?}");
@@ -337,8 +339,8 @@ async fn what_only_another_workspace_has_is_unknown() {
     let data = busy().await;
     data.edit(
         "INSERT INTO role VALUES ('globex', 'auditor');
-         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, 0, 'cd'),
-                                        ('acme', 'bob', 'bobs-hash', NULL, 0, 'bobs');",
+         INSERT INTO login_token VALUES ('globex', 'alice', 'cd-hash', NULL, FALSE, 'cd'),
+                                        ('acme', 'bob', 'bobs-hash', NULL, FALSE, 'bobs');",
     );
     let before = data.dump();
     let cases = [
@@ -460,7 +462,7 @@ async fn a_tokens_list_has_those_that_are_valid() {
 /// Who takes another's id as a username does not become the other.
 #[tokio::test]
 async fn a_name_that_means_two_accounts_means_neither() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit("UPDATE user SET username = 'bob', username_key = 'bob' WHERE id = 'alice'");
     let change = data
         .store
@@ -477,7 +479,7 @@ async fn a_name_that_means_two_accounts_means_neither() {
 
 #[tokio::test]
 async fn a_new_account_can_have_what_another_workspace_has() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let gina = NewUser {
         id: "gina".to_owned(),
         username: "gina.globex".to_owned(),
@@ -500,7 +502,7 @@ async fn a_new_account_can_have_what_another_workspace_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_who_take_a_username_at_once_one_gets_it() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let stores = [data.store.clone(), data.another_handle().await];
     let mut commands = JoinSet::new();
     for number in 0..16 {
@@ -521,7 +523,7 @@ async fn of_two_who_take_a_username_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn a_role_is_made_where_it_is_first_allowed_something() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
         "INSERT INTO role VALUES ('globex', 'helpdesk');
          INSERT INTO role_permission VALUES ('globex', 'helpdesk', 'a'), ('acme', 'user', 'a')",
@@ -564,7 +566,7 @@ async fn a_role_is_made_where_it_is_first_allowed_something() {
 /// A value that no program takes is replaced, and a default leaves no row.
 #[tokio::test]
 async fn a_setting_is_set_whatever_it_was() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
         "INSERT INTO setting VALUES ('acme', 'totp-window', '99');
          INSERT INTO setting VALUES ('acme', 'login-days', '7');

@@ -1,6 +1,7 @@
 //! What every store promises of codes by e-mail: the tests know a store as the
 //! trait and as `Data`'s words only.
 
+use super::new_data;
 use chat_domain::account::Token;
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
@@ -30,9 +31,9 @@ async fn sent() -> Data {
 }
 
 async fn opted_in() -> Data {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
-        "UPDATE user SET email_two_factor = 1, password_hash = 'hash'
+        "UPDATE user SET email_two_factor = TRUE, password_hash = 'hash'
          WHERE id IN ('admin', 'alice', 'bob')",
     );
     data
@@ -162,7 +163,7 @@ async fn no_code_is_sent_beside_another_or_to_a_locked_account() {
             EmailCode::Unavailable,
         ),
         (
-            "UPDATE email SET verified = 0 WHERE (workspace, user) = ('acme', 'alice')",
+            "UPDATE email SET verified = FALSE WHERE (workspace, user) = ('acme', 'alice')",
             "alice",
             EmailCode::Unavailable,
         ),
@@ -228,11 +229,11 @@ async fn an_attempt_of_who_may_use_no_code_is_not_counted() {
         ("", "gina"),
         ("", "nobody"),
         (
-            "UPDATE user SET email_two_factor = 0 WHERE (workspace, id) = ('acme', 'alice')",
+            "UPDATE user SET email_two_factor = FALSE WHERE (workspace, id) = ('acme', 'alice')",
             "alice",
         ),
         (
-            "UPDATE email SET verified = 0 WHERE (workspace, user) = ('acme', 'alice')",
+            "UPDATE email SET verified = FALSE WHERE (workspace, user) = ('acme', 'alice')",
             "alice",
         ),
         (
@@ -323,8 +324,8 @@ async fn a_code_is_accepted_once_and_spends_no_others() {
 #[tokio::test]
 async fn a_code_of_who_may_use_none_any_more_proves_nothing() {
     for edit in [
-        "UPDATE user SET email_two_factor = 0 WHERE (workspace, id) = ('acme', 'alice')",
-        "UPDATE email SET verified = 0 WHERE (workspace, user) = ('acme', 'alice')",
+        "UPDATE user SET email_two_factor = FALSE WHERE (workspace, id) = ('acme', 'alice')",
+        "UPDATE email SET verified = FALSE WHERE (workspace, user) = ('acme', 'alice')",
         "INSERT INTO setting VALUES ('acme', 'email-enabled', 'false')",
     ] {
         let data = sent().await;
@@ -354,7 +355,7 @@ async fn codes_and_addresses_of_others_make_no_factor() {
         assert_eq!(methods.email, email, "{workspace} {user}");
     }
     let data = opted_in().await;
-    data.edit("UPDATE email SET verified = 0 WHERE (workspace, user) = ('acme', 'alice')");
+    data.edit("UPDATE email SET verified = FALSE WHERE (workspace, user) = ('acme', 'alice')");
     assert!(!data.store.methods(ACME, "alice").await.unwrap().email);
     assert!(data.store.methods(GLOBEX, "alice").await.unwrap().email);
 }

@@ -1,21 +1,22 @@
 //! What every store finds, and for whom: the tests know a store as the trait and
 //! as `Data`'s words only.
 
+use super::new_data;
 use chat_domain::account::Methods;
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_testing::ask::Ask as _;
-use chat_testing::{ACME, Data, GLOBEX, after, now, token_hash};
+use chat_testing::{ACME, GLOBEX, after, now, token_hash};
 use secrecy::ExposeSecret;
 
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).
 #[tokio::test]
 async fn a_token_names_its_own_active_account_until_it_ends() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
         "INSERT INTO login_token VALUES
-         ('acme', 'alice', 'shared', NULL, 0, NULL), ('globex', 'bob', 'shared', NULL, 0, NULL),
-         ('acme', 'dora', 'dora-only', 1234567891000, 0, NULL)",
+         ('acme', 'alice', 'shared', NULL, FALSE, NULL), ('globex', 'bob', 'shared', NULL, FALSE, NULL),
+         ('acme', 'dora', 'dora-only', 1234567891000, FALSE, NULL)",
     );
     for (workspace, hash, moment, holder) in [
         (ACME, token_hash("alice-token"), now(), Some("alice")),
@@ -45,7 +46,7 @@ async fn a_token_names_its_own_active_account_until_it_ends() {
 
 #[tokio::test]
 async fn a_token_that_is_revoked_is_the_only_one() {
-    let data = Data::new().await;
+    let data = new_data().await;
     for hash in ["", "alice-token", "%"] {
         let before = data.dump_without(&["audit"]);
         data.store.log_out(ACME, "alice", hash).await.unwrap();
@@ -67,7 +68,7 @@ async fn a_token_that_is_revoked_is_the_only_one() {
 /// OWASP ASVS 5.0 V8.4.1 (tenants) and V7.4.2 (deactivated accounts).
 #[tokio::test]
 async fn a_log_in_is_checked_against_an_active_account_of_the_workspace() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit("UPDATE user SET password_hash = workspace || '/' || id WHERE id <> 'bob'");
     for (workspace, name, expected) in [
         (ACME, "Alice.acme", "alice acme/alice"),
@@ -105,7 +106,7 @@ async fn a_log_in_is_checked_against_an_active_account_of_the_workspace() {
 /// Each workspace's own roles, addresses, codes and failures.
 #[tokio::test]
 async fn an_account_is_shown_as_its_own_workspace_has_it() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit(
         "DELETE FROM backup_code WHERE workspace = 'globex' AND hash LIKE 'a%';
          DELETE FROM backup_code WHERE workspace = 'globex' AND user = 'alice';
@@ -180,10 +181,10 @@ async fn the_factors_of_an_account_are_its_own_and_those_that_its_workspace_uses
         ("bob", vec![password(false)], ""),
         ("alice", vec![totp(false), password(false)], ""),
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(
             "UPDATE user SET password_hash = 'hash';
-             UPDATE user SET email_two_factor = 1 WHERE workspace = 'globex' OR id IN ('admin', 'fred')",
+             UPDATE user SET email_two_factor = TRUE WHERE workspace = 'globex' OR id IN ('admin', 'fred')",
         );
         for (name, value) in &off {
             data.edit(&format!(
@@ -204,7 +205,7 @@ async fn the_factors_of_an_account_are_its_own_and_those_that_its_workspace_uses
 /// NIST SP 800-63B section 5.2.2: the same count as of codes.
 #[tokio::test]
 async fn an_attempt_at_the_password_is_counted_before_the_hash_is_given_out() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit("UPDATE user SET password_hash = workspace || '/' || id WHERE id <> 'fred'");
     let begin = |user, moment| data.store.begin_password_attempt(ACME, user, moment);
     let before = data.dump();

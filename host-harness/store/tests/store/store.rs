@@ -1,10 +1,12 @@
 //! What every store promises, whichever keeps the data: the tests know a store
 //! as the trait and as `Data`'s words only.
 
+use super::{new_data, new_data_with};
 use chat_domain::account::{Caller, Selector, TotpFactor, User};
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::clock_fault::Horizon;
 use chat_domain::mail::{self, Event};
 use chat_domain::operator::NewWorkspace;
 use chat_domain::proof::Proof;
@@ -27,7 +29,7 @@ type Outcome = Result<Receipt, Refusal>;
 
 #[tokio::test]
 async fn a_workspace_is_created_once() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     let again = NewWorkspace {
         id: ACME.to_owned(),
@@ -63,7 +65,7 @@ async fn settings_are_kept_as_given() {
             setting.set(&mut settings, "77").unwrap();
         }
     }
-    let data = Data::with(settings.clone()).await;
+    let data = new_data_with(settings.clone()).await;
     let kept = data.store.settings(ACME).await.unwrap().unwrap();
     let default = data.store.settings(GLOBEX).await.unwrap().unwrap();
     for setting in &SETTINGS {
@@ -86,7 +88,7 @@ async fn an_unknown_or_invalid_setting_is_the_stores_failure() {
             "totp-window: it is a whole number, 0 to 10",
         ),
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(&format!(
             "INSERT INTO setting VALUES ('acme', '{name}', '{value}')"
         ));
@@ -116,7 +118,7 @@ async fn a_token_authenticates_its_own_active_account_until_it_ends() {
         (GLOBEX, "gina", "gina-token", true),
         ("initech", "alice", "alice-token", false),
     ];
-    let data = Data::new().await;
+    let data = new_data().await;
     for (workspace, user, token, expected) in cases {
         let hash = token_hash(token);
         let caller = data.store.authenticate(workspace, user, &hash, now());
@@ -135,7 +137,7 @@ async fn a_token_authenticates_its_own_active_account_until_it_ends() {
 
 #[tokio::test]
 async fn a_token_itself_is_not_what_the_store_compares() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let raw = data
         .store
         .authenticate(ACME, "alice", "alice-token", now())
@@ -145,8 +147,8 @@ async fn a_token_itself_is_not_what_the_store_compares() {
 
 #[tokio::test]
 async fn a_bypass_token_says_that_it_is_one() {
-    let data = Data::new().await;
-    data.edit("UPDATE login_token SET bypass_two_factor = 1 WHERE user = 'bob'");
+    let data = new_data().await;
+    data.edit("UPDATE login_token SET bypass_two_factor = TRUE WHERE user = 'bob'");
     let hash = token_hash("bob-token");
     let caller = data.store.authenticate(ACME, "bob", &hash, now()).await;
     assert!(caller.unwrap().unwrap().bypass_token);
@@ -175,7 +177,7 @@ async fn an_account_is_found_by_its_exact_id_and_by_its_username_in_any_case() {
         (GLOBEX, username("gina.GLOBEX"), Some("Gina.globex")),
         ("initech", id("alice"), None),
     ];
-    let data = Data::new().await;
+    let data = new_data().await;
     for (workspace, selector, expected) in cases {
         let name = format!("{workspace} {selector:?}");
         let found = data.store.find_user(workspace, selector).await.unwrap();
@@ -186,7 +188,7 @@ async fn an_account_is_found_by_its_exact_id_and_by_its_username_in_any_case() {
 
 #[tokio::test]
 async fn a_username_is_unique_without_regard_to_case_beyond_ascii() {
-    let data = Data::new().await;
+    let data = new_data().await;
     data.edit("UPDATE user SET username = 'Ärger', username_key = 'ärger' WHERE id = 'bob'");
     let selector = Selector::Username("ÄRGER".to_owned());
     let found = data.store.find_user(ACME, selector).await.unwrap().unwrap();
@@ -198,7 +200,7 @@ async fn a_username_is_unique_without_regard_to_case_beyond_ascii() {
 
 #[tokio::test]
 async fn a_found_account_says_whether_it_is_federated() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let selector = Selector::Id("fred".to_owned());
     assert_eq!(
         data.store.find_user(ACME, selector).await.unwrap(),
@@ -233,7 +235,7 @@ async fn a_permission_comes_from_a_role_of_the_same_workspace() {
         (GLOBEX, "gina", RESET, false),
         ("initech", "admin", RESET, false),
     ];
-    let data = Data::new().await;
+    let data = new_data().await;
     for (workspace, user, permission, expected) in cases {
         let holds = data.store.has_permission(workspace, user, permission);
         let holds = holds.await.unwrap();
@@ -243,7 +245,7 @@ async fn a_permission_comes_from_a_role_of_the_same_workspace() {
 
 #[tokio::test]
 async fn totp_counts_as_there_while_the_workspace_allows_it() {
-    let data = Data::new().await;
+    let data = new_data().await;
     assert!(data.store.methods(ACME, "alice").await.unwrap().totp);
     assert!(!data.store.methods(ACME, "bob").await.unwrap().totp);
     assert!(data.store.methods(GLOBEX, "bob").await.unwrap().totp);
@@ -256,7 +258,7 @@ async fn totp_counts_as_there_while_the_workspace_allows_it() {
 
 #[tokio::test]
 async fn an_attempt_gives_out_the_callers_own_factor() {
-    let data = Data::new().await;
+    let data = new_data().await;
     for workspace in [ACME, GLOBEX] {
         let attempt = data.store.begin_totp_attempt(workspace, "alice", now());
         let Attempt::Begun(factor) = attempt.await.unwrap() else {
@@ -273,7 +275,7 @@ async fn an_attempt_gives_out_the_callers_own_factor() {
 
 #[tokio::test]
 async fn an_attempt_says_which_step_was_spent() {
-    let data = Data::new().await;
+    let data = new_data().await;
     assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
     for (workspace, spent) in [(ACME, Some(step())), (GLOBEX, None)] {
         let attempt = data.store.begin_totp_attempt(workspace, "admin", now());
@@ -286,7 +288,7 @@ async fn an_attempt_says_which_step_was_spent() {
 
 #[tokio::test]
 async fn an_attempt_of_someone_without_a_factor_is_not_counted() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     for user in ["bob", "nobody", "gina"] {
         let attempt = begin(&data, user, now()).await;
@@ -299,7 +301,7 @@ async fn an_attempt_of_someone_without_a_factor_is_not_counted() {
 /// failures in a row.
 #[tokio::test]
 async fn each_lock_is_twice_as_long_as_the_last_up_to_an_hour() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let mut now = now();
     for _ in 0..FREE_FAILURES {
         assert!(begun(&begin(&data, "admin", now).await));
@@ -321,7 +323,7 @@ async fn each_lock_is_twice_as_long_as_the_last_up_to_an_hour() {
 
 #[tokio::test]
 async fn a_lock_is_one_accounts_in_one_workspace() {
-    let data = Data::new().await;
+    let data = new_data().await;
     for _ in 0..FREE_FAILURES {
         begin(&data, "admin", now()).await;
     }
@@ -336,7 +338,7 @@ async fn a_lock_is_one_accounts_in_one_workspace() {
 
 #[tokio::test]
 async fn a_lock_outlives_the_process() {
-    let data = Data::new().await;
+    let data = new_data().await;
     for _ in 0..FREE_FAILURES {
         begin(&data, "admin", now()).await;
     }
@@ -348,7 +350,7 @@ async fn a_lock_outlives_the_process() {
 /// Keycloak's CVE-2024-4629: parallel guesses read the counter before any wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn parallel_attempts_are_all_counted() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let other = data.another_handle().await;
     let mut guesses = JoinSet::new();
     for guess in 0..64 {
@@ -365,7 +367,7 @@ async fn parallel_attempts_are_all_counted() {
 
 #[tokio::test]
 async fn a_success_clears_the_failures() {
-    let data = Data::new().await;
+    let data = new_data().await;
     for _ in 1..FREE_FAILURES {
         begin(&data, "admin", now()).await;
     }
@@ -383,7 +385,7 @@ async fn a_success_clears_the_failures() {
 /// V6.5.1, V7.4.3, V16.3.3).
 #[tokio::test]
 async fn a_reset_changes_these_rows_and_no_others() {
-    let data = Data::new().await;
+    let data = new_data().await;
     begin_everywhere(&data).await;
     let before = data.dump();
     assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
@@ -423,7 +425,7 @@ async fn a_reset_stays_in_its_workspace_by_step_and_by_backup_code() {
             Proof::BackupCode(backup_code.into()),
         ];
         for proof in proofs {
-            let data = Data::new().await;
+            let data = new_data().await;
             begin_everywhere(&data).await;
             let before = data.dump();
             let order = Reset {
@@ -453,7 +455,7 @@ async fn begin_everywhere(data: &Data) {
 
 #[tokio::test]
 async fn nothing_enrolled_spends_the_code_and_is_recorded() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     let outcome = reset(
         &data,
@@ -473,7 +475,7 @@ async fn nothing_enrolled_spends_the_code_and_is_recorded() {
 
 #[tokio::test]
 async fn ones_own_factor_needs_no_permission_and_is_told() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     let outcome = reset(&data, own("moderator")).await;
     assert_eq!(outcome, Ok(Receipt::Removed));
@@ -508,7 +510,7 @@ async fn a_step_is_accepted_once_and_no_older_one_after_it() {
         ),
     ];
     for (name, first, second, expected) in cases {
-        let data = Data::new().await;
+        let data = new_data().await;
         assert_eq!(reset(&data, totp(first)).await, Ok(Receipt::Removed));
         let before = data.dump();
         assert_eq!(reset(&data, totp(second)).await, expected, "{name}");
@@ -520,7 +522,7 @@ async fn a_step_is_accepted_once_and_no_older_one_after_it() {
 
 #[tokio::test]
 async fn a_clock_set_back_allows_no_reuse() {
-    let data = Data::new().await;
+    let data = new_data().await;
     assert_eq!(reset(&data, totp(step())).await, Ok(Receipt::Removed));
     let set_back = Timestamp::from_millis(now().millis() - 30_000);
     for step in [step(), step() - 1, step() - 2] {
@@ -537,7 +539,7 @@ async fn a_clock_set_back_allows_no_reuse() {
 async fn a_step_is_accepted_within_the_window() {
     for window in [0_u32, 1, 2, 10] {
         for away in -11_i64..=11 {
-            let data = Data::with(Settings {
+            let data = new_data_with(Settings {
                 totp_window: window,
                 ..Settings::default()
             });
@@ -568,7 +570,7 @@ async fn a_step_lasts_from_its_first_to_its_last_millisecond() {
         (29_999, Ok(Receipt::Removed)),
         (30_000, Err(Refusal::WrongProof)),
     ] {
-        let data = Data::with(settings.clone()).await;
+        let data = new_data_with(settings.clone()).await;
         let now = Timestamp::from_millis(now().millis() + millis);
         let outcome = reset(
             &data,
@@ -595,7 +597,7 @@ async fn a_wrong_code_proves_nothing() {
         code_of(GLOBEX, "admin", step()),
         "9".repeat(100_000),
     ];
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     for code in codes {
         let proof = Proof::TotpStep {
@@ -619,7 +621,7 @@ async fn a_wrong_code_proves_nothing() {
 /// checking and writing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_64_parallel_resets_with_one_code_in_two_processes_one_succeeds() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let two = vec![data.store.clone(), data.another_handle().await];
     race(&two, || totp(step()), Refusal::Replayed).await;
 }
@@ -627,7 +629,7 @@ async fn of_64_parallel_resets_with_one_code_in_two_processes_one_succeeds() {
 /// OWASP ASVS 5.0 V6.5.1: look-up secrets are used once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_64_parallel_resets_with_one_backup_code_one_succeeds() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let two = vec![data.store.clone(), data.another_handle().await];
     let [code, _] = BACKUP_CODES;
     race(&two, || backup(code), Refusal::Replayed).await;
@@ -647,7 +649,7 @@ async fn race(stores: &[Arc<dyn Store>], make: impl Fn() -> Reset, loss: Refusal
 
 #[tokio::test]
 async fn a_backup_code_is_accepted_once() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let [first, second] = BACKUP_CODES;
     assert_eq!(reset(&data, backup(first)).await, Ok(Receipt::Removed));
     let before = data.dump();
@@ -662,7 +664,7 @@ async fn a_backup_code_is_accepted_once() {
 
 #[tokio::test]
 async fn a_hash_is_no_backup_code() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let hash = code_hash("a1b2c3d4");
     assert_eq!(reset(&data, backup(&hash)).await, Err(Refusal::WrongProof));
 }
@@ -684,7 +686,7 @@ async fn a_factor_that_may_not_be_used_any_more_proves_nothing() {
             Proof::Password("hash".into()),
         ),
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(edit);
         let before = data.dump();
         let order = Reset {
@@ -778,13 +780,13 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
         ),
     ];
     for (name, settings, id, bypass_token, excused) in cases {
-        let data = Data::with(settings).await;
+        let data = new_data_with(settings).await;
         if bypass_token {
-            data.edit("UPDATE login_token SET bypass_two_factor = 1 WHERE workspace = 'acme'");
+            data.edit("UPDATE login_token SET bypass_two_factor = TRUE WHERE workspace = 'acme'");
         }
         data.edit(
             "DELETE FROM totp WHERE user IN ('alice', 'moderator');
-             UPDATE user SET email_two_factor = 1 WHERE id = 'alice';
+             UPDATE user SET email_two_factor = TRUE WHERE id = 'alice';
              UPDATE user SET password_hash = 'hash' WHERE id = 'moderator'",
         );
         let outcome = reset(
@@ -818,9 +820,9 @@ async fn authority_over_others_that_was_taken_away_is_missed_at_the_commit() {
         "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
         "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
         "INSERT INTO setting VALUES ('acme', 'two-factor-enabled', 'false')",
-        "UPDATE user SET federated = 1 WHERE workspace = 'acme' AND id = 'alice'",
+        "UPDATE user SET federated = TRUE WHERE workspace = 'acme' AND id = 'alice'",
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(edit);
         not_permitted(&data, totp(step()), edit).await;
         assert!(reset(&data, own("admin")).await.is_ok(), "{edit}");
@@ -834,9 +836,9 @@ async fn a_caller_whose_login_has_ended_can_commit_nothing() {
         "DELETE FROM login_token WHERE workspace = 'acme' AND user = 'admin'",
         "UPDATE login_token SET expires = 1234567890000
          WHERE workspace = 'acme' AND user = 'admin'",
-        "UPDATE user SET deactivated = 1 WHERE workspace = 'acme' AND id = 'admin'",
+        "UPDATE user SET deactivated = TRUE WHERE workspace = 'acme' AND id = 'admin'",
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         data.edit(edit);
         not_authenticated(&data, totp(step()), edit).await;
         not_authenticated(&data, own("admin"), edit).await;
@@ -845,7 +847,7 @@ async fn a_caller_whose_login_has_ended_can_commit_nothing() {
 
 #[tokio::test]
 async fn another_callers_token_proves_nobody() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let caller = Caller {
         token_hash: token_hash("moderator-token"),
         ..caller_of("admin")
@@ -875,7 +877,7 @@ async fn refused_for(data: &Data, order: Reset, refusal: Refusal, name: &str) {
 /// A caller's own id as a target is like any other's.
 #[tokio::test]
 async fn naming_oneself_needs_the_permission_too() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let named = Reset {
         target: user("moderator"),
         ..own("moderator")
@@ -885,7 +887,7 @@ async fn naming_oneself_needs_the_permission_too() {
 
 #[tokio::test]
 async fn a_target_elsewhere_is_as_unknown_as_none() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     for id in ["gina", "nobody", "", "Alice.acme", "ALICE", "al%"] {
         let outcome = reset(
@@ -909,7 +911,7 @@ async fn every_account_of_this_server_can_be_reset() {
         ("dora", Receipt::Removed),
         ("bob", Receipt::NothingEnrolled),
     ] {
-        let data = Data::new().await;
+        let data = new_data().await;
         let outcome = reset(
             &data,
             Reset {
@@ -924,7 +926,7 @@ async fn every_account_of_this_server_can_be_reset() {
 
 #[tokio::test]
 async fn tokens_of_the_target_end_with_the_factor_on_every_handle() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let other = data.another_handle().await;
     let hash = token_hash("alice-token");
     let alice = other.authenticate(ACME, "alice", &hash, now()).await;
@@ -956,7 +958,7 @@ pub(crate) fn refusal() -> AuditRecord {
 
 #[tokio::test]
 async fn a_record_is_kept_as_given() {
-    let data = Data::new().await;
+    let data = new_data().await;
     let before = data.dump();
     data.store.record(refusal()).await.unwrap();
     assert_eq!(
@@ -970,10 +972,8 @@ async fn a_record_is_kept_as_given() {
 /// No audit, no reset (OWASP ASVS 5.0 V16.3.3).
 #[tokio::test]
 async fn a_reset_that_cannot_be_recorded_does_not_happen() {
-    let data = Data::new().await;
-    data.edit(
-        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-    );
+    let data = new_data().await;
+    data.refuse_records("disk full");
     let before = data.dump();
     let error = data.store.reset(totp(step())).await.unwrap_err();
     assert!(
@@ -981,6 +981,35 @@ async fn a_reset_that_cannot_be_recorded_does_not_happen() {
         "{error}"
     );
     assert_eq!(before.changes(&data.dump()), "");
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_left_is_counted() {
+    let data = new_data().await;
+    let horizon = Horizon::at(now());
+    assert_eq!(data.store.clock_faults(horizon).await.unwrap(), 0);
+    let at = |moment: Timestamp, more: i64| moment.millis() + more;
+    for more in [0, 1] {
+        data.edit(&format!(
+            "DELETE FROM failed_attempt; DELETE FROM email_code; DELETE FROM outbox;
+             DELETE FROM pending_totp;
+             UPDATE totp SET last_step = {} WHERE workspace = 'acme' AND user = 'alice';
+             INSERT INTO pending_totp VALUES ('acme', 'alice', x'00', {});
+             INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 5, {});
+             INSERT INTO email_code VALUES ('acme', 'alice', 'h', 9000000000000000, 0, {}, 1);
+             INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
+                                 holds_code, next_try)
+             VALUES ('acme', 'm', 'a', 's', 'b', 0, 1, FALSE, {}),
+                    ('acme', 'dead', 'a', 's', 'b', 0, 1, FALSE, 9223372036854775807);",
+            horizon.step.cast_signed() + more,
+            at(horizon.pending_key, more),
+            at(horizon.lock, more),
+            at(horizon.code, more),
+            at(horizon.mail, more)
+        ));
+        let faults = data.store.clock_faults(horizon).await.unwrap();
+        assert_eq!(i64::from(faults), 5 * more);
+    }
 }
 
 fn assert_changes(before: &Dump, after: &Dump, mut expected: Vec<String>) {

@@ -1,8 +1,7 @@
 //! What is particular to the store in a SQLite file.
 
-use crate::store::{refusal, totp};
+use crate::suite::store::{refusal, totp};
 use chat_domain::account::Selector;
-use chat_domain::clock_fault::Horizon;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
@@ -380,33 +379,4 @@ async fn a_file_that_everybody_may_write_is_refused_and_one_that_they_may_read_i
     );
     set(0o640);
     assert_eq!(advice(&path), None);
-}
-
-#[tokio::test]
-async fn what_a_clock_that_was_ahead_has_left_is_counted() {
-    let data = Data::new().await;
-    let horizon = Horizon::at(now());
-    assert_eq!(data.store.clock_faults(horizon).await.unwrap(), 0);
-    let at = |moment: Timestamp, more: i64| moment.millis() + more;
-    for more in [0, 1] {
-        data.edit(&format!(
-            "DELETE FROM failed_attempt; DELETE FROM email_code; DELETE FROM outbox;
-             DELETE FROM pending_totp;
-             UPDATE totp SET last_step = {} WHERE workspace = 'acme' AND user = 'alice';
-             INSERT INTO pending_totp VALUES ('acme', 'alice', x'00', {});
-             INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 5, {});
-             INSERT INTO email_code VALUES ('acme', 'alice', 'h', 9e15, 0, {}, 1);
-             INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
-                                 holds_code, next_try)
-             VALUES ('acme', 'm', 'a', 's', 'b', 0, 1, 0, {}),
-                    ('acme', 'dead', 'a', 's', 'b', 0, 1, 0, 9223372036854775807);",
-            horizon.step.cast_signed() + more,
-            at(horizon.pending_key, more),
-            at(horizon.lock, more),
-            at(horizon.code, more),
-            at(horizon.mail, more)
-        ));
-        let faults = data.store.clock_faults(horizon).await.unwrap();
-        assert_eq!(i64::from(faults), 5 * more);
-    }
 }

@@ -1,0 +1,268 @@
+//! The shared store: PostgreSQL, which any number of hosts use at the same time.
+//!
+//! What is acknowledged is durable, on a synchronous standby, too, where there is one. Each
+//! transaction sees one workspace (row-level security) but those that are about all. A call is
+//! tried again where a transaction met another's or the server was lost, until its time is over;
+//! then it was not done, and says so ([`Unavailable`](crate::Unavailable)).
+
+mod address;
+mod apply;
+mod create;
+mod database;
+mod failure;
+mod health;
+mod list;
+mod outbox;
+mod query;
+mod read;
+mod schema;
+mod writer;
+
+use crate::convention::AN_OLDER_PROGRAMS;
+use crate::{Decide, Result, Store, StoreError, Surveyed};
+use address::Access;
+use async_trait::async_trait;
+use chat_domain::account::Profile;
+use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::clock_fault::Horizon;
+use chat_domain::dossier::{Dossier, Question};
+use chat_domain::health::Health;
+use chat_domain::operator::{Role, WorkspaceSummary};
+use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::time::Timestamp;
+use database::{Database, LIST_PATIENCE, PATIENCE};
+use failure::Failure;
+use query::{Query, Value, query};
+use read::Purpose;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tokio_postgres::Row;
+use writer::Writer;
+
+/// A store in a PostgreSQL database.
+pub struct Postgres {
+    database: Arc<Database>,
+    writer: Arc<Writer>,
+}
+
+impl Postgres {
+    /// Opens the store in the database at `url`, and brings its schema up to date. It writes
+    /// from the runtime that opened it, which must outlive its use.
+    ///
+    /// The URL is as PostgreSQL's own client takes it, with several hosts, one of which
+    /// writes. Who encrypts (`sslmode=require` and above, and `prefer`, the default, where the
+    /// server does) also verifies the server's certificate and name, by the certificates of the
+    /// file `sslrootcert` or the system's. The login owns the tables.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none, the server cannot be reached, there is no store or another
+    /// program's tables, or a newer version wrote it; and where the role is missing under which
+    /// a workspace is seen, and the login may not make it.
+    pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
+        Self::migrated(url, false).await
+    }
+
+    /// As [`Postgres::open`], and makes the store first where the database is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::open`], or when the login may not make tables.
+    pub async fn open_or_create(url: &str) -> Result<Arc<dyn Store>> {
+        Self::migrated(url, true).await
+    }
+
+    /// Opens the store in the database at `url` to look at it, also where no server writes: what
+    /// would change it fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::open`], or when an older version wrote it.
+    pub async fn open_to_look(url: &str) -> Result<Arc<dyn Store>> {
+        let database = Database::at(url, Access::Look)?;
+        match schema::is_current(&database).await? {
+            true => Ok(Self::of(database)),
+            false => Err(StoreError(AN_OLDER_PROGRAMS.into())),
+        }
+    }
+
+    async fn migrated(url: &str, may_create: bool) -> Result<Arc<dyn Store>> {
+        let database = Database::at(url, Access::Write)?;
+        schema::migrate(&database, may_create).await?;
+        Ok(Self::of(database))
+    }
+
+    fn of(database: Database) -> Arc<dyn Store> {
+        let database = Arc::new(database);
+        let writer = Writer::of(database.clone());
+        Arc::new(Self { database, writer })
+    }
+
+    /// What a query finds in a workspace.
+    async fn rows(&self, workspace: &str, query: impl Fn() -> Query) -> Result<Vec<Row>> {
+        let found = self
+            .database
+            .read(Some(workspace), || vec![query()], LIST_PATIENCE);
+        Ok(found.await?.pop().unwrap_or_default())
+    }
+
+    /// What a query finds in all workspaces.
+    async fn rows_of_all(&self, query: impl Fn() -> Query) -> Result<Vec<Row>> {
+        let found = self.database.read(None, || vec![query()], PATIENCE);
+        Ok(found.await?.pop().unwrap_or_default())
+    }
+}
+
+/// Whether the store in the database at `url` holds mail to be sent, or is of an older version
+/// and cannot tell: a look that costs one short-lived connection.
+///
+/// # Errors
+///
+/// As [`Postgres::open`].
+pub async fn holds_mail(url: &str) -> Result<bool> {
+    let database = Database::at(url, Access::Look)?;
+    if !schema::is_current(&database).await? {
+        return Ok(true);
+    }
+    let mail = || vec![outbox::holds_mail()];
+    let found = database.read(None, mail, PATIENCE).await?;
+    Ok(found.iter().any(|rows| !rows.is_empty()))
+}
+
+/// The workspaces of the store in the database at `url` and the settings of each, after a look
+/// that leaves nothing open. An older store is brought up to date.
+///
+/// # Errors
+///
+/// As [`Postgres::open`].
+pub async fn survey(url: &str) -> Result<BTreeMap<String, Surveyed>> {
+    let database = Database::at(url, Access::Write)?;
+    schema::migrate(&database, false).await?;
+    let settings = || vec![query!(list::ALL_SETTINGS), query!(list::ALL_FIXED_SETTINGS)];
+    let found = database.read(None, settings, LIST_PATIENCE).await?;
+    let [settings, fixed] = found.as_slice() else {
+        return Ok(BTreeMap::new());
+    };
+    let settings = list::all_settings_in(settings)?.into_iter();
+    let mut surveyed: BTreeMap<_, _> = settings
+        .map(|(id, settings)| {
+            let fixed = Vec::new();
+            (id, Surveyed { settings, fixed })
+        })
+        .collect();
+    for row in fixed {
+        let of: &mut Surveyed = surveyed.entry(query::get(row, 0)?).or_default();
+        of.fixed.push(read::setting_place_in(row, 1)?);
+    }
+    Ok(surveyed)
+}
+
+/// All rows, each as `read` takes it.
+fn each<T>(rows: &[Row], read: impl Fn(&Row) -> std::result::Result<T, Failure>) -> Result<Vec<T>> {
+    let read: std::result::Result<_, _> = rows.iter().map(read).collect();
+    Ok(read?)
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn read(&self, question: &Question) -> Result<Dossier> {
+        let queries = || read::queries(question, Purpose::Look);
+        let workspace = Some(question.workspace.as_str());
+        let found = self.database.read(workspace, queries, PATIENCE).await?;
+        Ok(read::dossier(question, found)?)
+    }
+
+    async fn transact(&self, question: Question, mut decide: Decide) -> Result<()> {
+        if question.look_first && decide(&self.read(&question).await?).is_empty() {
+            return Ok(());
+        }
+        self.writer.write(question, decide).await
+    }
+
+    async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
+        let found = self.database.read(None, list::workspaces, LIST_PATIENCE);
+        Ok(list::workspaces_in(&found.await?, now)?)
+    }
+
+    async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
+        let rows = self.rows(workspace, || read::all_profiles(workspace));
+        each(&rows.await?, read::profile_in)
+    }
+
+    async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
+        let roles = || query!(read::ROLES, Value::key(workspace), Value::Text(None));
+        each(&self.rows(workspace, roles).await?, read::role_in)
+    }
+
+    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
+        let mails = || query!(outbox::MAILS, Value::key(workspace));
+        each(&self.rows(workspace, mails).await?, outbox::mail_in)
+    }
+
+    async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let rows = self.rows_of_all(outbox::next_due).await?;
+        let next = each(&rows, |row| outbox::next_due_in(row, now))?;
+        Ok(next.into_iter().next().flatten())
+    }
+
+    async fn mail_count(&self) -> Result<MailCount> {
+        let rows = self.rows_of_all(outbox::mail_count).await?;
+        let count = each(&rows, outbox::mail_count_in)?.pop();
+        Ok(count.unwrap_or_default())
+    }
+
+    async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
+        let claim = vec![outbox::claim(now, among)];
+        let found = self
+            .database
+            .write(claim, Instant::now() + PATIENCE)
+            .await?;
+        let rows = found.into_iter().next().unwrap_or_default();
+        Ok(each(&rows, |row| outbox::claim_in(row, now))?.pop())
+    }
+
+    async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>> {
+        let rows = self.rows_of_all(|| outbox::expired(now)).await?;
+        each(&rows, outbox::expired_in)
+    }
+
+    async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
+        let rows = self.rows(workspace, || list::records(workspace, filter));
+        let mut records = each(&rows.await?, list::record_in)?;
+        records.reverse();
+        Ok(records)
+    }
+
+    async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
+        let faults = || vec![list::clock_faults(horizon)];
+        let found = self.database.read(None, faults, LIST_PATIENCE).await?;
+        let rows = found.into_iter().next().unwrap_or_default();
+        Ok(each(&rows, |row| query::count(row, 0))?
+            .pop()
+            .unwrap_or_default())
+    }
+
+    async fn health(&self, now: Timestamp) -> Result<Health> {
+        let found = self.database.read(None, health::health, LIST_PATIENCE);
+        let (mut health, accounts) = health::health_in(&found.await?, now)?;
+        let guesses = || accounts.iter().map(|account| health::guesses(account, now));
+        let guesses = || guesses().collect();
+        let guessed = self.database.read(None, guesses, LIST_PATIENCE);
+        for (locked, rows) in health.locked.iter_mut().zip(guessed.await?) {
+            locked.guesses = health::guesses_in(&rows)?;
+        }
+        Ok(health)
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<()> {
+        let probe = query!(
+            "INSERT INTO probe (id, at) VALUES (1, $1)
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+            now,
+        );
+        let deadline = Instant::now() + PATIENCE;
+        self.database.write(vec![probe], deadline).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! A URL of a database: what PostgreSQL's own client takes, as far as the one here does.
+
+use super::failure::{Failure, Kind};
+use deadpool_postgres::Manager;
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long one address has to answer, before the next is tried: a few trips around the earth.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// How long the network may take none of what was sent, before the connection counts as lost.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
+
+/// How long a connection says nothing before it is asked whether it is alive, how often it is
+/// asked again, and after how long each: a server that has gone is noticed within 20 s by who
+/// asks nothing.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(11);
+const KEEPALIVE_RETRIES: u32 = 3;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long the server waits for a row that another keeps, before who wants it is told: longer
+/// than a host that has stalled can keep it ([`IDLE_IN_TRANSACTION`]).
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How long a host may say nothing within a transaction: it answers within a millisecond, and
+/// keeps a workspace from all others meanwhile.
+pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
+
+/// How long a statement may take: what lists a large store takes seconds. One within a
+/// transaction that writes has [`super::database::STATEMENT_IN_WRITE`].
+pub(super) const STATEMENT: Duration = Duration::from_secs(30);
+
+/// What a database is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It is read and written, by the server that writes.
+    Write,
+    /// It is looked at, by any.
+    Look,
+}
+
+/// Where the database is, and how it is spoken to. A parameter that its URL names has the value
+/// that the URL gives.
+///
+/// # Errors
+///
+/// When it is no such URL, or no certificate can be read.
+pub(super) fn manager(url: &str, access: Access) -> Result<Manager, Failure> {
+    let (url, parameters) = split(url);
+    let said = |name: &str| {
+        let mut parameters = parameters.iter();
+        parameters.find_map(|(said, value)| (*said == name).then_some(*value))
+    };
+    let mut config: Config = clean(url, &parameters).parse().map_err(Failure::from)?;
+    if said("connect_timeout").is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if said("tcp_user_timeout").is_none() {
+        config.tcp_user_timeout(UNACKNOWLEDGED);
+    }
+    if said("keepalives_idle").is_none() {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if said("keepalives_retries").is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if said("keepalives_interval").is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if said("target_session_attrs").is_none() && access == Access::Write {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("chat-store");
+    }
+    config.options(options(config.get_options()));
+    let is_remote = !config.get_hostaddrs().is_empty()
+        || config
+            .get_hosts()
+            .iter()
+            .any(|host| matches!(host, Host::Tcp(_)));
+    if !is_remote || config.get_ssl_mode() == SslMode::Disable {
+        return Ok(Manager::new(config, NoTls));
+    }
+    let certificate = said("sslrootcert").map(|path| percent_decode_str(path).decode_utf8_lossy());
+    let tls = MakeRustlsConnect::new(tls(certificate.as_deref())?);
+    Ok(Manager::new(config, tls))
+}
+
+/// What a connection begins with, and what the URL says after it: the last counts. What is
+/// acknowledged is durable whatever the server's usual setting.
+fn options(of_url: Option<&str>) -> String {
+    format!(
+        "-c synchronous_commit=on -c statement_timeout={} -c lock_timeout={} \
+         -c idle_in_transaction_session_timeout={} {}",
+        STATEMENT.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+        IDLE_IN_TRANSACTION.as_millis(),
+        of_url.unwrap_or_default()
+    )
+}
+
+/// The URL and its parameters. A `?` in a password that is not written `%3F` is none of theirs.
+fn split(url: &str) -> (&str, Vec<(&str, &str)>) {
+    let login = url.rfind('@').unwrap_or_default();
+    let begin = url.get(login..).and_then(|rest| rest.find('?'));
+    let Some((before, parameters)) = begin.and_then(|begin| {
+        let (before, parameters) = url.split_at_checked(login + begin)?;
+        Some((before, parameters.strip_prefix('?')?))
+    }) else {
+        return (url, Vec::new());
+    };
+    let parameters = parameters.split('&');
+    let parameters = parameters.filter_map(|parameter| parameter.split_once('='));
+    (before, parameters.collect())
+}
+
+/// As the client takes it. It knows no modes but `disable`, `prefer` and `require`, and no file
+/// of certificates.
+fn clean(url: &str, parameters: &[(&str, &str)]) -> String {
+    let known = parameters.iter().filter(|(name, _)| *name != "sslrootcert");
+    let known = known.map(|(name, value)| match (*name, *value) {
+        ("sslmode", "verify-ca" | "verify-full") => "sslmode=require".to_owned(),
+        ("sslmode", "allow") => "sslmode=prefer".to_owned(),
+        (name, value) => format!("{name}={value}"),
+    });
+    let known: Vec<_> = known.collect();
+    format!("{url}?{}", known.join("&"))
+}
+
+/// Whoever encrypts also verifies the server's certificate and its name, by the certificates in
+/// the file at the path or else by the system's.
+fn tls(certificate: Option<&str>) -> Result<ClientConfig, Failure> {
+    let fault = |problem: String| Failure::new(Kind::Fault, problem);
+    let mut roots = RootCertStore::empty();
+    match certificate {
+        Some(path) => {
+            let problem = |error| fault(format!("sslrootcert {path}: {error}"));
+            let certificates = CertificateDer::pem_file_iter(path).map_err(problem)?;
+            for certificate in certificates {
+                let added = roots.add(certificate.map_err(problem)?);
+                added.map_err(|error| fault(format!("sslrootcert {path}: {error}")))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(url: &str) -> String {
+        let (url, parameters) = split(url);
+        clean(url, &parameters)
+    }
+
+    #[test]
+    fn what_the_client_does_not_know_is_translated() {
+        for (url, expected) in [
+            ("postgres://a@b/c", "postgres://a@b/c?"),
+            (
+                "postgres://a:p?w@b,d:1/c?sslmode=verify-full&sslrootcert=%2Fx&connect_timeout=3",
+                "postgres://a:p?w@b,d:1/c?sslmode=require&connect_timeout=3",
+            ),
+            (
+                "postgres://b/c?sslmode=allow",
+                "postgres://b/c?sslmode=prefer",
+            ),
+            (
+                "postgres://b/c?sslmode=disable",
+                "postgres://b/c?sslmode=disable",
+            ),
+        ] {
+            assert_eq!(cleaned(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_that_says_nothing_asks_for_who_writes() {
+        let shown = |url: &str| format!("{:?}", manager(url, Access::Write).unwrap());
+        let usual = shown("postgres://chat:secret@one,two/chat?sslmode=disable");
+        assert!(
+            usual.contains("ReadWrite") && usual.contains("lock_timeout=1500"),
+            "{usual}"
+        );
+        assert!(!usual.contains("secret"), "{usual}");
+        let any = shown(
+            "postgres://one/chat?sslmode=disable&target_session_attrs=any&connect_timeout=9\
+             &options=-c%20lock_timeout%3D7",
+        );
+        assert!(!any.contains("ReadWrite") && any.contains("9s"), "{any}");
+        assert!(
+            any.contains("lock_timeout=1500") && any.contains("-c lock_timeout=7"),
+            "{any}"
+        );
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_named_without_its_password() {
+        for url in [
+            "postgres://chat:secret@one/chat?unknown=1",
+            "postgres://chat:secret@one:port/chat",
+            "mysql://chat:secret@one/chat",
+        ] {
+            let problem = manager(url, Access::Look).err().unwrap();
+            let problem = crate::StoreError::from(problem).to_string();
+            assert!(!problem.contains("secret"), "{problem}");
+            assert!(problem.contains("invalid connection string"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_certificates_that_is_not_there_is_named() {
+        let url = "postgres://one/chat?sslmode=verify-full&sslrootcert=%2Fnone.pem";
+        let problem =
+            crate::StoreError::from(manager(url, Access::Look).err().unwrap()).to_string();
+        assert!(problem.contains("sslrootcert /none.pem"), "{problem}");
+    }
+}

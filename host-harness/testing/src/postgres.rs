@@ -1,0 +1,366 @@
+//! A PostgreSQL server of the tests' own, and databases in it.
+//!
+//! The first test that wants one starts it, in a folder of its own, and it ends with the test
+//! process, however that ends: a shell that holds the other end of a pipe ends it then, and
+//! removes the folder. A database is a copy of one that holds an empty store.
+
+use chat_store::Store;
+use chat_store::postgres::Postgres;
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls, Row};
+
+/// How long the server has to start: seconds, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where Debian's packages put each version's programs.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// Whose the server is where the tests run as root, which PostgreSQL does not.
+const USER: &str = "postgres";
+
+/// The login of the stores: no superuser, but one that may make the role which sees one
+/// workspace.
+const LOGIN: &str = "chat";
+
+/// The database that others are copies of.
+const TEMPLATE: &str = "chat_template";
+
+/// What belongs to the store and holds nothing that was told to it.
+const NOT_SHOWN: [&str; 2] = ["chat_store", "commit_mark"];
+
+/// A server that runs.
+struct Server {
+    port: u16,
+    /// What ends it when the process does.
+    shell: Child,
+}
+
+/// The server of this process.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = Server::start();
+        server.run_as_superuser(&format!("CREATE ROLE {LOGIN} LOGIN CREATEROLE"));
+        server.run_as_superuser(&format!("CREATE DATABASE {TEMPLATE} OWNER {LOGIN}"));
+        let url = server.url(LOGIN, TEMPLATE);
+        wait_for(async move { Postgres::open_or_create(&url).await.map(drop) }).unwrap();
+        server
+    })
+}
+
+impl Server {
+    fn start() -> Self {
+        let programs = programs();
+        let folder = tempfile::tempdir().unwrap().keep();
+        let port = free_port();
+        let log = folder.join("log");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", SCRIPT, "sh"])
+            .args([&programs, &folder])
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap());
+        let mut server = Self {
+            port,
+            shell: shell.spawn().unwrap(),
+        };
+        server.wait(&log);
+        server
+    }
+
+    fn wait(&mut self, log: &Path) {
+        let begun = Instant::now();
+        let url = self.url(USER, "postgres");
+        while let Err(error) = wait_for(connect(url.clone())) {
+            let log = || std::fs::read_to_string(log).unwrap_or_default();
+            let has_ended = self.shell.try_wait().unwrap().is_some();
+            assert!(
+                !has_ended && begun.elapsed() < PATIENCE,
+                "PostgreSQL does not start: {error}\n{}",
+                log()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn url(&self, login: &str, database: &str) -> String {
+        let port = self.port;
+        format!("postgres://{login}@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
+    fn run_as_superuser(&self, sql: &str) {
+        run(self.url(USER, "postgres"), sql.to_owned());
+    }
+}
+
+/// Nothing is lost that another start would need, so nothing waits for the disk. Texts are sorted
+/// otherwise than the store wants them, where it does not say so.
+const SCRIPT: &str = r#"
+    programs=$1 folder=$2 port=$3
+    as=
+    if [ "$(id -u)" = 0 ]; then
+        chown postgres: "$folder"
+        as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+    fi
+    cd "$folder"
+    $as "$programs/initdb" --pgdata="$folder/data" --username=postgres --auth=trust --no-sync \
+        --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US \
+        </dev/null >&2 || exit
+    $as "$programs/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 \
+        -c unix_socket_directories="$folder" -c max_connections=300 -c fsync=off \
+        -c full_page_writes=off -c autovacuum=off -c max_wal_size=4GB </dev/null >&2 &
+    cat
+    kill -QUIT $!
+    wait
+    rm -rf "$folder"
+"#;
+
+/// The folder of PostgreSQL's programs.
+fn programs() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let of_path = std::env::split_paths(&path);
+    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort();
+    let mut folders = of_path.chain(versions.into_iter().rev());
+    let has_both = |folder: &PathBuf| {
+        let mut programs = ["initdb", "postgres"].iter();
+        programs.all(|program| folder.join(program).exists())
+    };
+    let found = folders.find(has_both);
+    let missing =
+        "the tests need PostgreSQL: `apt-get install postgresql`, as `cargo xtask test` does";
+    assert!(found.is_some(), "{missing}");
+    found.unwrap()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A database, which is another's after this.
+pub struct Database {
+    name: String,
+    /// What is left is no empty store.
+    is_spoilt: AtomicBool,
+}
+
+/// Databases with an empty store that nobody uses: to empty one takes a tenth of the time that it
+/// takes to make one.
+static UNUSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Nobody is in it any more, and all that the store was told is gone.
+const EMPTY: &str = "
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    DO $$
+    DECLARE name TEXT;
+    BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR name IN SELECT quote_ident(tablename) FROM pg_tables
+                    WHERE schemaname = 'public' AND tablename <> 'chat_store' LOOP
+            EXECUTE 'DELETE FROM ' || name;
+        END LOOP;
+        FOR name IN SELECT quote_ident(sequencename) FROM pg_sequences LOOP
+            EXECUTE 'ALTER SEQUENCE ' || name || ' RESTART';
+        END LOOP;
+    END $$";
+
+impl Database {
+    /// With an empty store.
+    pub fn with_store() -> Self {
+        let unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match unused {
+            Some(name) => Self {
+                name,
+                is_spoilt: AtomicBool::new(false),
+            },
+            None => Self::new(&format!("TEMPLATE {TEMPLATE}")),
+        }
+    }
+
+    /// With nothing.
+    pub fn empty() -> Self {
+        let database = Self::new("TEMPLATE template0");
+        database.is_spoilt.store(true, Ordering::Relaxed);
+        database
+    }
+
+    fn new(like: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("chat_{}", MADE.fetch_add(1, Ordering::Relaxed));
+        server().run_as_superuser(&format!("CREATE DATABASE {name} OWNER {LOGIN} {like}"));
+        let is_spoilt = AtomicBool::new(false);
+        Self { name, is_spoilt }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        server().url(LOGIN, &self.name)
+    }
+
+    /// Its URL for a superuser of the server.
+    pub fn superusers_url(&self) -> String {
+        server().url(USER, &self.name)
+    }
+
+    /// A second handle on its store, as another process has one.
+    pub(super) async fn open(&self) -> Arc<dyn Store> {
+        Postgres::open(&self.url()).await.unwrap()
+    }
+
+    /// Runs statements past the store.
+    pub fn edit(&self, sql: &str) {
+        if SPOILING.iter().any(|word| sql.contains(word)) {
+            self.is_spoilt.store(true, Ordering::Relaxed);
+        }
+        run(self.url(), translated(sql));
+    }
+
+    /// The first column of what a query finds, past the store.
+    pub fn numbers(&self, sql: &str) -> Vec<i64> {
+        let (url, sql) = (self.url(), sql.to_owned());
+        wait_for(async move {
+            let rows = connect(url).await?.query(&sql, &[]).await?;
+            Ok::<_, tokio_postgres::Error>(rows.iter().map(|row| row.get(0)).collect())
+        })
+        .unwrap()
+    }
+
+    pub(super) fn refuse_records(&self, why: &str) {
+        let trigger = format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE EXCEPTION '{why}'; END $$;
+             CREATE TRIGGER full_disk BEFORE INSERT ON audit FOR EACH ROW
+             EXECUTE FUNCTION refuse()"
+        );
+        self.edit(&trigger);
+    }
+
+    pub(super) fn rows(&self, left_out: &[&str]) -> Vec<String> {
+        let left_out: Vec<_> = left_out.iter().chain(&NOT_SHOWN).copied().collect();
+        let left_out = left_out.iter().map(ToString::to_string).collect();
+        let url = self.url();
+        wait_for(async move { rows(url, left_out).await }).unwrap()
+    }
+}
+
+/// Words of statements that leave more behind than rows of the store.
+const SPOILING: [&str; 5] = ["ALTER", "CREATE", "DROP", "GRANT", "chat_store"];
+
+impl Drop for Database {
+    /// Whether or not it is done by the end: the server goes, too.
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        let is_spoilt = self.is_spoilt.load(Ordering::Relaxed);
+        thread::spawn(move || match is_spoilt {
+            true => server().run_as_superuser(&format!("DROP DATABASE {name} WITH (FORCE)")),
+            false => {
+                run(server().url(USER, &name), EMPTY.to_owned());
+                let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+                unused.push(name);
+            }
+        });
+    }
+}
+
+async fn rows(url: String, left_out: Vec<String>) -> Result<Vec<String>, tokio_postgres::Error> {
+    let client = connect(url).await?;
+    let tables = "SELECT tablename::TEXT FROM pg_tables WHERE schemaname = current_schema()";
+    let tables = client.query(tables, &[]).await?;
+    let tables = tables.iter().map(|row| row.get(0));
+    let mut lines = Vec::new();
+    for table in tables.filter(|table: &String| !left_out.contains(table)) {
+        let query = format!(r#"SELECT * FROM "{table}""#);
+        let rows = client.query(&query, &[]).await?;
+        lines.extend(rows.iter().map(|row| line(&table, row)));
+    }
+    Ok(lines)
+}
+
+/// As SQLite's rows are shown.
+fn line(table: &str, row: &Row) -> String {
+    let columns = row.columns().iter().enumerate();
+    let values = columns.map(|(index, column)| {
+        let number = |number: Option<i64>| number.map(|number| number.to_string());
+        let value = match *column.type_() {
+            Type::BOOL => number(row.get::<_, Option<bool>>(index).map(i64::from)),
+            Type::INT8 => number(row.get(index)),
+            Type::BYTEA => row
+                .get::<_, Option<Vec<u8>>>(index)
+                .map(|bytes| String::from_utf8_lossy(&bytes).escape_debug().to_string()),
+            _ if column.name() == "message_id" => Some("…".to_owned()),
+            _ => row
+                .get::<_, Option<String>>(index)
+                .map(|text| text.escape_debug().to_string()),
+        };
+        format!(" {}={}", column.name(), value.as_deref().unwrap_or("null"))
+    });
+    format!("{table}:{}", values.collect::<String>())
+}
+
+/// What the tests write in SQLite's words: `user` is none of PostgreSQL's names unless it is
+/// quoted, and bytes are written otherwise.
+fn translated(sql: &str) -> String {
+    let pieces = sql
+        .split('\'')
+        .enumerate()
+        .map(|(index, piece)| match index % 2 == 0 {
+            true => words(piece),
+            false => piece.to_owned(),
+        });
+    let sql = pieces.collect::<Vec<_>>().join("'");
+    sql.replace("x'00'", r"'\x00'::BYTEA")
+        .replace(" AS BLOB)", " AS TEXT)::BYTEA")
+}
+
+fn words(sql: &str) -> String {
+    let mut translated = String::new();
+    let mut word = String::new();
+    for letter in sql.chars().chain([' ']) {
+        if letter.is_alphanumeric() || matches!(letter, '_' | '"') {
+            word.push(letter);
+            continue;
+        }
+        match word.as_str() {
+            "user" => translated.push_str("\"user\""),
+            other => translated.push_str(other),
+        }
+        word.clear();
+        translated.push(letter);
+    }
+    translated.pop();
+    translated
+}
+
+async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn run(url: String, sql: String) {
+    wait_for(async move { connect(url).await?.batch_execute(&sql).await }).unwrap();
+}
+
+/// Waits for what a test's own runtime, which may be waiting for the test, does not run.
+fn wait_for<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(future)
+    });
+    thread.join().unwrap()
+}
