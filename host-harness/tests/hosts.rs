@@ -1,0 +1,251 @@
+//! Several hosts on one PostgreSQL, each a process of its own: what one has done holds on the
+//! others at once, and nothing is done twice.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it needs is not there"
+)]
+
+use chat_domain::account::{EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
+use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
+use chat_domain::settings::Settings;
+use chat_domain::token;
+use chat_domain::totp::{TotpKey, step_of};
+use chat_server::clock::Clock;
+use chat_store::StoreUrl;
+use chat_testing::postgres::Database;
+use reqwest::{Client, Response};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tokio::task::JoinSet;
+
+/// Parallel requests with one code (OWASP ASVS 5.0 V15.4.2).
+const AT_ONCE: usize = 64;
+
+/// How often it is tried.
+const ROUNDS: usize = 100;
+
+/// What one server would take alone: the workspace that `serve --store` serves.
+const WORKSPACE: &str = "default";
+
+/// A process that serves the database, and ends with this.
+struct Host {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Host {
+    fn start(database: &Database) -> Self {
+        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+            .args(["serve", "--log", "json", "--listen", "127.0.0.1:0"])
+            .args(["--store", &database.url()])
+            .arg("--plugin")
+            .arg(plugin)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        let listening = |line: String| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            let url = line.get("fields")?.get("url")?;
+            Some(url.as_str()?.to_owned())
+        };
+        let url = lines.find_map(listening).unwrap();
+        // Nobody else reads what it writes.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    async fn reset(&self, client: &Client, caller: &str, code: &str, target: &str) -> (u16, Value) {
+        let request = client
+            .post(format!("{}/api/v1/users.resetTOTP", self.url))
+            .header("x-user-id", caller)
+            .header("x-auth-token", token_of(caller))
+            .header("x-2fa-code", code)
+            .body(format!(r#"{{"userId":"{target}"}}"#));
+        answer(request.send().await.unwrap()).await
+    }
+
+    /// Whether the account's token is taken.
+    async fn knows(&self, client: &Client, user: &str) -> bool {
+        let request = client
+            .get(format!("{}/api/v1/me", self.url))
+            .header("x-user-id", user)
+            .header("x-auth-token", token_of(user));
+        request.send().await.unwrap().status().is_success()
+    }
+}
+
+async fn answer(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let body = response.text().await.unwrap();
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+fn token_of(user: &str) -> String {
+    format!("{user}-token")
+}
+
+fn key_of(user: &str) -> TotpKey {
+    TotpKey::new(format!("the key of {user}").into_bytes())
+}
+
+fn code_of(user: &str) -> String {
+    key_of(user).code(step_of(Clock::system().now()))
+}
+
+fn wrong_code_of(user: &str) -> String {
+    let code: u32 = code_of(user).parse().unwrap();
+    // None of the codes that are accepted now, whatever the step.
+    let steps = step_of(Clock::system().now()).saturating_sub(3)..;
+    let near: Vec<_> = steps.take(7).map(|step| key_of(user).code(step)).collect();
+    let other = (1..).map(|n| format!("{:06}", (code + n) % 1_000_000));
+    other.into_iter().find(|code| !near.contains(code)).unwrap()
+}
+
+fn user(id: String, role: &str) -> NewUser {
+    NewUser {
+        username: id.clone(),
+        roles: vec![role.to_owned()],
+        emails: vec![Email {
+            address: format!("{id}@example.com"),
+            verified: true,
+        }],
+        tokens: vec![Token {
+            hash: token::hash(&token_of(&id).as_str().into()),
+            expires: None,
+            bypass_two_factor: false,
+            name: Some("test".to_owned()),
+        }],
+        totp: Some(TotpFactor {
+            key: key_of(&id),
+            last_step: None,
+            backup_code_hashes: Vec::new(),
+            spent_code_hashes: Vec::new(),
+        }),
+        id,
+        ..NewUser::default()
+    }
+}
+
+/// So many administrators `a0`… and members `m0`….
+async fn filled(pairs: usize) -> Database {
+    let database = Database::with_store();
+    let url: StoreUrl = database.url().parse().unwrap();
+    let store = url.open().await.unwrap();
+    let users = (0..pairs).flat_map(|n| {
+        [
+            user(format!("a{n}"), "admin"),
+            user(format!("m{n}"), "user"),
+        ]
+    });
+    let role = |name: &str, permission: &str| NewRole {
+        name: name.to_owned(),
+        permissions: vec![permission.to_owned()],
+    };
+    let workspace = NewWorkspace {
+        id: WORKSPACE.to_owned(),
+        settings: Settings {
+            rate_limit_calls: 0,
+            ..Settings::default()
+        },
+        roles: vec![
+            role("admin", EDIT_OTHER_USER_TOTP),
+            role("user", "view-history"),
+        ],
+        users: users.collect(),
+    };
+    assert!(store.create_workspace(workspace).await.unwrap());
+    database
+}
+
+/// OWASP ASVS 5.0 V6.5.1 and V15.4.2; Gitea CVE-2026-20779.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_requests_with_one_code_through_two_hosts_one_succeeds() {
+    let database = filled(ROUNDS).await;
+    let hosts = [Host::start(&database), Host::start(&database)];
+    let client = Client::new();
+    for round in 0..ROUNDS {
+        let (caller, target) = (format!("a{round}"), format!("m{round}"));
+        let code = code_of(&caller);
+        let mut requests = JoinSet::new();
+        for n in 0..AT_ONCE {
+            let request = client
+                .post(format!("{}/api/v1/users.resetTOTP", hosts[n % 2].url))
+                .header("x-user-id", &caller)
+                .header("x-auth-token", token_of(&caller))
+                .header("x-2fa-code", &code)
+                .body(format!(r#"{{"userId":"{target}"}}"#));
+            requests.spawn(async move { answer(request.send().await.unwrap()).await });
+        }
+        let answers = requests.join_all().await;
+        let succeeded = answers.iter().filter(|(status, _)| *status == 200).count();
+        assert_eq!(succeeded, 1, "round {round}: {answers:?}");
+        // A spent code is a wrong one, and so many in a row lock the caller.
+        let refused = |(status, body): &(u16, Value)| {
+            let reason = body["errorType"].as_str().unwrap_or_default();
+            *status == 200 || matches!(reason, "totp-invalid" | "totp-max-attempts")
+        };
+        assert!(answers.iter().all(refused), "round {round}: {answers:?}");
+    }
+    let resets = "SELECT count(*) FROM audit WHERE decision = 'reset'";
+    assert_eq!(database.numbers(resets), [ROUNDS as i64]);
+    let notices = "SELECT count(*) FROM outbox GROUP BY \"user\" ORDER BY 1 DESC LIMIT 1";
+    assert_eq!(database.numbers(notices), [1], "one a member");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_host_has_done_holds_on_the_other_at_once() {
+    let database = filled(3).await;
+    let hosts = [Host::start(&database), Host::start(&database)];
+    let client = Client::new();
+
+    // Guesses are counted wherever they come in: after five, the right code is refused, too.
+    for n in 0..5 {
+        let guess = wrong_code_of("a0");
+        let (_, body) = hosts[n % 2].reset(&client, "a0", &guess, "m0").await;
+        assert_eq!(body["errorType"], "totp-invalid", "{body}");
+    }
+    for host in &hosts {
+        let (status, body) = host.reset(&client, "a0", &code_of("a0"), "m0").await;
+        assert_ne!(status, 200, "{body}");
+    }
+
+    // A member's tokens have ended everywhere.
+    for host in &hosts {
+        assert!(host.knows(&client, "m1").await);
+    }
+    let (status, body) = hosts[0].reset(&client, "a1", &code_of("a1"), "m1").await;
+    assert_eq!(status, 200, "{body}");
+    for host in &hosts {
+        assert!(!host.knows(&client, "m1").await);
+    }
+
+    // A setting that an operator's command has changed holds everywhere.
+    for host in &hosts {
+        let (_, body) = host.reset(&client, "a2", "", "m2").await;
+        assert_eq!(body["errorType"], "totp-required", "{body}");
+    }
+    let set = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["setting", "set", "two-factor-enabled", "false"])
+        .env("HOST_HARNESS_STORE", database.url())
+        .output()
+        .unwrap();
+    assert!(set.status.success(), "{set:?}");
+    for host in &hosts {
+        let (_, body) = host.reset(&client, "a2", "", "m2").await;
+        assert_eq!(body["errorType"], "error-two-factor-not-enabled", "{body}");
+    }
+}
