@@ -15,6 +15,7 @@
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
 
+mod backup;
 mod convention;
 mod open;
 pub mod orders;

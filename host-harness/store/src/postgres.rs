@@ -7,6 +7,7 @@
 
 mod address;
 mod apply;
+pub(crate) mod copy;
 mod create;
 mod database;
 mod failure;

@@ -5,6 +5,7 @@
 //! (`secure_delete`); a file that is made here can be read by its owner alone.
 
 mod apply;
+pub(crate) mod copy;
 mod create;
 pub mod evidence;
 mod health;

@@ -30,7 +30,7 @@ use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use sqlite::File;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +94,15 @@ enum Home {
     Postgres(Database),
 }
 
+impl Home {
+    fn url(&self) -> StoreUrl {
+        match self {
+            Self::Sqlite(file) => file.path().into(),
+            Self::Postgres(database) => StoreUrl::Postgres(database.url().into()),
+        }
+    }
+}
+
 /// A store of its own.
 ///
 /// | acme | role | |
@@ -144,6 +153,18 @@ impl Data {
         Self { home, store }
     }
 
+    /// A store of this kind, made out of a backup.
+    pub async fn restored(kind: Kind, backup: &Path) -> Self {
+        let home = match kind {
+            Kind::Sqlite => Home::Sqlite(File::new()),
+            Kind::Postgres => Home::Postgres(Database::empty()),
+        };
+        let url = home.url();
+        url.restore(backup).await.unwrap();
+        let store = url.open().await.unwrap();
+        Self { home, store }
+    }
+
     /// The same in SQLite, which nobody has open.
     pub async fn closed() -> Self {
         let mut data = Self::new().await;
@@ -173,10 +194,7 @@ impl Data {
 
     /// Its address.
     pub fn url(&self) -> StoreUrl {
-        match &self.home {
-            Home::Sqlite(file) => file.path().into(),
-            Home::Postgres(database) => StoreUrl::Postgres(database.url().into()),
-        }
+        self.home.url()
     }
 
     /// The file that the data is in, where it is in SQLite.

@@ -9,8 +9,8 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 /// The role that sees one workspace: who writes and reads in one takes it for as long.
 pub(super) const WORKSPACE_ROLE: &str = "chat_workspace";
@@ -245,6 +245,11 @@ impl Connection {
                 Err(Failure::silence())
             }
         }
+    }
+
+    /// The client itself, for what no query does.
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.object.as_deref().map(|client| &**client)
     }
 
     /// The transaction has ended.

@@ -26,6 +26,18 @@ pub(super) fn is_current(db: &Connection) -> SqlResult<bool> {
     Ok(id == APPLICATION_ID && applied(db)? == VERSION)
 }
 
+/// # Errors
+///
+/// When it is not a store that this program can use.
+pub(super) fn require_store(db: &Connection) -> Result<()> {
+    let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    match id == APPLICATION_ID {
+        true if applied(db)? <= VERSION => Ok(()),
+        true => Err(StoreError(A_NEWER_PROGRAMS.into())),
+        false => Err(StoreError(ANOTHER_PROGRAMS.into())),
+    }
+}
+
 /// Applies the migrations that the file lacks.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The store held to its promises, whichever it is: what it keeps, counts, spends and refuses.
 //! The program that runs them says which, by its `KIND`.
 
+mod backup;
 mod change;
 mod directory;
 mod email_code;

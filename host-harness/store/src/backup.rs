@@ -1,0 +1,140 @@
+//! Copies of a whole store, made while it is served. A backup is a store in a SQLite file,
+//! whichever kind of store it is a copy of: it can be looked at as it is, and restored into
+//! either kind. So a deployment that has outgrown one file moves to PostgreSQL.
+
+use crate::{Result, StoreError, StoreUrl, postgres, sqlite};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The tables that hold what was told to a store; those that others refer to come first.
+pub(crate) const TABLES: [&str; 16] = [
+    "workspace",
+    "setting",
+    "fixed_setting",
+    "role",
+    "role_permission",
+    "user",
+    "user_role",
+    "email",
+    "login_token",
+    "totp",
+    "backup_code",
+    "pending_totp",
+    "email_code",
+    "failed_attempt",
+    "outbox",
+    "audit",
+];
+
+/// Rows that travel together: some hundred kilobytes, so that neither side waits for each.
+pub(crate) const TOGETHER: usize = 1000;
+
+/// What a column of a row holds. A flag is 0 or 1.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Number(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Some rows of a table.
+pub(crate) struct Rows {
+    /// Which of [`TABLES`].
+    pub(crate) table: usize,
+    pub(crate) rows: Vec<Vec<Cell>>,
+}
+
+/// The names of the columns of each of [`TABLES`], as they are copied.
+pub(crate) type Columns = Vec<Vec<String>>;
+
+/// The names of columns, as statements list them.
+pub(crate) fn listed(columns: &[String]) -> String {
+    let quoted: Vec<_> = columns.iter().map(|name| format!("\"{name}\"")).collect();
+    quoted.join(", ")
+}
+
+/// # Errors
+///
+/// When either place cannot be read or written, or is not as it must be; nothing is left of a
+/// copy that failed.
+impl StoreUrl {
+    /// Copies the store, as it is at one moment, into a file at `to`, where there is none. The
+    /// store may be served meanwhile; it must be of this version.
+    pub async fn back_up(&self, to: &Path) -> Result<()> {
+        make(to, async || match self {
+            Self::Sqlite(from) => sqlite::copy::file(from, to).await,
+            Self::Postgres(from) => {
+                let (columns, rows, written) = sqlite::copy::writer(to).await?;
+                let sent = postgres::copy::send(from, &columns, rows).await;
+                let written = written.await.map_err(|panic| StoreError(panic.into()))?;
+                // Where the one side failed, the other says less of why.
+                sent.and(written)
+            }
+        })
+        .await
+    }
+
+    /// Makes the store out of the backup in the file at `from`: in a file where there is none,
+    /// or in an empty database. Into a database it must be of this version; an older one is
+    /// brought up to date by being restored into a file first, and opened.
+    pub async fn restore(&self, from: &Path) -> Result<()> {
+        match self {
+            Self::Sqlite(to) => make(to, async || sqlite::copy::file(from, to).await).await,
+            Self::Postgres(to) => {
+                let (columns, rows, read) = sqlite::copy::reader(from).await?;
+                let received = postgres::copy::receive(to, &columns, rows).await;
+                let read = read.await.map_err(|panic| StoreError(panic.into()))?;
+                received.and(read)
+            }
+        }
+    }
+}
+
+/// Makes a file at `path`, which its owner alone can read, and removes it where that fails.
+async fn make(path: &Path, fill: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|error| StoreError(format!("{}: {error}", path.display()).into()))?;
+    let filled = fill().await;
+    if filled.is_err() {
+        // What is left is empty or half a copy; that it was none is said already.
+        let _ = fs::remove_file(path);
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    /// What a store keeps for itself.
+    const OWN: [&str; 1] = ["probe"];
+
+    #[tokio::test]
+    async fn every_table_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        drop(sqlite::Sqlite::open_or_create(&path).await.unwrap());
+        let db = Connection::open(&path).unwrap();
+        let mut tables: Vec<String> = db
+            .prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+            )
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(std::result::Result::unwrap)
+            .collect();
+        tables.retain(|table| !OWN.contains(&table.as_str()));
+        tables.sort();
+        let mut copied = TABLES.to_vec();
+        copied.sort_unstable();
+        assert_eq!(tables, copied);
+    }
+}
