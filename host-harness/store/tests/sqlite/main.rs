@@ -7,5 +7,6 @@
 mod file;
 #[path = "../store/mod.rs"]
 mod suite;
+mod upgrade;
 
 const KIND: chat_testing::Kind = chat_testing::Kind::Sqlite;
