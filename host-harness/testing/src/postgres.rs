@@ -37,7 +37,7 @@ const TEMPLATE: &str = "chat_template";
 const NOT_SHOWN: [&str; 2] = ["chat_store", "commit_mark"];
 
 /// A server that runs.
-struct Server {
+pub struct Server {
     port: u16,
     /// What ends it when the process does.
     shell: Child,
@@ -47,17 +47,25 @@ struct Server {
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let server = Server::start();
-        server.run_as_superuser(&format!("CREATE ROLE {LOGIN} LOGIN CREATEROLE"));
-        server.run_as_superuser(&format!("CREATE DATABASE {TEMPLATE} OWNER {LOGIN}"));
-        let url = server.url(LOGIN, TEMPLATE);
+        let server = Server::start(Durability::None);
+        let url = server.create(TEMPLATE, "template0");
         wait_for(async move { Postgres::open_or_create(&url).await.map(drop) }).unwrap();
         server
     })
 }
 
+/// What a server does for what it has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: what was killed with the machine would be lost.
+    None,
+    /// It is on the disk, as in production.
+    Disk,
+}
+
 impl Server {
-    fn start() -> Self {
+    /// A server of one's own, which ends with this process or when it is dropped.
+    pub fn start(durability: Durability) -> Self {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
@@ -67,6 +75,10 @@ impl Server {
             .args(["-c", SCRIPT, "sh"])
             .args([&programs, &folder])
             .arg(port.to_string())
+            .arg(match durability {
+                Durability::None => "off",
+                Durability::Disk => "on",
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap());
@@ -75,7 +87,16 @@ impl Server {
             shell: shell.spawn().unwrap(),
         };
         server.wait(&log);
+        server.run_as_superuser(&format!("CREATE ROLE {LOGIN} LOGIN CREATEROLE"));
         server
+    }
+
+    /// Makes a database like another, which nobody uses then; gives its URL.
+    pub fn create(&self, name: &str, like: &str) -> String {
+        self.run_as_superuser(&format!(
+            "CREATE DATABASE {name} OWNER {LOGIN} TEMPLATE {like}"
+        ));
+        self.url(LOGIN, name)
     }
 
     fn wait(&mut self, log: &Path) {
@@ -103,10 +124,9 @@ impl Server {
     }
 }
 
-/// Nothing is lost that another start would need, so nothing waits for the disk. Texts are sorted
-/// otherwise than the store wants them, where it does not say so.
+/// Texts are sorted otherwise than the store wants them, where it does not say so.
 const SCRIPT: &str = r#"
-    programs=$1 folder=$2 port=$3
+    programs=$1 folder=$2 port=$3 durable=$4
     as=
     if [ "$(id -u)" = 0 ]; then
         chown postgres: "$folder"
@@ -117,8 +137,8 @@ const SCRIPT: &str = r#"
         --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US \
         </dev/null >&2 || exit
     $as "$programs/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c unix_socket_directories="$folder" -c max_connections=300 -c fsync=off \
-        -c full_page_writes=off -c autovacuum=off -c max_wal_size=4GB </dev/null >&2 &
+        -c unix_socket_directories="$folder" -c max_connections=300 -c fsync=$durable \
+        -c full_page_writes=$durable -c autovacuum=$durable -c max_wal_size=4GB </dev/null >&2 &
     cat
     kill -QUIT $!
     wait

@@ -24,16 +24,16 @@ pub(crate) struct Batch {
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// Opens so many connections; each has carried `greeting` once.
+/// Opens so many connections, by turns to each address; each has carried `greeting` once.
 pub(crate) async fn connect(
-    server: SocketAddr,
+    addresses: &[SocketAddr],
     clients: usize,
     greeting: &[u8],
     answer: Answer,
 ) -> Measured<Vec<Connection>> {
     let mut connections = Vec::with_capacity(clients);
-    for _ in 0..clients {
-        let stream = TcpStream::connect(server).await?;
+    for address in addresses.iter().cycle().take(clients) {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut connection = Connection {
             stream,

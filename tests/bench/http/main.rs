@@ -24,6 +24,7 @@ mod results;
 mod server;
 mod stores;
 mod targets;
+mod trips;
 
 use case::{Case, Script};
 use cores::Cores;
@@ -36,6 +37,8 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use stores::Stores;
+use trips::Way;
+use url::Url;
 
 /// As in production.
 #[global_allocator]
@@ -52,6 +55,9 @@ const QUICK_ROUNDS: usize = 3;
 
 /// Rounds before, in which compilers, caches and predictors learn.
 const WARM_UP: usize = 1;
+
+/// Requests of each case whose trips are counted.
+const COUNTED: usize = 41;
 
 type Measured<T> = Result<T, Box<dyn Error>>;
 
@@ -76,20 +82,26 @@ fn run(is_quick: bool) -> Measured<()> {
     let rounds = if is_quick { QUICK_ROUNDS } else { ROUNDS };
     let each = rounds + WARM_UP;
     let population = Population::new(
-        each * Case::Success.requests_a_round(),
+        each * Case::Success.requests_a_round() + COUNTED,
         each * Case::TotpInvalid.requests_a_round(),
     );
     let tokio = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()?;
-    let stores = tokio.block_on(Stores::fill(&temporary.join("http"), &population))?;
     let cores = Cores::choose()?;
-    let start = |kind| Server::start(kind, &cores, target, stores.folder());
+    let folder = temporary.join("http");
+    let filling = Stores::fill(&folder, &population, &cores);
+    let stores = tokio.block_on(filling)?;
+    let start = |kind| {
+        let store = stores.address(kind);
+        Server::start(kind, &cores, target, &store, stores.folder())
+    };
     let servers: Vec<_> = Kind::ALL.into_iter().map(start).collect::<Measured<_>>()?;
-    let bench = Bench::new(&servers, &stores, &population);
+    let mut bench = Bench::new(&servers, &stores, &population);
     let measurements = tokio.block_on(bench.rounds(rounds))?;
+    let trips = tokio.block_on(bench.trips(&cores, target))?;
     drop(servers);
-    let report = Report::of(&measurements, &results::read(target), rounds);
+    let report = Report::of(&measurements, trips, &results::read(target), rounds);
     print!("{report}");
     results::write(target, report.json())?;
     if !is_quick {
@@ -111,7 +123,7 @@ impl<'a> Bench<'a> {
         Self { subjects, stores }
     }
 
-    async fn rounds(mut self, rounds: usize) -> Measured<Measurements> {
+    async fn rounds(&mut self, rounds: usize) -> Measured<Measurements> {
         for _ in 0..WARM_UP {
             self.round(&mut Measurements::new()).await?;
         }
@@ -130,9 +142,45 @@ impl<'a> Bench<'a> {
             let (server, script) = subject.ok_or("a server is missing")?;
             let batch = batch(server, script, cell).await;
             batch.map_err(|problem| format!("{cell}: {problem}"))?;
-            self.stores.deliver(cell.kind)?;
+            self.stores.deliver(cell.kind).await?;
         }
         Ok(())
+    }
+}
+
+impl Bench<'_> {
+    /// How often a request of each case waits for PostgreSQL: the median of some, one after
+    /// the other, so that what else the host asks there is left out.
+    async fn trips(&mut self, cores: &Cores, target: &Path) -> Measured<Vec<(Case, u64)>> {
+        let store = self.stores.address(Kind::Postgres);
+        let url = Url::parse(&store)?;
+        let host = url.socket_addrs(|| None)?;
+        let way = Way::to(*host.first().ok_or("the database has no address")?).await?;
+        let mut counted = url;
+        let set = counted.set_port(Some(way.address.port()));
+        set.map_err(|()| "the database has no port")?;
+        let folder = self.stores.folder();
+        let store = counted.to_string();
+        let server = Server::start(Kind::Postgres, cores, target, &store, folder)?;
+        let script = self.subjects.iter_mut();
+        let mut script = script.filter(|(server, _)| server.kind == Kind::Postgres);
+        let (_, script) = script.next().ok_or("a server is missing")?;
+        let mut trips = Vec::new();
+        for case in Case::ALL {
+            let mut counts = Vec::new();
+            for _ in 0..COUNTED {
+                let greeting = script.next(Case::NoToken, 1).concat();
+                let greeted = Case::NoToken.answer();
+                let client = load::connect(&server.addresses, 1, &greeting, greeted).await?;
+                let before = way.trips();
+                load::run(client, script.next(case, 1), case.answer()).await?;
+                counts.push(way.trips() - before);
+            }
+            counts.sort_unstable();
+            let median = counts.get(COUNTED / 2).copied().unwrap_or_default();
+            trips.push((case, median));
+        }
+        Ok(trips)
     }
 }
 
@@ -140,7 +188,7 @@ impl<'a> Bench<'a> {
 async fn batch(server: &Server, script: &mut Script<'_>, cell: &mut Cell) -> Measured<()> {
     let greeting = script.next(Case::NoToken, 1).concat();
     let greeted = Case::NoToken.answer();
-    let connections = load::connect(server.address, cell.clients, &greeting, greeted).await?;
+    let connections = load::connect(&server.addresses, cell.clients, &greeting, greeted).await?;
     let count = cell.case.requests(cell.clients);
     let requests = script.next(cell.case, count);
     if requests.len() < count {

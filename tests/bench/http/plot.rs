@@ -55,7 +55,7 @@ pub(crate) fn draw(measurements: &Measurements) -> String {
     for chart in &CHARTS {
         svg += &chart.draw(measurements);
     }
-    for (number, kind) in Kind::ALL.into_iter().enumerate() {
+    for (number, kind) in Kind::ON_FILES.into_iter().enumerate() {
         let x = 60.0 + 160.0 * number as f64;
         let (y, name) = (HEIGHT - 10.0, kind.name());
         let _ = writeln!(
@@ -70,7 +70,7 @@ pub(crate) fn draw(measurements: &Measurements) -> String {
 
 impl Chart {
     fn draw(&self, measurements: &Measurements) -> String {
-        let lines = Kind::ALL.map(|kind| {
+        let lines = Kind::ON_FILES.map(|kind| {
             let value = |clients| {
                 let cell = measurements.cell(kind, Case::Success, clients);
                 cell.map_or(f64::NAN, self.value)

@@ -5,12 +5,15 @@ use crate::measured::{Cell, Measurements, Number};
 use crate::server::Kind;
 use crate::targets::{self, Target};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What is reported.
 pub(crate) struct Report {
     rounds: usize,
     rows: Vec<Row>,
+    /// How often a request of each case waits for PostgreSQL.
+    trips: Vec<(Case, u64)>,
     targets: Vec<Target>,
 }
 
@@ -39,6 +42,7 @@ impl Report {
     /// Of so many rounds, and of the `results` of the other benchmark.
     pub(crate) fn of(
         measurements: &Measurements,
+        trips: Vec<(Case, u64)>,
         results: &Map<String, Value>,
         rounds: usize,
     ) -> Self {
@@ -58,18 +62,23 @@ impl Report {
             rows: cases
                 .flat_map(|case| CLIENTS.map(|clients| row(case, clients)))
                 .collect(),
+            trips,
             targets: targets::all(measurements, results),
         }
     }
 
     /// `{"http": {"rounds", "rows": [{"case", "clients", "server",
     /// "cpu_ratio_to_host", "cpu_micros", "requests_a_second", "p50_milliseconds",
-    /// "p99_milliseconds"}], "targets": [TARGET]}}`: medians over the rounds, CPU of
+    /// "p99_milliseconds"}], "trips": {CASE: NUMBER}, "targets": [TARGET]}}`: medians over the rounds, CPU of
     /// the server a request.
     pub(crate) fn json(&self) -> Map<String, Value> {
         let rows = self.rows.iter().flat_map(Row::json).collect::<Vec<_>>();
         let targets = self.targets.iter().map(Target::json).collect::<Vec<_>>();
-        let http = json!({"rounds": self.rounds, "rows": rows, "targets": targets});
+        let trips = self.trips.iter().map(|(case, trips)| (case.name(), trips));
+        let trips: BTreeMap<_, _> = trips.collect();
+        let http = json!({
+            "rounds": self.rounds, "rows": rows, "trips": trips, "targets": targets
+        });
         Map::from_iter([("http".to_owned(), http)])
     }
 }
@@ -157,6 +166,11 @@ impl fmt::Display for Report {
             "(medians of {} rounds, latencies of all their requests)\n",
             self.rounds
         )?;
+        let trips = self.trips.iter();
+        let trips: Vec<_> = trips
+            .map(|(case, trips)| format!("{} {trips}", case.name()))
+            .collect();
+        writeln!(f, "trips to PostgreSQL a request: {}\n", trips.join("; "))?;
         self.targets
             .iter()
             .try_for_each(|target| writeln!(f, "{target}"))

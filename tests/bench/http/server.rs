@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,25 @@ pub(crate) enum Kind {
     Native,
     Fastify,
     Express,
+    /// This host on PostgreSQL.
+    Postgres,
+    /// Two of this host on one PostgreSQL, half of the clients each.
+    TwoHosts,
 }
 
 impl Kind {
     /// This host first: the others are compared with it.
-    pub(crate) const ALL: [Self; 4] = [Self::Host, Self::Native, Self::Fastify, Self::Express];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Host,
+        Self::Native,
+        Self::Fastify,
+        Self::Express,
+        Self::Postgres,
+        Self::TwoHosts,
+    ];
+
+    /// Those whose store is a file.
+    pub(crate) const ON_FILES: [Self; 4] = [Self::Host, Self::Native, Self::Fastify, Self::Express];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,26 +53,43 @@ impl Kind {
             Self::Native => "native axum",
             Self::Fastify => "Fastify",
             Self::Express => "Express",
+            Self::Postgres => "PostgreSQL",
+            Self::TwoHosts => "two hosts",
         }
     }
 
-    /// The file of its store, in `folder`.
-    pub(crate) fn store(self, folder: &Path) -> PathBuf {
-        folder.join(match self {
-            Self::Host => "host.sqlite",
-            Self::Native => "native.sqlite",
-            Self::Fastify => "fastify.sqlite",
-            Self::Express => "express.sqlite",
-        })
+    /// What its files are called.
+    pub(crate) fn stem(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Native => "native",
+            Self::Fastify => "fastify",
+            Self::Express => "express",
+            Self::Postgres => "postgres",
+            Self::TwoHosts => "two",
+        }
     }
 
-    fn command(self, target: &Path, store: &Path, address: SocketAddr) -> Measured<Command> {
+    fn processes(self) -> usize {
+        match self {
+            Self::TwoHosts => 2,
+            _ => 1,
+        }
+    }
+
+    fn command(
+        self,
+        target: &Path,
+        store: &str,
+        folder: &Path,
+        address: SocketAddr,
+    ) -> Measured<Command> {
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/peers");
         let port = address.port().to_string();
         Ok(match self {
-            Self::Host => {
+            Self::Host | Self::Postgres | Self::TwoHosts => {
                 let plugin = target.join("reset_totp.wasm");
-                let file = store.with_extension("toml");
+                let file = folder.join(format!("{}-{port}.toml", self.stem()));
                 std::fs::write(&file, configuration(&plugin, store, address)?)?;
                 let mut command = Command::new(target.join("release/host-harness"));
                 command.arg("serve").arg("--config").arg(file);
@@ -86,38 +117,48 @@ impl Kind {
 /// A server that answers; it ends when it is dropped.
 pub(crate) struct Server {
     pub(crate) kind: Kind,
-    pub(crate) address: SocketAddr,
-    process: Child,
+    /// Of each process.
+    pub(crate) addresses: Vec<SocketAddr>,
+    processes: Vec<Process>,
+}
+
+struct Process {
+    child: Child,
     clock: ClockId,
 }
 
 impl Server {
-    /// Starts a server on the store that is kept for it in `folder`. Its log goes where
-    /// nobody reads it, as it is written.
-    pub(crate) fn start(kind: Kind, cores: &Cores, target: &Path, folder: &Path) -> Measured<Self> {
-        let address = free_address()?;
-        let mut command = kind.command(target, &kind.store(folder), address)?;
-        command.stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let process = cores.as_server(|| command.spawn())?;
-        let process = process.map_err(|problem| format!("{command:?}: {problem}"))?;
-        let id = Pid::from_raw(process.id().try_into()?);
+    /// Starts a server on the store at this address. Its log goes where nobody reads it, as it
+    /// is written.
+    pub(crate) fn start(
+        kind: Kind,
+        cores: &Cores,
+        target: &Path,
+        store: &str,
+        folder: &Path,
+    ) -> Measured<Self> {
         let mut server = Self {
             kind,
-            address,
-            process,
-            clock: clock_getcpuclockid(id)?,
+            addresses: Vec::new(),
+            processes: Vec::new(),
         };
-        match server.answers()? {
-            true => Ok(server),
-            false => Err(format!("it does not answer: {command:?}").into()),
+        for _ in 0..kind.processes() {
+            let address = free_address()?;
+            let mut command = kind.command(target, store, folder, address)?;
+            let process = Process::start(&mut command, cores)?;
+            server.addresses.push(address);
+            server.processes.push(process);
+            if !server.answers(address)? {
+                return Err(format!("it does not answer: {command:?}").into());
+            }
         }
+        Ok(server)
     }
 
-    fn answers(&mut self) -> Measured<bool> {
+    fn answers(&mut self, address: SocketAddr) -> Measured<bool> {
         let start = Instant::now();
-        while start.elapsed() < START_LIMIT && self.process.try_wait()?.is_none() {
-            if TcpStream::connect(self.address).is_ok() {
+        while start.elapsed() < START_LIMIT && self.is_alive()? {
+            if TcpStream::connect(address).is_ok() {
                 return Ok(true);
             }
             std::thread::sleep(START_PAUSE);
@@ -125,22 +166,44 @@ impl Server {
         Ok(false)
     }
 
+    fn is_alive(&mut self) -> Measured<bool> {
+        let mut alive = true;
+        for process in &mut self.processes {
+            alive &= process.child.try_wait()?.is_none();
+        }
+        Ok(alive)
+    }
+
     /// The processor time of all its threads, also of those that have ended.
     pub(crate) fn processor_time(&self) -> Measured<Duration> {
-        Ok(self.clock.now()?.into())
+        let times = self.processes.iter().map(|process| process.clock.now());
+        let times: Result<Vec<_>, _> = times.collect();
+        Ok(times?.into_iter().map(Duration::from).sum())
     }
 }
 
-impl Drop for Server {
+impl Process {
+    fn start(command: &mut Command, cores: &Cores) -> Measured<Self> {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = cores.as_server(|| command.spawn())?;
+        let child = child.map_err(|problem| format!("{command:?}: {problem}"))?;
+        let id = Pid::from_raw(child.id().try_into()?);
+        let clock = clock_getcpuclockid(id)?;
+        Ok(Self { child, clock })
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 /// Of this host: as it is by default, but for a queue as long as there are clients. A
 /// workspace has a quarter of it.
-fn configuration(plugin: &Path, store: &Path, address: SocketAddr) -> Measured<String> {
+fn configuration(plugin: &Path, store: &str, address: SocketAddr) -> Measured<String> {
     let digest = HEXLOWER.encode(&Sha256::digest(std::fs::read(plugin)?));
     let waiting = 4 * CLIENTS.into_iter().max().unwrap_or_default();
     Ok(format!(
