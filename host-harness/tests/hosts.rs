@@ -249,3 +249,35 @@ async fn what_one_host_has_done_holds_on_the_other_at_once() {
         assert_eq!(body["errorType"], "error-two-factor-not-enabled", "{body}");
     }
 }
+
+/// What is wrong is named with what mends it, and without the password.
+#[test]
+fn a_database_that_does_not_serve_is_told_of_in_plain_words() {
+    let database = Database::empty();
+    let url = |text: &str| text.replace("chat@", "chat:s3cret@");
+    let empty = url(&database.url());
+    let none = url("postgres://chat@127.0.0.1:1/chat?sslmode=disable");
+    for (store, args, expected) in [
+        (
+            &empty,
+            &["user", "list"][..],
+            "there is no store in this database; `host-harness workspace create` makes one",
+        ),
+        (&none, &["user", "list"], "the database cannot be reached"),
+        (&none, &["status"], "start its server, or name by --store"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+            .args(args)
+            .env("HOST_HARNESS_STORE", store)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            !said.contains("s3cret") && !said.contains("can be written"),
+            "{said}"
+        );
+    }
+}

@@ -28,6 +28,9 @@ const LEAST_FREE: u64 = 500 << 20;
 const MEND_STORE: &str = "make room, or give the host's user the file and its folder; a file that was \
                           moved belongs back";
 
+/// The same for a database on a server.
+const MEND_DATABASE: &str = "start its server, or name by --store where it is and who logs in";
+
 /// Which process, which store, and how to answer.
 #[derive(Args)]
 #[command(next_help_heading = "Where, and how to answer")]
@@ -255,17 +258,25 @@ async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredR
     let url = &known.url;
     let shown = printable(&url.to_string());
     let at_store = format!("--store {shown}");
+    let mend = match url {
+        StoreUrl::Sqlite(_) => MEND_STORE,
+        StoreUrl::Postgres(_) => MEND_DATABASE,
+    };
+    let wrong = |problem: String| Line::wrong("store", format!("{shown}: {problem}"), mend);
     let is_written = match (known.written, url.path()) {
-        (Some(true), _) => Ok(()),
+        (Some(true), _) => Ok(true),
         (Some(false), _) => Err(known.problem.clone().unwrap_or_default()),
-        (None, Some(path)) => require_writable(path).map_err(|error| error.to_string()),
-        // Whoever looks into it is told.
-        (None, None) => Ok(()),
+        (None, Some(path)) => require_writable(path)
+            .map(|()| true)
+            .map_err(|error| error.to_string()),
+        // A look says more.
+        (None, None) => Ok(false),
     };
     let mut lines = Vec::from_iter(url.path().map(|path| disk(path, &shown)));
-    lines.push(match is_written {
-        Ok(()) => Line::well("store", format!("{shown} can be written")),
-        Err(problem) => Line::wrong("store", format!("{shown}: {problem}"), MEND_STORE),
+    lines.extend(match is_written {
+        Ok(true) => Some(Line::well("store", format!("{shown} can be written"))),
+        Ok(false) => None,
+        Err(problem) => Some(wrong(problem)),
     });
     // What stands in its place is not touched, not even by a look.
     if known.moved {
@@ -274,8 +285,7 @@ async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredR
     let store = match url.open_to_look().await {
         Ok(store) => store,
         Err(error) => {
-            let text = format!("{shown}: {}", error.0);
-            lines.push(Line::wrong("store", text, MEND_STORE));
+            lines.push(wrong(error.0.to_string()));
             return (lines, Vec::new());
         }
     };
@@ -312,11 +322,7 @@ async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredR
             (lines, health.resets)
         }
         Err(error) => {
-            lines.push(Line::wrong(
-                "store",
-                format!("{shown}: {}", error.0),
-                MEND_STORE,
-            ));
+            lines.push(wrong(error.0.to_string()));
             (lines, Vec::new())
         }
     }

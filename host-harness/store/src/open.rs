@@ -77,8 +77,8 @@ impl StoreUrl {
     /// What may help whoever could not open it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Sqlite(path) if path.exists() => "",
-            Self::Sqlite(_) | Self::Postgres(_) => "; `host-harness workspace create` makes one",
+            Self::Sqlite(path) if !path.exists() => "; `host-harness workspace create` makes one",
+            Self::Sqlite(_) | Self::Postgres(_) => "",
         }
     }
 }

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOCK: i64 = 0x746f_7470;
 
 /// What is said of a database with nothing in it.
-const NO_STORE: &str = "there is no store in this database";
+const NO_STORE: &str =
+    "there is no store in this database; `host-harness workspace create` makes one";
 
 /// The schema in which tables are found and made, what texts it can keep, and whether there
 /// are a store's version and other tables. Those that belong to an extension are nobody's.
