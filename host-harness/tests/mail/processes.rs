@@ -4,8 +4,10 @@
 use crate::support::{ACME, Data, PATIENCE, SmtpServer, host_harness};
 use chat_domain::outbox::LEASE;
 use chat_server::clock::Clock;
+use chat_testing::postgres::Database;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -63,7 +65,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(store: &Path, ca: Option<PathBuf>, log: &str) -> Self {
+    fn start(store: impl AsRef<OsStr>, ca: Option<PathBuf>, log: &str) -> Self {
         let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
         let mut command = host_harness();
         if let Some(ca) = ca {
@@ -75,7 +77,7 @@ impl Process {
             .args(["serve", "--listen", "127.0.0.1:0", "--plugin"])
             .arg(plugin)
             .arg("--store")
-            .arg(store)
+            .arg(store.as_ref())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -150,7 +152,7 @@ async fn mail_goes_over_tls_to_a_server_whose_certificate_is_trusted() {
         );
         let data = data(&url, &["alice@example.com"]).await;
         data.queue_notice(ACME).await;
-        let process = Process::start(&data.path(), Some(certificates.file("ca.pem")), "info");
+        let process = Process::start(data.path(), Some(certificates.file("ca.pem")), "info");
         let mail = server.receive();
         assert_eq!(mail.to, ["alice@example.com"], "{tls}");
         assert!(mail.secure, "{tls}");
@@ -178,7 +180,7 @@ async fn a_server_whose_certificate_is_not_trusted_gets_no_password_and_no_mail(
             );
             let data = data(&url, &["alice@example.com"]).await;
             data.queue_notice(ACME).await;
-            let process = Process::start(&data.path(), Some(ca.file("ca.pem")), "info");
+            let process = Process::start(data.path(), Some(ca.file("ca.pem")), "info");
             let log = process.log_until("not sent");
             assert!(log.last().unwrap().contains("certificate"), "{log:#?}");
             process.stop();
@@ -259,7 +261,7 @@ async fn an_answer_from_before_the_encryption_counts_for_nothing_after_it() {
         let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         inject(client, server).await
     });
-    let process = Process::start(&data.path(), Some(certificates.file("ca.pem")), "info");
+    let process = Process::start(data.path(), Some(certificates.file("ca.pem")), "info");
     process.log_until(" sent ");
     attack.abort();
     process.stop();
@@ -271,11 +273,24 @@ async fn an_answer_from_before_the_encryption_counts_for_nothing_after_it() {
 
 #[tokio::test]
 async fn two_processes_send_each_of_fifty_mails_once() {
+    let data = Data::at(Clock::system().now()).await;
+    let store = data.path();
+    each_of_fifty_mails_is_sent_once(data, store.as_os_str()).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_postgresql_send_each_of_fifty_mails_once() {
+    let database = Database::with_store();
+    let data = Data::in_database(&database, Clock::system().now()).await;
+    each_of_fifty_mails_is_sent_once(data, OsStr::new(&database.url())).await;
+}
+
+async fn each_of_fifty_mails_is_sent_once(data: Data, store: &OsStr) {
     let server = SmtpServer::start();
     let addresses: Vec<_> = (10..60).map(|n| format!("a{n}@example.com")).collect();
     let known: Vec<_> = addresses.iter().map(String::as_str).collect();
-    let data = data(&server.url(), &known).await;
-    let processes = [(), ()].map(|()| Process::start(&data.path(), None, "info"));
+    data.add(ACME, "Admin", &server.url(), &known).await;
+    let processes = [(), ()].map(|()| Process::start(store, None, "info"));
     for process in &processes {
         process.log_until("listening");
     }
@@ -297,7 +312,7 @@ async fn a_killed_process_is_replaced_after_the_lease() {
     let url = format!("smtp://{}", silent.local_addr().unwrap());
     let data = data(&url, &["alice@example.com"]).await;
     data.queue_notice(ACME).await;
-    let process = Process::start(&data.path(), None, "info");
+    let process = Process::start(data.path(), None, "info");
     let _connection = silent.accept().unwrap();
     drop(process);
     let outbox = data.outbox().await;
@@ -323,7 +338,7 @@ async fn a_process_that_stops_finishes_the_delivery_in_progress() {
     let url = format!("smtp://{}", front.local_addr().unwrap());
     let data = data(&url, &["alice@example.com"]).await;
     data.queue_notice(ACME).await;
-    let mut process = Process::start(&data.path(), None, "info");
+    let mut process = Process::start(data.path(), None, "info");
     let (mut client, _) = front.accept().await.unwrap();
     process.log_until("listening");
     process.tell_to_stop();
@@ -362,7 +377,7 @@ async fn no_code_password_or_address_reaches_the_log() {
     data.queue_notice(ACME).await;
     data.queue_code(ACME, "135790").await;
     let level = format!("trace,{COMPILER}");
-    let process = Process::start(&data.path(), Some(certificates.file("ca.pem")), &level);
+    let process = Process::start(data.path(), Some(certificates.file("ca.pem")), &level);
     let mut log = Vec::new();
     for _ in addresses.iter().chain(&addresses) {
         log.extend(process.log_until("tries="));

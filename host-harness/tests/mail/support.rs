@@ -12,9 +12,10 @@ use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
 use chat_server::clock::Clock;
 use chat_server::delivery;
-use chat_store::Store;
 use chat_store::sqlite::Sqlite;
+use chat_store::{Store, StoreUrl};
 use chat_testing::ask::{Ask as _, source};
+use chat_testing::postgres::Database;
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,6 +72,16 @@ impl Data {
         Self {
             folder,
             store: Sqlite::open_or_create(&path).await.unwrap(),
+            now: Arc::new(AtomicI64::new(now.millis())),
+        }
+    }
+
+    /// In PostgreSQL: nothing of it is in a file.
+    pub(crate) async fn in_database(database: &Database, now: Timestamp) -> Self {
+        let url: StoreUrl = database.url().parse().unwrap();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            store: url.open().await.unwrap(),
             now: Arc::new(AtomicI64::new(now.millis())),
         }
     }
