@@ -36,9 +36,10 @@ const TEMPLATE: &str = "chat_template";
 /// What belongs to the store and holds nothing that was told to it.
 const NOT_SHOWN: [&str; 2] = ["chat_store", "commit_mark"];
 
-/// A server that runs.
+/// A server that runs until this is dropped, or the process ends.
 pub struct Server {
     port: u16,
+    folder: PathBuf,
     /// What ends it when the process does.
     shell: Child,
 }
@@ -64,12 +65,16 @@ pub enum Durability {
 }
 
 impl Server {
-    /// A server of one's own, which ends with this process or when it is dropped.
+    /// With nothing in it but a superuser's login, and that of the stores.
     pub fn start(durability: Durability) -> Self {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
         let log = folder.join("log");
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = certificate.signing_key.serialize_pem();
+        std::fs::write(folder.join("server.crt"), certificate.cert.pem()).unwrap();
+        std::fs::write(folder.join("server.key"), key).unwrap();
         let mut shell = Command::new("sh");
         shell
             .args(["-c", SCRIPT, "sh"])
@@ -84,6 +89,7 @@ impl Server {
             .stderr(std::fs::File::create(&log).unwrap());
         let mut server = Self {
             port,
+            folder,
             shell: shell.spawn().unwrap(),
         };
         server.wait(&log);
@@ -114,22 +120,32 @@ impl Server {
         }
     }
 
-    fn url(&self, login: &str, database: &str) -> String {
+    /// The URL of a database, for a login.
+    pub fn url(&self, login: &str, database: &str) -> String {
         let port = self.port;
         format!("postgres://{login}@127.0.0.1:{port}/{database}?sslmode=disable")
     }
 
-    fn run_as_superuser(&self, sql: &str) {
-        run(self.url(USER, "postgres"), sql.to_owned());
+    /// Runs statements that only a superuser may.
+    pub fn run_as_superuser(&self, sql: &str) {
+        run(self.url(USER, "postgres"), sql.to_owned()).unwrap();
+    }
+
+    /// The certificate that it shows, whose name is `localhost`.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("server.crt")
     }
 }
 
-/// Texts are sorted otherwise than the store wants them, where it does not say so.
+/// What ends all processes of a terminal ends the server by the pipe. Texts are sorted otherwise than
+/// the store wants them, where it does not say so.
 const SCRIPT: &str = r#"
+    trap '' HUP INT TERM
     programs=$1 folder=$2 port=$3 durable=$4
     as=
+    chmod go= "$folder/server.key"
     if [ "$(id -u)" = 0 ]; then
-        chown postgres: "$folder"
+        chown postgres: "$folder" "$folder"/*
         as="setpriv --reuid=postgres --regid=postgres --clear-groups"
     fi
     cd "$folder"
@@ -137,7 +153,8 @@ const SCRIPT: &str = r#"
         --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US \
         </dev/null >&2 || exit
     $as "$programs/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c unix_socket_directories="$folder" -c max_connections=300 -c fsync=$durable \
+        -c unix_socket_directories="$folder" -c ssl=on -c ssl_cert_file="$folder/server.crt" \
+        -c ssl_key_file="$folder/server.key" -c max_connections=300 -c fsync=$durable \
         -c full_page_writes=$durable -c autovacuum=$durable -c max_wal_size=4GB </dev/null >&2 &
     cat
     kill -QUIT $!
@@ -212,7 +229,12 @@ impl Database {
 
     /// With nothing.
     pub fn empty() -> Self {
-        let database = Self::new("TEMPLATE template0");
+        Self::like("TEMPLATE template0")
+    }
+
+    /// With nothing, and what `CREATE DATABASE` says.
+    pub fn like(what: &str) -> Self {
+        let database = Self::new(what);
         database.is_spoilt.store(true, Ordering::Relaxed);
         database
     }
@@ -230,6 +252,11 @@ impl Database {
         server().url(LOGIN, &self.name)
     }
 
+    /// The certificate of its server.
+    pub fn certificate(&self) -> PathBuf {
+        server().certificate()
+    }
+
     /// Its URL for a superuser of the server.
     pub fn superusers_url(&self) -> String {
         server().url(USER, &self.name)
@@ -242,10 +269,19 @@ impl Database {
 
     /// Runs statements past the store.
     pub fn edit(&self, sql: &str) {
+        self.try_to_edit(sql).unwrap();
+    }
+
+    /// As [`Database::edit`].
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub fn try_to_edit(&self, sql: &str) -> Result<(), String> {
         if SPOILING.iter().any(|word| sql.contains(word)) {
             self.is_spoilt.store(true, Ordering::Relaxed);
         }
-        run(self.url(), translated(sql));
+        run(self.url(), translated(sql))
     }
 
     /// The first column of what a query finds, past the store.
@@ -287,7 +323,7 @@ impl Drop for Database {
         thread::spawn(move || match is_spoilt {
             true => server().run_as_superuser(&format!("DROP DATABASE {name} WITH (FORCE)")),
             false => {
-                run(server().url(USER, &name), EMPTY.to_owned());
+                run(server().url(USER, &name), EMPTY.to_owned()).unwrap();
                 let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
                 unused.push(name);
             }
@@ -364,14 +400,23 @@ fn words(sql: &str) -> String {
     translated
 }
 
-async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
+/// A connection past the store, of the test's own runtime.
+///
+/// # Errors
+///
+/// When it cannot be had.
+pub async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-fn run(url: String, sql: String) {
-    wait_for(async move { connect(url).await?.batch_execute(&sql).await }).unwrap();
+fn run(url: String, sql: String) -> Result<(), String> {
+    let ran = wait_for(async move { connect(url).await?.batch_execute(&sql).await });
+    ran.map_err(|error| match error.as_db_error() {
+        Some(refusal) => refusal.message().to_owned(),
+        None => error.to_string(),
+    })
 }
 
 /// Waits for what a test's own runtime, which may be waiting for the test, does not run.

@@ -6,7 +6,9 @@ mod change;
 mod directory;
 mod email_code;
 mod look_up;
+mod outbox;
 pub(crate) mod store;
+mod watch;
 
 use chat_domain::settings::Settings;
 use chat_testing::Data;
