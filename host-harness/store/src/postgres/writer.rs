@@ -493,3 +493,29 @@ impl Piece {
         catch_unwind(decide).map_err(|_panic| StoreError("it panicked".into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::Access;
+    use super::*;
+
+    #[tokio::test]
+    async fn marks_are_removed_when_nobody_asks_for_them_any_more() {
+        let home = chat_testing::postgres::Database::with_store();
+        home.edit(
+            "INSERT INTO commit_mark (id, committed) VALUES (x'00', TRUE);
+             INSERT INTO commit_mark (id, at, committed) SELECT '1', at - 3601000, TRUE
+             FROM commit_mark;
+             INSERT INTO commit_mark (id, at, committed) SELECT '2', at - 3500000, FALSE
+             FROM commit_mark WHERE id = x'00'",
+        );
+        let database = Database::at(&home.url(), Access::Write).unwrap();
+        Writer::of(Arc::new(database))
+            .sweep(KEPT_MARKS)
+            .await
+            .unwrap();
+        let left = home.numbers("SELECT length(id)::BIGINT FROM commit_mark WHERE id <> '1'");
+        assert_eq!(left, [1, 1]);
+        assert_eq!(home.numbers("SELECT count(*) FROM commit_mark"), [2]);
+    }
+}

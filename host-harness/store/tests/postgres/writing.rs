@@ -6,8 +6,10 @@ use crate::suite::store::{refusal, totp};
 use chat_domain::account::Token;
 use chat_domain::audit::AuditRecord;
 use chat_domain::dossier::{Dossier, Question};
+use chat_domain::operator::NewWorkspace;
 use chat_domain::order::Change;
 use chat_domain::outbox::LEASE;
+use chat_domain::settings::Settings;
 use chat_domain::standing::RefuseMalformed;
 use chat_store::Unavailable;
 use chat_store::postgres::Postgres;
@@ -244,4 +246,26 @@ async fn a_mail_that_is_decided_about_is_claimed_by_nobody() {
         .unwrap();
     assert_eq!(*claims.lock().unwrap(), [false]);
     assert!(other.claim(later).await.unwrap().is_some());
+}
+
+/// It is decided again, with what there is by then.
+#[tokio::test]
+async fn a_workspace_that_another_host_creates_at_the_same_time_is_there() {
+    let data = new_data().await;
+    let other = chat_testing::postgres::connect(data.database().url())
+        .await
+        .unwrap();
+    let create = "BEGIN; INSERT INTO workspace VALUES ('initech')";
+    other.batch_execute(create).await.unwrap();
+    let new = NewWorkspace {
+        id: "initech".to_owned(),
+        settings: Settings::default(),
+        roles: Vec::new(),
+        users: Vec::new(),
+    };
+    let store = data.store.clone();
+    let created = tokio::spawn(async move { store.create_workspace(new).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    assert!(!created.await.unwrap().unwrap());
 }
