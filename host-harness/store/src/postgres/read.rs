@@ -132,10 +132,16 @@ const BY_USERNAME: &str = profiles_where!(
              ORDER BY (username_key = $6) DESC LIMIT 1)"#
 );
 
+/// As it is compared before as it is written. `coalesce` would keep the index from being used:
+/// row-level security trusts it as little as `lower`.
 const BY_SKELETON: &str = profiles_where!(
-    r#"id = coalesce(
-           (SELECT id FROM "user" WHERE workspace = $1 AND skeleton = $6 LIMIT 1),
-           (SELECT id FROM "user" WHERE workspace = $1 AND skeleton_as_written = $7 LIMIT 1))"#
+    r#"id = (SELECT id FROM
+                 ((SELECT id, 1 AS place FROM "user"
+                   WHERE workspace = $1 AND skeleton = $6 LIMIT 1)
+                  UNION ALL
+                  (SELECT id, 2 FROM "user"
+                   WHERE workspace = $1 AND skeleton_as_written = $7 LIMIT 1)) AS alike
+             ORDER BY place LIMIT 1)"#
 );
 
 const BY_ADDRESS: &str = profiles_where!("id = account_of_address($6)");

@@ -8,6 +8,7 @@
 mod isolation;
 mod opening;
 mod outcome;
+mod plans;
 mod proxy;
 #[path = "../store/mod.rs"]
 mod suite;
