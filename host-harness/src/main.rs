@@ -14,6 +14,7 @@ use chat_server::http;
 use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use chat_store::StoreUrl;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use mimalloc::MiMalloc;
@@ -164,12 +165,31 @@ struct Common {
     log: LogFormat,
 }
 
+/// What the command line asks for. What is given beyond that may be a password, and is not
+/// repeated.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        let too_much = match error.kind() {
+            ErrorKind::UnknownArgument => Some(ContextKind::InvalidArg),
+            ErrorKind::TooManyValues => Some(ContextKind::InvalidValue),
+            _ => None,
+        };
+        if let Some(kind) = too_much
+            && let Some(ContextValue::String(text)) = error.get(kind)
+            && !text.starts_with('-')
+        {
+            error.insert(kind, ContextValue::String("[not repeated]".to_owned()));
+        }
+        error.exit()
+    })
+}
+
 fn main() -> ExitCode {
     compiler::take_over().unwrap_or_else(run_command)
 }
 
 fn run_command() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = parse().command;
     let runtime = require_threads().and_then(|()| Builder::new_multi_thread().enable_all().build());
     let runtime = match runtime {
         Ok(runtime) => runtime,
