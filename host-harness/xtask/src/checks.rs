@@ -4,17 +4,22 @@ use anyhow::Result;
 
 use crate::cargo::{self, step};
 use crate::toolchain::Toolchain;
+use crate::tools;
 
 /// The programs that are documented; the host's own is where its library is.
 const PROGRAMS: [&str; 2] = ["plugin-component", "xtask"];
 
-/// Checks formatting, lints and documentation; stops at the first that is not clean.
+/// What `deny.toml` says of all that the workspace depends on, but for published flaws.
+const WITHOUT_NETWORK: [&str; 3] = ["bans", "licenses", "sources"];
+
+/// Checks formatting, dependencies, lints and documentation; stops at the first that is not clean.
 ///
 /// # Errors
 ///
 /// A check is not clean, or its tool is missing.
 pub(crate) fn run() -> Result<()> {
     formatting()?;
+    dependencies(&WITHOUT_NETWORK)?;
     host_lints()?;
     plugin_lints()?;
     documentation()?;
@@ -27,6 +32,26 @@ fn formatting() -> Result<()> {
     let mut fmt = cargo::command(cargo::program());
     fmt.args(["fmt", "--all", "--check"]);
     cargo::run(&mut fmt, "the formatting differs; run `cargo fmt --all`")
+}
+
+/// Looks for published flaws in what the workspace depends on.
+///
+/// # Errors
+///
+/// There is one that `deny.toml` does not excuse, or the list of them cannot be fetched.
+pub(crate) fn advisories() -> Result<()> {
+    dependencies(&["advisories"])
+}
+
+fn dependencies(checks: &[&str]) -> Result<()> {
+    let tool = tools::DENY.find_or_install()?;
+    step(&format!("checks: dependencies, {} …", checks.join(", ")));
+    let mut deny = cargo::command(tool);
+    deny.args(["--locked", "check"]).args(checks);
+    cargo::run(
+        &mut deny,
+        "a dependency is not as deny.toml says; the reason is above",
+    )
 }
 
 fn host_lints() -> Result<()> {

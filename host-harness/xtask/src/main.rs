@@ -14,6 +14,8 @@
 //! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `mutants` | how bugs are planted that the tests must notice |
 //! | `checks` | what a commit is held to besides its tests |
+//! | `install` | how the program is built that is released |
+//! | `tools` | which programs of others tasks run, and how they are installed |
 //! | `cargo` | how one cargo runs inside another, and how a step reports itself |
 //!
 //! Progress and compilers' output go to stderr; stdout carries results only.
@@ -26,14 +28,17 @@ mod debian;
 mod demo;
 mod fuzz;
 mod host;
+mod install;
 mod mutants;
 mod npm;
 mod test;
 mod toolchain;
+mod tools;
 mod typescript;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::mem;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -49,7 +54,8 @@ Usage: cargo xtask <task> [args…]
   build           compile the plugin to a WASI component, target/reset_totp.wasm,
                   and print its size, its SHA-256, its imports and its exports
   demo [args…]    start the host with the plugin; args go to the host
-  test [args…]    run every test of the workspace against the built plugin and count them;
+  test [args…]    run every test of the workspace against the built plugin, look for the secrets of
+                  the tests in all that was written meanwhile, and count the tests;
                   args go to `cargo test`: `cargo xtask test backup_code` runs the tests
                   with backup_code in their name
   bench [--quick] measure what a fresh sandbox costs beside the plugin as a native function,
@@ -62,7 +68,12 @@ Usage: cargo xtask <task> [args…]
   mutants [rules|plugin] [--shard K/N]
                   plant small bugs in the rules and in the plugin, one after the other, and list
                   those that no test notices; an hour or more
-  check           formatting, lints (host and WebAssembly) and documentation, as CI wants them
+  check           formatting, licences and sources of all dependencies, lints (host and
+                  WebAssembly) and documentation, as CI wants them
+  advisories      look for published flaws in all dependencies, by the list of RustSec
+  install [--root FOLDER]
+                  compile and install the host as it is released: the program names all that it
+                  is made of, for `cargo audit bin` and its like
 
 The plugin needs the Rust target wasm32-unknown-unknown. It is added by rustup; where rustup's
 servers cannot be reached, Debian's packages rustc-web and rust-web-src take its place.
@@ -79,6 +90,8 @@ enum Task {
     Fuzz(Fuzz),
     Mutants(Mutants),
     Check,
+    Advisories,
+    Install(Option<OsString>),
 }
 
 fn main() -> ExitCode {
@@ -111,7 +124,15 @@ impl Task {
             ("bench", false) if args == ["--quick"] => Ok(Self::Bench(Pace::Quick)),
             ("bench", false) => Err("`cargo xtask bench` takes --quick alone".to_owned()),
             ("check", true) => Ok(Self::Check),
-            ("build" | "check", false) => Err(format!("`cargo xtask {name}` takes no arguments")),
+            ("advisories", true) => Ok(Self::Advisories),
+            ("install", true) => Ok(Self::Install(None)),
+            ("install", false) => match &mut args[..] {
+                [option, root] if option == "--root" => Ok(Self::Install(Some(mem::take(root)))),
+                _ => Err("`cargo xtask install` takes --root FOLDER alone".to_owned()),
+            },
+            ("build" | "check" | "advisories", false) => {
+                Err(format!("`cargo xtask {name}` takes no arguments"))
+            }
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
@@ -132,6 +153,8 @@ impl Task {
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Mutants(mutants) => mutants.run(),
             Self::Check => checks::run(),
+            Self::Advisories => checks::advisories(),
+            Self::Install(root) => install::run(root),
         }
     }
 }
@@ -169,6 +192,13 @@ mod tests {
             Err("`cargo xtask bench` takes --quick alone".to_owned())
         );
         assert_eq!(parse("check"), Ok(Task::Check));
+        assert_eq!(parse("install"), Ok(Task::Install(None)));
+        let here = Task::Install(Some("here".into()));
+        assert_eq!(parse("install --root here"), Ok(here));
+        assert_eq!(
+            parse("install here"),
+            Err("`cargo xtask install` takes --root FOLDER alone".to_owned())
+        );
         assert_eq!(
             parse("check src"),
             Err("`cargo xtask check` takes no arguments".to_owned())

@@ -5,16 +5,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, step};
-
-/// What plants the bugs: <https://mutants.rs>.
-const TOOL: &str = "cargo-mutants";
-const TOOL_VERSION: &str = "27.1.0";
+use crate::tools;
 
 /// How long the tests of one bug may take, in seconds, before it counts as endless: many times
 /// what they take on a busy machine.
@@ -98,7 +95,7 @@ impl Mutants {
     ///
     /// The tool cannot be installed, the tests fail without a bug, or a bug was not noticed.
     pub(crate) fn run(&self) -> Result<()> {
-        let tool = find_or_install()?;
+        let tool = tools::MUTANTS.find_or_install()?;
         let chosen = |part: &&Part| self.part.is_none_or(|chosen| chosen == *part);
         let mut missed = 0;
         for part in PARTS.iter().filter(chosen) {
@@ -150,26 +147,6 @@ impl Part {
         }
         plant
     }
-}
-
-/// The tool, of the one version whose bugs are known; it is installed into the target directory.
-fn find_or_install() -> Result<PathBuf> {
-    let root = cargo::target_dir().join("tools");
-    let tool = root.join("bin").join(TOOL);
-    let version = cargo::output_of(cargo::command(&tool).args(["mutants", "--version"]));
-    if version.is_some_and(|version| version == format!("{TOOL} {TOOL_VERSION}")) {
-        return Ok(tool);
-    }
-    step("mutants: installing cargo-mutants; a minute or two, once …");
-    let mut install = cargo::cargo("install");
-    install
-        .args(["--locked", TOOL, "--version", TOOL_VERSION, "--root"])
-        .arg(&root);
-    cargo::run(
-        &mut install,
-        "cargo-mutants cannot be installed; cargo's reason is above",
-    )?;
-    Ok(tool)
 }
 
 /// Whether `text` is `K/N`, with K below N.

@@ -1,0 +1,75 @@
+//! Programs of others that tasks run, each of the one version whose answers are known; installed into
+//! the target directory.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cargo::{self, step};
+
+/// A program that cargo installs, by the name of its crate.
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// Plants bugs: <https://mutants.rs>.
+pub(crate) const MUTANTS: Tool = Tool {
+    name: "cargo-mutants",
+    version: "27.1.0",
+};
+
+/// Holds dependencies to `deny.toml`: <https://embarkstudios.github.io/cargo-deny>.
+pub(crate) const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+};
+
+/// Puts the list of what a program is made of into it:
+/// <https://github.com/rust-secure-code/cargo-auditable>.
+pub(crate) const AUDITABLE: Tool = Tool {
+    name: "cargo-auditable",
+    version: "0.7.7",
+};
+
+/// Reads what [`AUDITABLE`] put there.
+pub(crate) const AUDIT_INFO: Tool = Tool {
+    name: "rust-audit-info",
+    version: "0.5.4",
+};
+
+/// So a tool compiles in a third of the time; none of them has much to compute.
+const QUICKLY: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+];
+
+impl Tool {
+    /// Where it is, once it is there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be installed.
+    pub(crate) fn find_or_install(&self) -> Result<PathBuf> {
+        let Self { name, version } = self;
+        let root = cargo::target_dir().join("tools");
+        let program = root.join("bin").join(name);
+        // What cargo has installed there, a line each: `"NAME VERSION (SOURCE)" = [PROGRAMS]`.
+        let installed = fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
+        let line = format!("\"{name} {version} (");
+        if installed.lines().any(|found| found.starts_with(&line)) && program.exists() {
+            return Ok(program);
+        }
+        step(&format!("{name}: installing; a minute or two, once …"));
+        let mut install = cargo::cargo("install");
+        install
+            .args(["--locked", name, "--version", version, "--root"])
+            .arg(&root)
+            .envs(QUICKLY);
+        let complaint = format!("{name} cannot be installed; cargo's reason is above");
+        cargo::run(&mut install, &complaint)?;
+        Ok(program)
+    }
+}
