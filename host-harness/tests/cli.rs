@@ -23,11 +23,13 @@ fn plugin() -> PathBuf {
 
 /// One line that says what is wrong and how to mend it, and exit code 1.
 fn refuses(mut command: Command, expected: &[&str]) {
+    let output = command.output().unwrap();
+    secret_scan::keep_output(&output);
     let Output {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
+    } = output;
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stdout.is_empty());
@@ -161,12 +163,13 @@ fn no_secret_reaches_the_log() {
         let token = text("/users/admin/authToken");
         let key = TotpKey::from_base32(&text("/users/admin/totpSecret")).unwrap();
         let code = key.code(step_of(Clock::system().now()));
+        secret_scan::register(&code);
         let send = |token: &str| post(&text("/url"), &text("/users/admin/userId"), token, &code);
         assert!(send(&token).starts_with("HTTP/1.1 200"));
         assert!(send(&token).starts_with("HTTP/1.1 400"));
         assert!(send("a-wrong-token").starts_with("HTTP/1.1 401"));
         stop(child);
-        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        let log = log_in(folder.path());
         assert!(log.contains("answered") && log.contains("TRACE"), "{log}");
         // Six digits in a row could be taken for a code.
         for line in log.lines() {
@@ -218,7 +221,7 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
         id.split("\r\n").next().unwrap().to_owned()
     });
     stop(child);
-    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let log = log_in(folder.path());
     let lines: Vec<serde_json::Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -235,6 +238,13 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
     assert_eq!(lines.len(), 3, "{log}");
 }
 
+/// What a process that has ended wrote to the file `log` there.
+fn log_in(folder: &Path) -> String {
+    let log = std::fs::read_to_string(folder.join("log")).unwrap();
+    secret_scan::keep("stderr", &log);
+    log
+}
+
 /// Starts a demonstration, and reads the line of JSON that it shows.
 fn shown(mut command: Command) -> (Child, serde_json::Value) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -242,7 +252,18 @@ fn shown(mut command: Command) -> (Child, serde_json::Value) {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    (child, serde_json::from_str(&line).unwrap())
+    (child, told(&line))
+}
+
+/// A line that tells the secrets of a demonstration, which nothing else may tell.
+fn told(line: &str) -> serde_json::Value {
+    let told: serde_json::Value = serde_json::from_str(line).unwrap();
+    for user in told.get("users").unwrap().as_object().unwrap().values() {
+        for name in ["password", "authToken", "totpSecret"] {
+            secret_scan::register(user.get(name).unwrap().as_str().unwrap());
+        }
+    }
+    told
 }
 
 fn stop(mut child: Child) {
@@ -282,11 +303,11 @@ fn the_demonstration_prints_one_line_of_json_and_stops_when_told() {
             .arg("--data")
             .arg(folder.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(secret_scan::file("stderr"));
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = output.next().unwrap().unwrap();
-        let mut line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let mut line = told(&line);
         let url = line.as_object_mut().unwrap().remove("url").unwrap();
         assert!(url.as_str().unwrap().starts_with("http://127.0.0.1:"));
         shown.push(line);

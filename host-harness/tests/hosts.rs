@@ -55,8 +55,8 @@ impl Host {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = log.lines().map_while(Result::ok);
+        let log = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
         let listening = |line: String| {
             let line: Value = serde_json::from_str(&line).ok()?;
             let url = line.get("fields")?.get("url")?;
@@ -95,7 +95,9 @@ async fn answer(response: Response) -> (u16, Value) {
 }
 
 fn token_of(user: &str) -> String {
-    format!("{user}-token")
+    let token = format!("{user}-token");
+    secret_scan::register(&token);
+    token
 }
 
 fn key_of(user: &str) -> TotpKey {
@@ -103,7 +105,9 @@ fn key_of(user: &str) -> TotpKey {
 }
 
 fn code_of(user: &str) -> String {
-    key_of(user).code(step_of(Clock::system().now()))
+    let code = key_of(user).code(step_of(Clock::system().now()));
+    secret_scan::register(&code);
+    code
 }
 
 fn wrong_code_of(user: &str) -> String {
@@ -243,6 +247,7 @@ async fn what_one_host_has_done_holds_on_the_other_at_once() {
         .env("HOST_HARNESS_STORE", database.url())
         .output()
         .unwrap();
+    secret_scan::keep_output(&set);
     assert!(set.status.success(), "{set:?}");
     for host in &hosts {
         let (_, body) = host.reset(&client, "a2", "", "m2").await;
@@ -254,6 +259,7 @@ async fn what_one_host_has_done_holds_on_the_other_at_once() {
 #[test]
 fn a_database_that_does_not_serve_is_told_of_in_plain_words() {
     let database = Database::empty();
+    secret_scan::register("s3cret");
     let url = |text: &str| text.replace("chat@", "chat:s3cret@");
     let empty = url(&database.url());
     let none = url("postgres://chat@127.0.0.1:1/chat?sslmode=disable");
@@ -271,6 +277,7 @@ fn a_database_that_does_not_serve_is_told_of_in_plain_words() {
             .env("HOST_HARNESS_STORE", store)
             .output()
             .unwrap();
+        secret_scan::keep_output(&output);
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8(said).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");

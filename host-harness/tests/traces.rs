@@ -56,6 +56,8 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
         .unwrap();
 
     let body = collector.bodies.lock().unwrap().concat();
+    secret_scan::keep("traces", &body);
+    secret_scan::register("a-wrong-token");
     let found = spans(&body);
     let names: Vec<_> = found.iter().map(|span| span.name.as_str()).collect();
     let (reset, other) = (format!("POST {RESET_TOTP}"), format!("_OTHER {RESET_TOTP}"));

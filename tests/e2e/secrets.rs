@@ -1,5 +1,6 @@
 //! No secret of a test is found where anybody could read it: in an answer, a log
-//! line at the most talkative level, a notice, or the audit trail.
+//! line at the most talkative level, a notice, or the audit trail. Each is looked for at once in
+//! what comes after it, and by `secret-scan` in everything, when all tests have run.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -24,10 +25,12 @@ const TALKATIVE: &str = "debug,chat_domain=trace,chat_server=trace,chat_store=tr
 /// From now on `secret` must not be found in any output.
 pub(crate) fn register(secret: &str) {
     SECRETS.lock().unwrap().insert(secret.to_owned());
+    secret_scan::register(secret);
 }
 
 /// Fails where `text`, which is `what`, holds a secret.
 pub(crate) fn scan(what: &str, text: &str) {
+    secret_scan::keep("scanned", text);
     if let Some(secret) = found(text) {
         panic!("{what} holds the secret {secret}: {text}");
     }
@@ -86,6 +89,7 @@ impl MakeWriter<'_> for Reader {
 
 impl Write for Reader {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        secret_scan::keep("log", line);
         let text = String::from_utf8_lossy(line);
         if let Some(secret) = found(&text) {
             *LOGGED.lock().unwrap() = Some(format!("{secret} in {text}"));

@@ -62,7 +62,9 @@ pub fn step() -> u64 {
 
 /// The code of `user` for a time step.
 pub fn code_of(workspace: &str, user: &str, step: u64) -> String {
-    key(workspace, user).code(step)
+    let code = key(workspace, user).code(step);
+    secret_scan::register(&code);
+    code
 }
 
 /// The code of acme's administrator for the current step.
@@ -76,7 +78,9 @@ pub fn token_hash(token: &str) -> String {
 }
 
 fn key(workspace: &str, user: &str) -> TotpKey {
-    TotpKey::new(format!("{workspace}/{user}").into_bytes())
+    let key = TotpKey::new(format!("{workspace}/{user}").into_bytes());
+    secret_scan::register(key.to_base32());
+    key
 }
 
 /// Which store.
@@ -148,6 +152,7 @@ impl Data {
                 (Home::Postgres(database), store)
             }
         };
+        BACKUP_CODES.iter().for_each(secret_scan::register);
         assert!(store.create_workspace(acme(settings)).await.unwrap());
         assert!(store.create_workspace(globex()).await.unwrap());
         Self { home, store }
@@ -404,6 +409,7 @@ fn email(address: &str, verified: bool) -> Email {
 }
 
 fn token(token: &str, expires: Option<Timestamp>) -> Token {
+    secret_scan::register(token);
     Token {
         hash: token_hash(token),
         expires,

@@ -341,5 +341,7 @@ impl Listener {
 async fn said(request: RequestBuilder) -> String {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    format!("{status} {}", response.text().await.unwrap())
+    let text = response.text().await.unwrap();
+    secret_scan::keep("admin", &text);
+    format!("{status} {text}")
 }

@@ -177,6 +177,7 @@ async fn settings_that_the_file_fixes_are_written_once_and_recorded() {
     let place = Place::new().await;
     let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
     let secret = "smtp://ada:hunter2@mail.example?tls=required";
+    secret_scan::register("hunter2");
     let fixed =
         format!("[workspaces.acme.settings]\ntotp-window = 2\nmail-server = \"{secret}\"\n");
     place.configure(digest, &fixed);

@@ -70,7 +70,8 @@ impl Process {
             .spawn()
             .unwrap();
         let (sender, log) = channel();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let stderr = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
+        let lines = BufReader::new(stderr).lines();
         let reading = Arc::new(Mutex::new(()));
         let may_read = reading.clone();
         std::thread::spawn(move || {
@@ -111,7 +112,9 @@ impl Process {
         let response = client().get(format!("{}{path}", self.admin)).send();
         let response = response.await.unwrap();
         let status = response.status().as_u16();
-        (status, response.text().await.unwrap())
+        let text = response.text().await.unwrap();
+        secret_scan::keep("admin", &text);
+        (status, text)
     }
 
     /// Status of a request to reset, of the host named so.
@@ -133,6 +136,7 @@ impl Process {
             .args(["--admin", address])
             .output()
             .unwrap();
+        secret_scan::keep_output(&output);
         match output.status.success() {
             true => Ok(String::from_utf8(output.stdout).unwrap()),
             false => Err(String::from_utf8(output.stderr).unwrap()),
@@ -368,6 +372,7 @@ async fn a_process_that_is_given_too_few_addresses_names_the_mend() {
         .arg(file(&data))
         .output()
         .unwrap();
+    secret_scan::keep_output(&output);
     let problem = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     let start = "host-harness: cannot start the engine: the system does not give the 8256 MiB of \
@@ -382,6 +387,7 @@ fn a_process_that_is_not_there_is_said() {
         .args(["reload", "--admin", "127.0.0.1:9"])
         .output()
         .unwrap();
+    secret_scan::keep_output(&output);
     let problem = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     let start = "host-harness: no process answers operators at 127.0.0.1:9; name it by --admin";

@@ -16,11 +16,13 @@ fn outbox(data: &Data, args: &[&str]) -> (Option<i32>, String, String) {
         .args(args)
         .arg("--store")
         .arg(data.path());
+    let output = command.output().unwrap();
+    secret_scan::keep_output(&output);
     let Output {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
+    } = output;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -329,7 +331,9 @@ fn a_store_that_is_not_there_is_said() {
     let path = folder.path().join("missing.sqlite");
     let mut command = host_harness();
     command.args(["outbox", "list", "--store"]).arg(&path);
-    let Output { status, stderr, .. } = command.output().unwrap();
+    let output = command.output().unwrap();
+    secret_scan::keep_output(&output);
+    let Output { status, stderr, .. } = output;
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(
         (status.code(), stderr.lines().count()),

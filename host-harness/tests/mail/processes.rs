@@ -51,6 +51,7 @@ impl Certificates {
 
     /// A server that wants TLS and a password.
     fn server(&self, tls: &str) -> SmtpServer {
+        secret_scan::register(PASSWORD);
         SmtpServer::start_with(&json!({
             "tls": tls, "key": self.file("key.pem"), "cert": self.file("cert.pem"),
             "user": "chat@acme", "password": PASSWORD,
@@ -78,11 +79,12 @@ impl Process {
             .arg(plugin)
             .arg("--store")
             .arg(store.as_ref())
-            .stdout(Stdio::null())
+            .stdout(secret_scan::file("stdout"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let stderr = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
+        let lines = BufReader::new(stderr).lines();
         let (sender, log) = channel();
         std::thread::spawn(move || {
             let mut lines = lines.map_while(Result::ok);
@@ -382,6 +384,7 @@ async fn no_code_password_or_address_reaches_the_log() {
     for _ in addresses.iter().chain(&addresses) {
         log.extend(process.log_until("tries="));
     }
+    secret_scan::register("a-wrong-password");
     data.set(
         ACME,
         "mail-server",

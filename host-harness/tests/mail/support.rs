@@ -125,6 +125,7 @@ impl Data {
 
     /// Queues the code for alice's verified addresses.
     pub(crate) async fn queue_code(&self, workspace: &str, code: &str) {
+        secret_scan::register(code);
         let sent = self
             .store
             .send_email_code(workspace, "alice", code.into(), self.now());

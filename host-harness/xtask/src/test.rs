@@ -1,17 +1,25 @@
 //! Every test of the workspace, run against the built plugin and counted.
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, IsTerminal as _, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, step};
 use crate::component;
 use crate::debian;
+use crate::host;
 use crate::npm;
 use crate::typescript;
+
+/// How a test program's last line begins.
+const RESULT: &str = "test result: ";
 
 /// The sum over all test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,58 +29,156 @@ struct Tally {
     skipped: u64,
 }
 
+/// What finds the secrets of the tests in what they and the programs under test have written.
+const SECRET_SCAN: &str = "secret-scan";
+
+/// Makes test programs print, too, what tests have printed that pass.
+const SHOW_OUTPUT: &str = "--show-output";
+
+/// Test programs that are given secrets, or start programs that are: each keeps what is written.
+const KEEP_OUTPUTS: [&str; 9] = [
+    "check", "cli", "config", "e2e", "host", "hosts", "mail", "operator", "traces",
+];
+
 /// Builds the plugin and the one in TypeScript, installs the clients that call the server in the
-/// tests and the database that one of the stores is in, runs the tests with `args` for `cargo test`, and prints their number as the last line of
-/// stdout.
+/// tests and the database that one of the stores is in, runs the tests with `args` for `cargo test`,
+/// looks for the secrets of the tests in all that was written meanwhile, and prints the number of tests
+/// as the last line of stdout.
 ///
 /// # Errors
 ///
-/// A plugin or a test does not compile, npm or PostgreSQL is missing, a test fails, or no test ran.
+/// A plugin or a test does not compile, npm or PostgreSQL is missing, a test fails, no test ran, a
+/// secret was written, or tests that should have kept what is written have not.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
-    eprint!("{}", component::build()?);
+    eprint!("{}", component::build_with(&[SECRET_SCAN])?);
     debian::postgresql().context("the tests start a PostgreSQL of their own")?;
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
     typescript::build()?;
+    let suite = empty_suite()?;
     step("tests: compiling and running …");
+    let (status, tally) = run_and_count(&mut tests(args), args, &suite)?;
+    step("tests: finished; looking for secrets in what was written …");
+    let scanned = scan(&suite, args.is_empty());
+    writeln!(io::stdout(), "{tally}")?;
+    tally.verdict(status)?;
+    scanned
+}
+
+/// `cargo test` with these arguments.
+fn tests(args: &[OsString]) -> Command {
     let mut tests = cargo::cargo("test");
     tests.args(["--workspace", "--no-fail-fast"]).args(args);
-    let (status, tally) = run_and_count(&mut tests)?;
-    step("tests: finished");
-    writeln!(io::stdout(), "{tally}")?;
-    tally.verdict(status)
+    if !args.iter().any(|arg| arg == "--") {
+        tests.arg("--");
+    }
+    if !args.iter().any(|arg| arg == SHOW_OUTPUT) {
+        tests.arg(SHOW_OUTPUT);
+    }
+    // Its output is passed on: cargo cannot see that it goes to a terminal.
+    if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
+        tests.env("CARGO_TERM_COLOR", "always");
+    }
+    tests
 }
 
-fn run_and_count(tests: &mut Command) -> Result<(ExitStatus, Tally)> {
+/// The folder where tests keep their secrets and what is written, with nothing in it.
+fn empty_suite() -> Result<PathBuf> {
+    let suite = cargo::target_dir().join("suite");
+    match fs::remove_dir_all(&suite) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => fs::create_dir_all(&suite)?,
+    }
+    Ok(suite)
+}
+
+/// Says how many secrets were looked for, in how much.
+fn scan(suite: &Path, all_ran: bool) -> Result<()> {
+    let mut scan = cargo::command(host::program(SECRET_SCAN));
+    cargo::run_for_its_output(
+        scan.arg(suite),
+        "a secret was written; the places are above, by their names in target/suite",
+    )?;
+    let names: io::Result<Vec<_>> = fs::read_dir(suite)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let names = names?;
+    let has_kept = |test: &&&str| {
+        names
+            .iter()
+            .any(|name| name.split('-').next() == Some(test))
+    };
+    let mut silent = KEEP_OUTPUTS.iter().filter(|test| !has_kept(test));
+    match silent.next() {
+        Some(test) if all_ran => bail!("{test} kept nothing of what was written in its tests"),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps in `suite` what the test programs write.
+fn run_and_count(
+    tests: &mut Command,
+    args: &[OsString],
+    suite: &Path,
+) -> Result<(ExitStatus, Tally)> {
     let mut child = tests
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .with_context(|| cargo::cannot_start(tests))?;
-    let tally = match child.stdout.take() {
-        Some(output) => copy_and_count(output, io::stdout())?,
-        None => Tally::default(),
+    let mut stdout = Output {
+        shows_successes: args.iter().any(|arg| arg == SHOW_OUTPUT),
+        kept: File::create(suite.join("stdout"))?,
     };
-    Ok((child.wait()?, tally))
+    let mut stderr = Output {
+        shows_successes: true,
+        kept: File::create(suite.join("stderr"))?,
+    };
+    let errors = child.stderr.take();
+    let errors = thread::spawn(move || errors.map(|from| stderr.pass_on(from, io::stderr())));
+    let results = child.stdout.take();
+    let tally = results.map(|from| stdout.pass_on(from, io::stdout()));
+    errors.join().ok().flatten().transpose()?;
+    Ok((child.wait()?, tally.transpose()?.unwrap_or_default()))
 }
 
-/// Passes on line by line what the test programs print, and adds up their results.
-fn copy_and_count(from: impl Read, mut to: impl Write) -> io::Result<Tally> {
-    let mut tally = Tally::default();
-    let mut lines = BufReader::new(from);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        to.write_all(&line)?;
-        to.flush()?;
-        tally.add(&String::from_utf8_lossy(&line));
-        line.clear();
+/// What test programs print.
+struct Output<W> {
+    /// Also what tests have printed that pass.
+    shows_successes: bool,
+    /// Gets all of it.
+    kept: W,
+}
+
+impl<W: Write> Output<W> {
+    /// Passes it on line by line, and adds up the results.
+    fn pass_on(&mut self, from: impl Read, mut to: impl Write) -> io::Result<Tally> {
+        let mut tally = Tally::default();
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        let mut is_of_successes = false;
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            self.kept.write_all(&line)?;
+            is_of_successes = match line.trim_ascii_end() {
+                b"successes:" => true,
+                b"failures:" => false,
+                line => is_of_successes && !line.starts_with(RESULT.as_bytes()),
+            };
+            if self.shows_successes || !is_of_successes {
+                to.write_all(&line)?;
+                to.flush()?;
+            }
+            tally.add(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+        Ok(tally)
     }
-    Ok(tally)
 }
 
 impl Tally {
     /// Adds one test program's line, `test result: ok. 3 passed; 0 failed; 1 ignored; …`; any
     /// other line counts nothing.
     fn add(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix("test result: ") else {
+        let Some(result) = line.strip_prefix(RESULT) else {
             return;
         };
         for part in result.split(['.', ';']) {
@@ -118,6 +224,15 @@ mod tests {
     const OUTPUT: &str = "\
 running 3 tests
 test result_of_a_reset ... ok
+
+successes:
+
+---- result_of_a_reset stdout ----
+a word
+
+successes:
+    result_of_a_reset
+
 test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.12s
 
 the word 9 passed; 9 failed in a test's own output counts nothing
@@ -144,13 +259,41 @@ test result: FAILED. 40 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out;
             .join(" ")
     }
 
+    /// What is shown of [`OUTPUT`], what is kept of it, and the results.
+    fn passed_on(shows_successes: bool) -> io::Result<(String, String, Tally)> {
+        let mut output = Output {
+            shows_successes,
+            kept: Vec::new(),
+        };
+        let mut shown = Vec::new();
+        let counted = output.pass_on(OUTPUT.as_bytes(), &mut shown)?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok((text(&shown), text(&output.kept), counted))
+    }
+
     #[test]
     fn the_results_of_all_test_programs_are_added_up_and_their_output_is_passed_on()
     -> io::Result<()> {
-        let mut copy = Vec::new();
-        let counted = copy_and_count(OUTPUT.as_bytes(), &mut copy)?;
-        assert_eq!(counted, tally(42, 1, 1));
-        assert_eq!(copy, OUTPUT.as_bytes());
+        let all = (OUTPUT.to_owned(), OUTPUT.to_owned(), tally(42, 1, 1));
+        assert_eq!(passed_on(true)?, all);
+        Ok(())
+    }
+
+    #[test]
+    fn what_passing_tests_have_printed_is_kept_and_not_shown() -> io::Result<()> {
+        let (shown, kept, counted) = passed_on(false)?;
+        assert_eq!((kept.as_str(), counted), (OUTPUT, tally(42, 1, 1)));
+        let hidden = "\
+successes:
+
+---- result_of_a_reset stdout ----
+a word
+
+successes:
+    result_of_a_reset
+
+";
+        assert_eq!(shown, OUTPUT.replace(hidden, ""));
         Ok(())
     }
 
