@@ -1198,8 +1198,10 @@ fn a_store_that_cannot_be_written_can_be_looked_at() {
         let harness = env!("CARGO_BIN_EXE_host-harness");
         let program = folder.join("host-harness");
         let mut command = if nix::unistd::geteuid().is_root() {
-            // What is in a folder of root's can be run from here.
-            std::fs::copy(harness, &program).unwrap();
+            // What is in a folder of root's can be run from here. Another process copies it: what
+            // a test beside this one starts then would keep it open, and busy.
+            let copied = Command::new("cp").arg(harness).arg(&program).status();
+            assert!(copied.unwrap().success());
             let mut command = Command::new("setpriv");
             command
                 .args(["--reuid=65534", "--clear-groups"])
