@@ -12,6 +12,7 @@ use chat_domain::settings::Settings;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ pub(crate) async fn workspace(folder: &Path) -> anyhow::Result<(PathBuf, Credent
     let credentials = Credentials::load_or_create(&credentials)
         .with_context(|| format!("{}", credentials.display()))?;
     let path = folder.join("store.sqlite");
-    let store = Sqlite::open_or_create(&path).await?;
+    let store = Sqlite::open_or_create(&path, &Seal::none()).await?;
     if store.settings(WORKSPACE).await?.is_none() {
         store.create_workspace(credentials.workspace()?).await?;
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod keys;
 mod operator;
 
 use anyhow::Context;
@@ -15,8 +16,10 @@ use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use chat_store::StoreUrl;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use chat_store::seal::KeySource;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use keys::KeyFile;
 use mimalloc::MiMalloc;
 use plugin_sandbox::admission::{Candidate, compiler};
 use plugin_sandbox::grants::Grants;
@@ -98,7 +101,8 @@ enum Command {
     #[command(verbatim_doc_comment)]
     Serve {
         /// The configuration file: `host-harness check-config` says whether it is
-        /// right. It says all that the other options do but --log.
+        /// right. It says all that the other options do but --log; those of the keys
+        /// count where it names no key file.
         #[arg(
             long,
             value_name = "FILE",
@@ -115,6 +119,8 @@ enum Command {
             required_unless_present = "config"
         )]
         store: Option<OsString>,
+        #[command(flatten)]
+        keys: KeyFile,
         #[command(flatten)]
         common: Common,
     },
@@ -225,8 +231,9 @@ async fn obey(command: Command) -> ExitCode {
         Command::Serve {
             config,
             store,
+            keys,
             common,
-        } => serve(config, store, &common).await,
+        } => serve(config, store, &keys, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
         Command::Check(check) => return check.run().await,
         Command::Operator(command) => operator::run(command).await,
@@ -259,17 +266,38 @@ fn say(text: String) {
 async fn serve(
     file: Option<PathBuf>,
     store: Option<OsString>,
+    keys: &KeyFile,
     common: &Common,
 ) -> anyhow::Result<()> {
     let config = match &file {
         Some(file) => Config::read(file)?,
         None => only(StoreUrl::of(&store.unwrap_or_default())?, common)?,
     };
-    run(config, file, common.log, |url| {
+    let hosted = Hosted {
+        config,
+        file,
+        keys: keys.source()?,
+    };
+    run(hosted, common.log, |hosting, url| {
+        if !hosting.is_sealed() {
+            tracing::warn!(
+                "what the stores keep secret is not sealed: who copies one has its TOTP keys. \
+                 `host-harness store new-key` and then `store rekey` seal it"
+            );
+        }
         tracing::info!(url, "listening");
         Ok(())
     })
     .await
+}
+
+/// What is served, and where it comes from.
+struct Hosted {
+    config: Config,
+    /// The file that it was read from, if it was.
+    file: Option<PathBuf>,
+    /// Where the keys come from, unless the configuration says.
+    keys: KeySource,
 }
 
 async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Result<()> {
@@ -278,8 +306,12 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     let (store, credentials) = demo::workspace(folder)
         .await
         .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
-    let config = only(store.into(), common)?;
-    run(config, None, common.log, |url| match json {
+    let hosted = Hosted {
+        config: only(store.into(), common)?,
+        file: None,
+        keys: KeySource::Nowhere,
+    };
+    run(hosted, common.log, |_, url| match json {
         true => show(&json!({"url": url, "users": credentials}).to_string()),
         false => demo::guide(url, &credentials),
     })
@@ -314,14 +346,14 @@ fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
     })
 }
 
-/// Serves what `config` says, which was read from `file` if it was, until the
-/// process is told to stop; `announce` tells the URL once requests are taken.
+/// Serves until the process is told to stop; `announce` tells the URL once requests are
+/// taken.
 async fn run(
-    config: Config,
-    file: Option<PathBuf>,
+    hosted: Hosted,
     log: LogFormat,
-    announce: impl FnOnce(&str) -> anyhow::Result<()>,
+    announce: impl FnOnce(&Hosting, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let Hosted { config, file, keys } = hosted;
     let host = config.host.clone();
     let _telemetry = telemetry::start(log, host.otlp.as_ref())?;
     // By the log's way: a thread that panics must not wait for who reads it either.
@@ -331,7 +363,7 @@ async fn run(
     if let Some(advice) = file.as_deref().and_then(|file| config.advice(file)) {
         tracing::warn!("{advice}");
     }
-    let hosting = Hosting::start(config, file, Clock::system()).await?;
+    let hosting = Hosting::start(config, file, keys, Clock::system()).await?;
     let (stop, reload) = (stop_signal()?, signal(SignalKind::hangup())?);
     let listener = listen(host.listen)?;
     let stopping = CancellationToken::new();
@@ -343,7 +375,7 @@ async fn run(
     };
     let stopped = stopping.clone().cancelled_owned();
     let reloading = tokio::spawn(reload_at(reload, hosting.clone(), stopped));
-    announce(&format!("http://{}", listener.local_addr()?))?;
+    announce(&hosting, &format!("http://{}", listener.local_addr()?))?;
     let stopped = stopping.clone();
     let served = http::serve(listener, hosting.app(host.trusted_proxies), async move {
         stop.await;

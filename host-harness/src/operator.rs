@@ -12,12 +12,14 @@ mod process;
 mod role;
 mod setting;
 mod status;
+mod store;
 mod table;
 mod token;
 mod user;
 mod workspace;
 
 use crate::WORKSPACE;
+use crate::keys::KeyFile;
 use anyhow::{Context, ensure};
 use chat_domain::audit::new_request_id;
 use chat_domain::operator::{NAME_FORM, Operation, is_name};
@@ -78,9 +80,18 @@ pub(crate) enum Command {
     CheckConfig {
         /// The configuration file.
         file: PathBuf,
+        #[command(flatten)]
+        keys: KeyFile,
         /// Print one line of JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Seal what a store keeps secret, so that a copy of it is of no use.
+    Store {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: store::Command,
     },
     /// See to the mail that waits to be sent.
     Outbox {
@@ -163,6 +174,8 @@ pub(crate) struct File {
         value_name = "STORE"
     )]
     store: Option<OsString>,
+    #[command(flatten)]
+    keys: KeyFile,
     /// Print one line of JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -213,7 +226,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             setting::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
-        Command::CheckConfig { file, json } => (config::check(&file).await?, json),
+        Command::CheckConfig { file, keys, json } => (config::check(&file, &keys).await?, json),
+        Command::Store { file, command } => (store::run(&file, command).await?, file.json),
         Command::Outbox { place, command } => (
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
@@ -277,13 +291,14 @@ impl File {
 
     async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
         let url = self.url()?;
+        let seal = self.keys.seal()?;
         let context = || format!("cannot open the store {url}{}", url.hint());
-        let problem = match url.open().await {
+        let problem = match url.open(&seal).await {
             Ok(store) => return Ok(store),
             Err(problem) => problem,
         };
         // What is there is shown all the same; what would change it fails.
-        match url.open_to_look().await {
+        match url.open_to_look(&seal).await {
             Ok(store) => {
                 eprintln!(
                     "host-harness: the store can only be looked at: {}",

@@ -3,6 +3,7 @@
 
 use chat_domain::operator::NewWorkspace;
 use chat_domain::settings::Settings;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use plugin_sandbox::digest::Digest;
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ impl Place {
             folder: tempfile::tempdir().unwrap(),
         };
         std::fs::write(place.path("plugin.wasm"), &*PLUGIN).unwrap();
-        let store = Sqlite::open_or_create(&place.path("chat.sqlite")).await;
+        let store = Sqlite::open_or_create(&place.path("chat.sqlite"), &Seal::none()).await;
         let workspace = NewWorkspace {
             id: "acme".to_owned(),
             settings: Settings::default(),

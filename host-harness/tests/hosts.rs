@@ -13,6 +13,7 @@ use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
 use chat_store::StoreUrl;
 use chat_testing::postgres::Database;
+use chat_testing::{KEY, seal};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -48,6 +49,7 @@ impl Host {
         let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
             .args(["serve", "--log", "json", "--listen", "127.0.0.1:0"])
             .args(["--store", &database.url()])
+            .env("HOST_HARNESS_KEY", KEY)
             .arg("--plugin")
             .arg(plugin)
             .env_remove("RUST_LOG")
@@ -146,9 +148,9 @@ fn user(id: String, role: &str) -> NewUser {
 
 /// So many administrators `a0`… and members `m0`….
 async fn filled(pairs: usize) -> Database {
-    let database = Database::with_store();
+    let database = Database::with_store(&seal());
     let url: StoreUrl = database.url().parse().unwrap();
-    let store = url.open().await.unwrap();
+    let store = url.open(&seal()).await.unwrap();
     let users = (0..pairs).flat_map(|n| {
         [
             user(format!("a{n}"), "admin"),
@@ -245,6 +247,7 @@ async fn what_one_host_has_done_holds_on_the_other_at_once() {
     let set = Command::new(env!("CARGO_BIN_EXE_host-harness"))
         .args(["setting", "set", "two-factor-enabled", "false"])
         .env("HOST_HARNESS_STORE", database.url())
+        .env("HOST_HARNESS_KEY", KEY)
         .output()
         .unwrap();
     secret_scan::keep_output(&set);

@@ -5,6 +5,9 @@
     reason = "a JSON member that is missing is null"
 )]
 
+#[path = "operator/sealed.rs"]
+mod sealed;
+
 use chat_domain::password;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
@@ -36,6 +39,8 @@ const TELLING: [[&str; 2]; 3] = [
 /// A store's file, and the program on it.
 struct Store {
     folder: TempDir,
+    /// Of the environment.
+    key: Option<String>,
 }
 
 impl Store {
@@ -48,7 +53,14 @@ impl Store {
 
     fn missing() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        Self { folder, key: None }
+    }
+
+    /// One that is to be sealed.
+    fn missing_with_key() -> Self {
+        let mut store = Self::missing();
+        store.key = Some(store.text(&["store", "new-key"]));
+        store
     }
 
     fn path(&self) -> PathBuf {
@@ -60,6 +72,7 @@ impl Store {
         command
             .args(args)
             .env("HOST_HARNESS_STORE", self.path())
+            .envs(self.key.iter().map(|key| ("HOST_HARNESS_KEY", key)))
             .stdin(Stdio::null());
         command
     }
@@ -173,7 +186,12 @@ fn masked(text: &str, secrets: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_member_is_added_locked_unlocked_reset_and_enrolled_again() {
-    let store = Store::missing();
+    for store in [Store::missing(), Store::missing_with_key()] {
+        a_member_is_helped(&store);
+    }
+}
+
+fn a_member_is_helped(store: &Store) {
     store.text(&["workspace", "create", "default"]);
     let add = ["user", "add", "ada", "--role", "admin", "--password"];
     store.text_with(&add, "correct horse\n");
@@ -185,7 +203,7 @@ fn a_member_is_added_locked_unlocked_reset_and_enrolled_again() {
     store.text(&["token", "create", "bob", "phone"]);
     let token = store.json(&["token", "create", "ada", "ci"]);
     let credentials = (text(&token["userId"]), text(&token["token"]));
-    let server = Server::start(&store);
+    let server = Server::start(store);
     let right_code = || {
         let code = key.code(step_of(Clock::system().now()));
         secret_scan::register(&code);
@@ -319,8 +337,11 @@ impl Server {
             .unwrap();
         let log = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
         let mut log = BufReader::new(log).lines();
-        let line: Value = serde_json::from_str(&log.next().unwrap().unwrap()).unwrap();
-        let url = line["fields"]["url"].as_str().unwrap();
+        let listens = |line: std::io::Result<String>| {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["fields"]["url"].as_str().map(str::to_owned)
+        };
+        let url = log.find_map(listens).unwrap();
         let address = url.strip_prefix("http://").unwrap().to_owned();
         // The log goes on being read, so that the server can go on writing it.
         std::thread::spawn(move || log.for_each(drop));
@@ -811,9 +832,7 @@ fn an_enrolment_is_shown_once_with_its_key_and_codes() {
     store.add("alice");
     store.begin_session("alice", "hash of a session");
     let text = store.text(&["user", "enrol-totp", "alice"]);
-    let key = store.rows("SELECT hex(key) FROM totp").remove(0);
-    let key = data_encoding::HEXUPPER.decode(key.as_bytes()).unwrap();
-    let secret = TotpKey::new(key).to_base32();
+    let secret = store.rows("SELECT key FROM totp").remove(0);
     let (picture, rest) = text.split_once("secret  ").unwrap();
     let (codes, _) = rest.rsplit_once("\n\n").unwrap();
     let codes: Vec<_> = codes.lines().skip(5).collect();
@@ -1251,6 +1270,7 @@ fn a_status_names_what_is_wrong_and_what_mends_it() {
     for line in [
         "no process answers operators at 127.0.0.1:9",
         &format!("ok  store    {path} can be written"),
+        &format!("ok  seal     {path} is not sealed: who copies it has its TOTP keys; "),
         "ok  mail     none waits",
         "ok  locks    no account is locked by guesses",
         "nobody was reset yet",
@@ -1268,7 +1288,7 @@ fn a_status_names_what_is_wrong_and_what_mends_it() {
         .db()
         .pragma_query_value(None, "user_version", |row| row.get(0));
     assert_eq!(version, Ok(2_u32), "a look changes nothing");
-    set_version(3);
+    set_version(4);
     let now = "unixepoch() * 1000";
     store
         .db()

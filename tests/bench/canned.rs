@@ -17,6 +17,7 @@ use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
+use chat_store::seal::{Position, Renewed, Sealing};
 use chat_store::{Decide, Result, Store, StoreError};
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::decision::{EDIT_OTHER_USER_TOTP, Host};
@@ -262,6 +263,15 @@ impl Store for Canned {
         absent()
     }
     async fn probe(&self, _: Timestamp) -> Result<()> {
+        absent()
+    }
+    async fn sealing(&self) -> Result<Option<Sealing>> {
+        absent()
+    }
+    async fn renew(&self, _: Position, _: u32) -> Result<Renewed> {
+        absent()
+    }
+    async fn set_sealing(&self) -> Result<()> {
         absent()
     }
 }

@@ -7,6 +7,7 @@ use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::Hosting;
+use chat_store::seal::{KeySource, Seal};
 use chat_store::sqlite::Sqlite;
 use rusqlite::Connection;
 use std::error::Error;
@@ -43,7 +44,7 @@ async fn main() -> Measured<()> {
         )?;
         let (before, start) = (resident()?, Instant::now());
         let config = Config::read(&file)?;
-        let hosting = Hosting::start(config, None, Clock::system()).await?;
+        let hosting = Hosting::start(config, None, KeySource::Nowhere, Clock::system()).await?;
         let (time, memory) = (start.elapsed(), resident()? - before);
         let memory = memory as f64 / 1_048_576.0;
         println!(
@@ -61,7 +62,7 @@ async fn main() -> Measured<()> {
 
 /// A store with the workspaces.
 async fn fill(path: &Path) -> Measured<()> {
-    let store = Sqlite::open_or_create(path).await?;
+    let store = Sqlite::open_or_create(path, &Seal::none()).await?;
     let first = NewWorkspace {
         id: "w0".to_owned(),
         settings: Settings::default(),

@@ -108,8 +108,8 @@ pub struct Claim {
     pub recipient: String,
     /// One line of text.
     pub subject: String,
-    /// Plain text.
-    pub body: SecretString,
+    /// Plain text; or why it cannot be read.
+    pub body: Result<SecretString, String>,
     /// When it was written.
     pub queued: Timestamp,
     /// How often it was tried, this time included. It tells this claim of the

@@ -64,6 +64,8 @@ pub struct Host {
     pub trusted_proxies: Vec<IpNet>,
     /// The folder of compiled code.
     pub cache: Option<PathBuf>,
+    /// The file of the keys under which the stores are sealed.
+    pub key_file: Option<PathBuf>,
     /// Whose signatures are accepted; when there are any, every plugin must have
     /// one.
     pub trust: Vec<TrustRoot>,
@@ -80,6 +82,7 @@ impl Default for Host {
             admin_listen: None,
             trusted_proxies: Vec::new(),
             cache: None,
+            key_file: None,
             trust: Vec::new(),
             capacity: Capacity::default(),
             otlp: None,

@@ -323,7 +323,11 @@ impl Delivery {
         let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
         let (server, from) = server_and_sender(&settings)?;
         let to = claim.recipient.parse().map_err(Failure::Recipient)?;
-        let message = message(claim, &from, &to).map_err(Failure::Message)?;
+        let body = claim
+            .body
+            .as_ref()
+            .map_err(|why| Failure::Body(why.clone()))?;
+        let message = message(claim, body, &from, &to).map_err(Failure::Message)?;
         let text = &settings.mail_server;
         let is_same = |open: &Open| open.server.expose_secret() == text.expose_secret();
         if !self.open.as_ref().is_some_and(is_same) {
@@ -384,7 +388,12 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Failure 
 }
 
 /// The whole message, the same at every try while `mail-from` is.
-fn message(claim: &Claim, from: &Mailbox, to: &Address) -> Result<Message, lettre::error::Error> {
+fn message(
+    claim: &Claim,
+    body: &SecretString,
+    from: &Mailbox,
+    to: &Address,
+) -> Result<Message, lettre::error::Error> {
     let is_automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
     let queued = UNIX_EPOCH + Duration::from_millis(claim.queued.millis().unsigned_abs());
     Message::builder()
@@ -400,7 +409,7 @@ fn message(claim: &Claim, from: &Mailbox, to: &Address) -> Result<Message, lettr
         .raw_header(HeaderValue::new(is_automatic, "auto-generated".to_owned()))
         .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
-        .body(claim.body.expose_secret().to_owned())
+        .body(body.expose_secret().to_owned())
 }
 
 /// A text that cannot begin another header.
@@ -418,6 +427,8 @@ enum Failure {
     Settings(StoreError),
     #[error("mail cannot be sent to this address: {0}")]
     Recipient(AddressError),
+    #[error("{0}")]
+    Body(String),
     #[error("the message cannot be written: {0}")]
     Message(lettre::error::Error),
     #[error("{0}")]

@@ -8,7 +8,7 @@
 mod check;
 mod control;
 
-pub use check::{Checked, admissions, check};
+pub use check::{Checked, admissions, check, seal};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -19,6 +19,7 @@ use crate::workspace::{ANY_HOST, HostedWorkspace, Workspaces};
 use arc_swap::ArcSwap;
 use chat_domain::audit::new_request_id;
 use chat_domain::operator::{FixSettings, Operation};
+use chat_store::seal::{KeySource, Seal};
 use check::{Change, Plugins};
 use ipnet::IpNet;
 use plugin_sandbox::admission::Admissions;
@@ -43,8 +44,11 @@ pub const RELOAD_LIMIT: Duration = Duration::from_secs(5 * 60);
 pub struct Hosting {
     /// The file that says which.
     file: Option<PathBuf>,
+    /// Where the keys come from, unless the configuration says.
+    keys: KeySource,
     admissions: Admissions,
     stores: Arc<Stores>,
+    seal: Seal,
     clock: Clock,
     metrics: Arc<Metrics>,
     workspaces: Arc<ArcSwap<Workspaces>>,
@@ -98,21 +102,26 @@ impl fmt::Display for Refused {
 }
 
 impl Hosting {
-    /// Takes `config`, which was read from `file` if it was.
+    /// Takes `config`, which was read from `file` if it was; the stores are sealed by `keys`
+    /// unless it says by which.
     ///
     /// # Errors
     ///
-    /// When the engine cannot start, the cache cannot be used, a plugin is not
+    /// When the engine cannot start, the cache or the keys cannot be used, a plugin is not
     /// admitted, or a store cannot be opened or lacks a workspace.
     pub async fn start(
         config: Config,
         file: Option<PathBuf>,
+        keys: KeySource,
         clock: Clock,
     ) -> Result<Arc<Self>, Refused> {
+        let seal = Seal::none();
         let hosting = Self {
             file,
+            keys,
             admissions: admissions(&config.host)?,
-            stores: Stores::new(clock.clone()),
+            stores: Stores::new(clock.clone(), seal.clone()),
+            seal,
             clock,
             metrics: Arc::default(),
             workspaces: Arc::default(),
@@ -125,7 +134,7 @@ impl Hosting {
         Ok(Arc::new(hosting))
     }
 
-    /// Reads the file again and takes what it says now.
+    /// Reads the file again, and that of the keys, and takes what they say now.
     ///
     /// # Errors
     ///
@@ -133,7 +142,8 @@ impl Hosting {
     /// else of the process itself than at the start, or for the reasons of
     /// [`Hosting::start`]; when it takes longer than [`RELOAD_LIMIT`], and as long as
     /// one that did still waits. Everything goes on as before then, except that settings
-    /// which were written before a store failed, or time was up, stay written.
+    /// which were written before a store failed, or time was up, stay written, by the keys
+    /// that were read.
     pub async fn reload(self: &Arc<Self>) -> Result<Loaded, Refused> {
         let result = self.read_again_in_time().await;
         match &result {
@@ -212,6 +222,11 @@ impl Hosting {
         &self.stores
     }
 
+    /// Whether what the stores keep secret is sealed.
+    pub fn is_sealed(&self) -> bool {
+        !self.seal.is_none()
+    }
+
     /// What is counted and measured.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -223,14 +238,16 @@ impl Hosting {
             return Err(Refused::of(&"[host] has changed: that takes a restart"));
         }
         self.require_stores(&config).await?;
+        let seal = seal(&config.host, &self.keys).await?;
         let Checked { plugins, changes } =
-            check(&config, self.file.as_deref(), &self.admissions).await?;
+            check(&config, self.file.as_deref(), &self.admissions, &seal).await?;
         let live = self.live.load_full();
         let workspaces = self.assemble(&config, &plugins, &live);
         let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if is_late() {
             return Err(too_late());
         }
+        self.seal.use_keys_of(&seal);
         let settings = self.write(changes).await?;
         if is_late() {
             return Err(too_late());

@@ -19,6 +19,7 @@
 //! ```no_run
 //! use arc_swap::ArcSwap;
 //! use chat_server::workspace::{HostedWorkspace, Workspaces};
+//! use chat_store::seal::Seal;
 //! use chat_server::{clock::Clock, http, metrics::Metrics, stores::Stores};
 //! use plugin_sandbox::runtime::{Capacity, Runtime};
 //! use plugin_sandbox::{admission::Admissions, limits::Limits};
@@ -28,7 +29,7 @@
 //! let admissions = Admissions::new(Runtime::new(Capacity::default())?);
 //! let workspace = HostedWorkspace::new(
 //!     "default".to_owned(),
-//!     Stores::new(Clock::system()).at(&Path::new("store.sqlite").into()),
+//!     Stores::new(Clock::system(), Seal::none()).at(&Path::new("store.sqlite").into()),
 //!     admissions.load(Path::new("target/reset_totp.wasm"))?,
 //!     Limits::default(),
 //! );

@@ -10,6 +10,7 @@ use crate::delivery::deliver;
 use crate::files;
 use arc_swap::ArcSwapOption;
 use chat_domain::time::Timestamp;
+use chat_store::seal::Seal;
 use chat_store::sqlite;
 use chat_store::{Store, StoreError, StoreUrl};
 use housekeeping::Housekeeping;
@@ -69,6 +70,7 @@ pub fn max_open(files: usize) -> usize {
 pub struct Stores {
     known: Mutex<HashMap<StoreUrl, Weak<HostedStore>>>,
     clock: Clock,
+    seal: Seal,
     max_open: usize,
     deliveries: TaskTracker,
     stopping: CancellationToken,
@@ -77,6 +79,7 @@ pub struct Stores {
 /// A store, open or not.
 pub struct HostedStore {
     url: StoreUrl,
+    seal: Seal,
     open: ArcSwapOption<Open>,
     opening: tokio::sync::Mutex<()>,
     stores: Weak<Stores>,
@@ -94,11 +97,12 @@ struct Open {
 const HOLDERS: usize = 2;
 
 impl Stores {
-    /// None yet.
-    pub fn new(clock: Clock) -> Arc<Self> {
+    /// None yet; they are sealed by this.
+    pub fn new(clock: Clock, seal: Seal) -> Arc<Self> {
         Arc::new(Self {
             known: Mutex::default(),
             clock,
+            seal,
             max_open: max_open(files::most()),
             deliveries: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -113,6 +117,7 @@ impl Stores {
         }
         let store = Arc::new(HostedStore {
             url: url.clone(),
+            seal: self.seal.clone(),
             open: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             stores: Arc::downgrade(self),
@@ -263,6 +268,7 @@ impl HostedStore {
     pub fn opened(url: StoreUrl, store: Arc<dyn Store>) -> Self {
         Self {
             url,
+            seal: Seal::none(),
             open: ArcSwapOption::from_pointee(Open {
                 store,
                 used: Mutex::new(Some(Instant::now())),
@@ -290,7 +296,7 @@ impl HostedStore {
         if let Some(stores) = &stores {
             stores.make_room().await;
         }
-        let store = self.url.open().await?;
+        let store = self.url.open(&self.seal).await?;
         if let Some(advice) = self.url.advice() {
             tracing::warn!("{advice}");
         }

@@ -70,7 +70,7 @@ impl Server {
     }
 
     fn evidence(&self) -> Result<Evidence, Error> {
-        Ok(Evidence::open(&self.store_file())?)
+        Ok(Evidence::open(&self.store_file(), self.seal())?)
     }
 }
 

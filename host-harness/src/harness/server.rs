@@ -12,6 +12,7 @@ use chat_server::http::{self, App};
 use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
 use chat_store::StoreUrl;
+use chat_store::seal::Seal;
 use ipnet::IpNet;
 use plugin_sandbox::capabilities::Fault;
 use plugin_sandbox::limits::Limits;
@@ -45,6 +46,7 @@ pub struct Server {
 /// What servers on the same store have in common.
 struct Site {
     folder: TempDir,
+    seal: Seal,
     plugin: Arc<Plugin>,
     limits: Limits,
     /// Milliseconds of Unix time.
@@ -54,6 +56,7 @@ struct Site {
 impl Server {
     pub(super) async fn start(
         folder: TempDir,
+        seal: Seal,
         plugin: Arc<Plugin>,
         limits: Limits,
         now: i64,
@@ -61,6 +64,7 @@ impl Server {
         let now = Arc::new(AtomicI64::new(now));
         Self::at(Arc::new(Site {
             folder,
+            seal,
             plugin,
             limits,
             now,
@@ -70,7 +74,7 @@ impl Server {
 
     async fn at(site: Arc<Site>) -> Result<Self, Error> {
         let url = StoreUrl::from(site.folder.path().join(STORE));
-        let store = url.open().await?;
+        let store = url.open(&site.seal).await?;
         let store = Arc::new(HostedStore::opened(url, store));
         let workspace = site.workspace(&store);
         let workspaces = Arc::new(ArcSwap::from_pointee(Workspaces::only(workspace)));
@@ -131,6 +135,11 @@ impl Server {
     /// The store's file, for what these words do not say.
     pub fn store_file(&self) -> PathBuf {
         self.site.folder.path().join(STORE)
+    }
+
+    /// What opens what the store keeps sealed.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.site.seal
     }
 
     /// Any request, of nobody.

@@ -5,6 +5,7 @@ use chat_domain::operator::default_roles;
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
+use chat_store::seal::{Keys, Seal};
 use chat_store::sqlite::Sqlite;
 use plugin_sandbox::limits::Limits;
 
@@ -89,12 +90,20 @@ impl<'a> Setup<'a> {
     /// that there is not; [`Error::Password`] and [`Error::Server`].
     pub async fn start(self) -> Result<Server, Error> {
         let folder = tempfile::tempdir()?;
-        let store = Sqlite::open_or_create(&folder.path().join(STORE)).await?;
+        let seal = Seal::from(Keys::generate());
+        let store = Sqlite::open_or_create(&folder.path().join(STORE), &seal).await?;
         for (id, users) in [(WORKSPACE, &self.users), (ELSEWHERE, &self.elsewhere)] {
             store.create_workspace(self.workspace(id, users)?).await?;
         }
         drop(store);
-        Server::start(folder, self.harness.plugin.clone(), self.limits, START).await
+        Server::start(
+            folder,
+            seal,
+            self.harness.plugin.clone(),
+            self.limits,
+            START,
+        )
+        .await
     }
 
     fn workspace(&self, id: &str, users: &[User]) -> Result<NewWorkspace, Error> {

@@ -2,16 +2,18 @@
 
 use super::Report;
 use super::table::{aligned, headed, listed, printable};
+use crate::keys::KeyFile;
 use anyhow::bail;
 use chat_server::config::{Config, WorkspaceEntry};
 use chat_server::hosting;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(super) async fn check(path: &Path) -> anyhow::Result<Report> {
+pub(super) async fn check(path: &Path, keys: &KeyFile) -> anyhow::Result<Report> {
     let config = Config::read(path)?;
     let admissions = hosting::admissions(&config.host)?;
-    if let Err(refused) = hosting::check(&config, Some(path), &admissions).await {
+    let seal = hosting::seal(&config.host, &keys.source()?).await?;
+    if let Err(refused) = hosting::check(&config, Some(path), &admissions, &seal).await {
         let path = printable(&path.display().to_string());
         let problems = refused.to_string().replace('\n', "\n  ");
         bail!("{path} cannot be served:\n  {problems}");

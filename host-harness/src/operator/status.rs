@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::table::printable;
 use super::{audit, count};
+use crate::keys::KeyFile;
 use anyhow::ensure;
 use chat_domain::attempts::Lock;
 use chat_domain::audit::StoredRecord;
@@ -10,6 +11,7 @@ use chat_domain::clock_fault::Horizon;
 use chat_domain::health::{Health, LockedAccount, MailProblem};
 use chat_domain::time::Timestamp;
 use chat_server::clock::Clock;
+use chat_store::seal::{KeySource, NotAdmitted, Seal};
 use chat_store::{Store, StoreUrl};
 use clap::Args;
 use nix::errno::Errno;
@@ -17,7 +19,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a disk should have free: a store and its log grow by some hundred megabytes before
@@ -30,6 +32,9 @@ const MEND_STORE: &str = "make room, or give the host's user the file and its fo
 
 /// The same for a database on a server.
 const MEND_DATABASE: &str = "start its server, or name by --store where it is and who logs in";
+
+/// What helps where a store is sealed and the keys are not there.
+const NAME_KEYS: &str = "name the file of its keys by --key-file or HOST_HARNESS_KEY_FILE";
 
 /// Which process, which store, and how to answer.
 #[derive(Args)]
@@ -45,6 +50,8 @@ pub(crate) struct Where {
         value_name = "STORE"
     )]
     store: Option<OsString>,
+    #[command(flatten)]
+    keys: KeyFile,
 }
 
 /// One line: what it is about, how that is, and the command that mends it.
@@ -98,12 +105,17 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
     let process = &place.process;
     let mut lines = Vec::new();
     let mut stores = Vec::new();
+    let mut key_file = None;
     match process
         .ask(reqwest::Method::GET, "/status", String::new())
         .await
     {
         Ok(status) => {
             stores = stores_of(&status);
+            key_file = status
+                .get("keyFile")
+                .and_then(Value::as_str)
+                .map(PathBuf::from);
             match of_process(process, &status).await {
                 Ok(found) => lines.extend(found),
                 Err(error) => lines.push(Line::wrong(
@@ -128,8 +140,15 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
             None => stores.push(KnownStore::at(named)),
         }
     }
+    let seal = match keys(place, key_file) {
+        Ok(seal) => seal,
+        Err(error) => {
+            lines.push(Line::wrong("seal", error.to_string(), NAME_KEYS));
+            Seal::none()
+        }
+    };
     for store in &stores {
-        let (found, store_resets) = of_store(store, now).await;
+        let (found, store_resets) = of_store(store, &seal, now).await;
         lines.extend(found);
         resets.extend(store_resets);
     }
@@ -137,6 +156,15 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
     print(place, &lines, &resets)?;
     ensure!(lines.iter().all(|line| line.is_well), "not all is well");
     Ok(())
+}
+
+/// Those that the command is given, or those of the process.
+fn keys(place: &Where, of_process: Option<PathBuf>) -> anyhow::Result<Seal> {
+    let source = match (place.keys.source()?, of_process) {
+        (KeySource::Nowhere, Some(path)) => KeySource::File(path),
+        (given, _) => given,
+    };
+    Ok(source.seal()?)
 }
 
 fn print(place: &Where, lines: &[Line], resets: &[StoredRecord]) -> anyhow::Result<()> {
@@ -254,7 +282,11 @@ async fn of_process(process: &Process, status: &Value) -> anyhow::Result<Vec<Lin
     Ok(lines)
 }
 
-async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredRecord>) {
+async fn of_store(
+    known: &KnownStore,
+    seal: &Seal,
+    now: Timestamp,
+) -> (Vec<Line>, Vec<StoredRecord>) {
     let url = &known.url;
     let shown = printable(&url.to_string());
     let at_store = format!("--store {shown}");
@@ -282,13 +314,21 @@ async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredR
     if known.moved {
         return (lines, Vec::new());
     }
-    let store = match url.open_to_look().await {
+    let store = match url.open_to_look(seal).await {
         Ok(store) => store,
         Err(error) => {
-            lines.push(wrong(error.0.to_string()));
+            let text = format!("{shown}: {}", error.0);
+            lines.push(match error.0.downcast_ref() {
+                Some(NotAdmitted::Unsealed) => Line::wrong("seal", text, &rekey(&shown)),
+                Some(NotAdmitted::NoKey(_) | NotAdmitted::OtherKey(_)) => {
+                    Line::wrong("seal", text, NAME_KEYS)
+                }
+                _ => wrong(error.0.to_string()),
+            });
             return (lines, Vec::new());
         }
     };
+    lines.push(of_seal(&store, seal, &shown).await);
     match look(&store, now).await {
         Ok((health, clock_faults)) => {
             lines.extend(
@@ -326,6 +366,31 @@ async fn of_store(known: &KnownStore, now: Timestamp) -> (Vec<Line>, Vec<StoredR
             (lines, Vec::new())
         }
     }
+}
+
+/// How what is secret in an open store is kept.
+async fn of_seal(store: &Arc<dyn Store>, seal: &Seal, shown: &str) -> Line {
+    let Some(key) = seal.key_id() else {
+        let text = format!(
+            "{shown} is not sealed: who copies it has its TOTP keys; `host-harness store new-key`, \
+             then `store rekey`, would seal it"
+        );
+        return Line::well("seal", text);
+    };
+    match store.sealing().await {
+        Ok(Some(sealing)) if sealing.key_id == key => {
+            Line::well("seal", format!("{shown} is sealed under the key {key}"))
+        }
+        Ok(_) => {
+            let text = format!("{shown} is not all under the first key, {key}");
+            Line::wrong("seal", text, &rekey(shown))
+        }
+        Err(error) => Line::wrong("seal", format!("{shown}: {}", error.0), MEND_STORE),
+    }
+}
+
+fn rekey(shown: &str) -> String {
+    format!("host-harness store rekey --store {shown}")
 }
 
 async fn look(store: &Arc<dyn Store>, now: Timestamp) -> chat_store::Result<(Health, u32)> {

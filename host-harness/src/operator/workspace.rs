@@ -45,7 +45,7 @@ pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report>
 async fn create(file: &File, id: String) -> anyhow::Result<Report> {
     let url = file.url()?;
     let store = url
-        .open_or_create()
+        .open_or_create(&file.keys.seal()?)
         .await
         .with_context(|| format!("cannot make or open the store {url}"))?;
     let workspace = NewWorkspace {

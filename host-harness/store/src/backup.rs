@@ -8,7 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The tables that hold what was told to a store; those that others refer to come first.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
+    "sealing",
     "workspace",
     "setting",
     "fixed_setting",
@@ -111,6 +112,7 @@ async fn make(path: &Path, fill: impl AsyncFnOnce() -> Result<()>) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::Seal;
     use rusqlite::Connection;
 
     /// What a store keeps for itself.
@@ -120,7 +122,11 @@ mod tests {
     async fn every_table_is_copied() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
-        drop(sqlite::Sqlite::open_or_create(&path).await.unwrap());
+        drop(
+            sqlite::Sqlite::open_or_create(&path, &Seal::none())
+                .await
+                .unwrap(),
+        );
         let db = Connection::open(&path).unwrap();
         let mut tables: Vec<String> = db
             .prepare(

@@ -1,9 +1,12 @@
 //! How facts are kept, whichever database keeps them.
 
+use crate::seal::{Column, MAIL_BODY, SETTING, Seal, Unopened};
 use chat_domain::clock_fault::Horizon;
-use chat_domain::outbox::NextTry;
+use chat_domain::outbox::{NextTry, Post};
 use chat_domain::settings::{SETTINGS, Setting, Settings};
 use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
+use secrecy::{ExposeSecret, SecretString};
 
 /// What a program says that finds tables which are not its own.
 pub(crate) const ANOTHER_PROGRAMS: &str = "it is another program's database";
@@ -43,13 +46,89 @@ pub(crate) fn next_try(millis: i64) -> NextTry {
     }
 }
 
+/// Why what a store holds is nothing to work by.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
+    #[error("{0}")]
+    Invalid(String),
+}
+
 /// What this program does not know is no setting to work by, nor a number out of range;
 /// texts were checked when they were set.
-pub(crate) fn restore(settings: &mut Settings, name: &str, value: &str) -> Result<(), String> {
-    Setting::named(name)
-        .ok_or_else(|| format!("there is no setting {name}"))?
-        .restore(settings, value)
-        .map_err(|error| error.to_string())
+pub(crate) fn restore(
+    seal: &Seal,
+    settings: &mut Settings,
+    workspace: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), Unread> {
+    let setting = Setting::named(name);
+    let setting = setting.ok_or_else(|| Unread::Invalid(format!("there is no setting {name}")))?;
+    let restored = match setting.is_secret() {
+        true => {
+            let value = seal.open(&SETTING.of(workspace, name), value)?;
+            setting.restore(settings, value.expose_secret())
+        }
+        false => setting.restore(settings, value),
+    };
+    restored.map_err(|error| Unread::Invalid(error.to_string()))
+}
+
+/// A setting's value as it is kept: sealed where it is a secret.
+pub(crate) fn sealed_setting(
+    seal: &Seal,
+    workspace: &str,
+    setting: &Setting,
+    value: &SecretString,
+) -> SecretString {
+    match setting.is_secret() {
+        true => {
+            let place = SETTING.of(workspace, setting.name);
+            seal.seal(&place, value.expose_secret()).into()
+        }
+        false => value.clone(),
+    }
+}
+
+/// A TOTP key as it is kept: base32, and that sealed.
+pub(crate) fn sealed_key(seal: &Seal, place: &Column<'_>, key: &TotpKey) -> String {
+    seal.seal(place, &key.to_base32())
+}
+
+/// The TOTP key that [`sealed_key`] wrote.
+pub(crate) fn opened_key(seal: &Seal, place: &Column<'_>, text: &str) -> Result<TotpKey, Unread> {
+    let base32 = seal.open(place, text)?;
+    let key = TotpKey::from_base32(base32.expose_secret());
+    key.ok_or_else(|| Unread::Invalid("a TOTP key is not base32".to_owned()))
+}
+
+/// A mail's body as it is kept: sealed where it holds a code.
+pub(crate) fn sealed_body(seal: &Seal, workspace: &str, post: &Post) -> SecretString {
+    match post.holds_code {
+        true => {
+            let place = MAIL_BODY.of(workspace, &post.user);
+            seal.seal(&place, post.body.expose_secret()).into()
+        }
+        false => post.body.clone(),
+    }
+}
+
+/// The body that [`sealed_body`] wrote, or why it cannot be read: a mail that cannot is claimed,
+/// too, and keeps no other.
+pub(crate) fn opened_body(
+    seal: &Seal,
+    workspace: &str,
+    user: Option<&str>,
+    holds_code: bool,
+    body: String,
+) -> Result<SecretString, String> {
+    let place = MAIL_BODY.of(workspace, user.unwrap_or_default());
+    match holds_code {
+        true => seal.open(&place, &body).map_err(|why| why.to_string()),
+        false => Ok(body.into()),
+    }
 }
 
 /// The names of those that differ from the default.

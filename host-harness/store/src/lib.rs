@@ -9,6 +9,7 @@
 //! | what a store can do | [`Store`] |
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
 //! | which store, and how it is opened | [`StoreUrl`] |
+//! | what is sealed, and under which keys, the same for every store | [`seal`] |
 //! | SQLite in a file | [`sqlite`] |
 //! | PostgreSQL, for several hosts | [`postgres`] |
 //!
@@ -20,6 +21,7 @@ mod convention;
 mod open;
 pub mod orders;
 pub mod postgres;
+pub mod seal;
 pub mod sqlite;
 mod url;
 
@@ -36,6 +38,7 @@ use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Change;
 use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::time::Timestamp;
+use seal::{Position, Renewed, Sealing};
 
 /// The store could not do what was asked; nothing of it was done, unless that is
 /// [`Unavailable::Unknown`].
@@ -138,4 +141,14 @@ pub trait Store: Send + Sync {
 
     /// Writes a row of its own, durably: whether anything can be.
     async fn probe(&self, now: Timestamp) -> Result<()>;
+
+    /// What it says of its seal; none where it is not sealed.
+    async fn sealing(&self) -> Result<Option<Sealing>>;
+
+    /// Seals anew, in one transaction, the values that are not under the key that seals, so
+    /// many of them at most, from a position on.
+    async fn renew(&self, from: Position, most: u32) -> Result<Renewed>;
+
+    /// Says that everything is under the key that seals; nothing where there is none.
+    async fn set_sealing(&self) -> Result<()>;
 }

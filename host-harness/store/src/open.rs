@@ -1,6 +1,7 @@
 //! Opens the store at an address, whichever it is.
 
 use crate::postgres::{self, Postgres};
+use crate::seal::Seal;
 use crate::sqlite::{self, Sqlite};
 use crate::{Result, Store, StoreUrl};
 use chat_domain::operator::SettingPlace;
@@ -20,40 +21,41 @@ pub struct Surveyed {
 /// # Errors
 ///
 /// Every function fails when the store cannot be reached, read or written, it is not a
-/// store, or it was written by a newer version.
+/// store, or it was written by a newer version; those that are given a [`Seal`] also as
+/// [`Seal::admit`].
 impl StoreUrl {
     /// Opens the store, which must exist, and brings its schema up to date. It answers from
     /// the runtime that opened it, which must outlive its use.
-    pub async fn open(&self) -> Result<Arc<dyn Store>> {
+    pub async fn open(&self, seal: &Seal) -> Result<Arc<dyn Store>> {
         match self {
-            Self::Sqlite(path) => Sqlite::open(path).await,
-            Self::Postgres(url) => Postgres::open(url).await,
+            Self::Sqlite(path) => Sqlite::open(path, seal).await,
+            Self::Postgres(url) => Postgres::open(url, seal).await,
         }
     }
 
     /// Opens the store, and makes it first where there is none: a file, or what an empty
-    /// database needs.
-    pub async fn open_or_create(&self) -> Result<Arc<dyn Store>> {
+    /// database needs. It is sealed then where there is a key.
+    pub async fn open_or_create(&self, seal: &Seal) -> Result<Arc<dyn Store>> {
         match self {
-            Self::Sqlite(path) => Sqlite::open_or_create(path).await,
-            Self::Postgres(url) => Postgres::open_or_create(url).await,
+            Self::Sqlite(path) => Sqlite::open_or_create(path, seal).await,
+            Self::Postgres(url) => Postgres::open_or_create(url, seal).await,
         }
     }
 
     /// Opens the store to look at it, where it cannot be written: what would change it fails.
-    pub async fn open_to_look(&self) -> Result<Arc<dyn Store>> {
+    pub async fn open_to_look(&self, seal: &Seal) -> Result<Arc<dyn Store>> {
         match self {
-            Self::Sqlite(path) => Sqlite::open_to_look(path).await,
-            Self::Postgres(url) => Postgres::open_to_look(url).await,
+            Self::Sqlite(path) => Sqlite::open_to_look(path, seal).await,
+            Self::Postgres(url) => Postgres::open_to_look(url, seal).await,
         }
     }
 
     /// Its workspaces and the settings of each, after a look that leaves nothing open. An
     /// older store is brought up to date.
-    pub async fn survey(&self) -> Result<BTreeMap<String, Surveyed>> {
+    pub async fn survey(&self, seal: &Seal) -> Result<BTreeMap<String, Surveyed>> {
         match self {
-            Self::Sqlite(path) => sqlite::survey(path).await,
-            Self::Postgres(url) => postgres::survey(url).await,
+            Self::Sqlite(path) => sqlite::survey(path, seal).await,
+            Self::Postgres(url) => postgres::survey(url, seal).await,
         }
     }
 
@@ -63,6 +65,16 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::holds_mail(path).await,
             Self::Postgres(url) => postgres::holds_mail(url).await,
+        }
+    }
+
+    /// Seals everything in it under the key that seals, whether it is under another key or not
+    /// sealed at all; gives how many values there were. A store that is sealed may be served
+    /// meanwhile, as [`crate::seal::rekey`] says; one that is not must not be.
+    pub async fn rekey(&self, seal: &Seal) -> Result<u64> {
+        match self {
+            Self::Sqlite(path) => sqlite::rekey(path, seal).await,
+            Self::Postgres(url) => postgres::rekey(url, seal).await,
         }
     }
 

@@ -17,10 +17,12 @@ mod outbox;
 mod query;
 mod read;
 mod schema;
+mod sealing;
 mod writer;
 
 use crate::convention::AN_OLDER_PROGRAMS;
-use crate::{Decide, Result, Store, StoreError, Surveyed};
+use crate::seal::{NotAdmitted, Position, Renewed, Seal, Sealing};
+use crate::{Decide, Result, Store, StoreError, Surveyed, seal};
 use address::Access;
 use async_trait::async_trait;
 use chat_domain::account::Profile;
@@ -45,6 +47,7 @@ use writer::Writer;
 pub struct Postgres {
     database: Arc<Database>,
     writer: Arc<Writer>,
+    seal: Seal,
 }
 
 impl Postgres {
@@ -59,19 +62,20 @@ impl Postgres {
     /// # Errors
     ///
     /// When the URL is none, the server cannot be reached, there is no store or another
-    /// program's tables, or a newer version wrote it; and where the role is missing under which
-    /// a workspace is seen, and the login may not make it.
-    pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
-        Self::migrated(url, false).await
+    /// program's tables, or a newer version wrote it; where the role is missing under which
+    /// a workspace is seen, and the login may not make it; or as [`Seal::admit`].
+    pub async fn open(url: &str, seal: &Seal) -> Result<Arc<dyn Store>> {
+        Self::migrated(url, false, seal).await
     }
 
-    /// As [`Postgres::open`], and makes the store first where the database is empty.
+    /// As [`Postgres::open`], and makes the store first where the database is empty: sealed,
+    /// where there is a key.
     ///
     /// # Errors
     ///
     /// As [`Postgres::open`], or when the login may not make tables.
-    pub async fn open_or_create(url: &str) -> Result<Arc<dyn Store>> {
-        Self::migrated(url, true).await
+    pub async fn open_or_create(url: &str, seal: &Seal) -> Result<Arc<dyn Store>> {
+        Self::migrated(url, true, seal).await
     }
 
     /// Opens the store in the database at `url` to look at it, also where no server writes: what
@@ -80,24 +84,28 @@ impl Postgres {
     /// # Errors
     ///
     /// As [`Postgres::open`], or when an older version wrote it.
-    pub async fn open_to_look(url: &str) -> Result<Arc<dyn Store>> {
+    pub async fn open_to_look(url: &str, seal: &Seal) -> Result<Arc<dyn Store>> {
         let database = Database::at(url, Access::Look)?;
-        match schema::is_current(&database).await? {
-            true => Ok(Self::of(database)),
+        match schema::is_current_and_admitted(&database, seal).await? {
+            true => Ok(Self::of(database, seal)),
             false => Err(StoreError(AN_OLDER_PROGRAMS.into())),
         }
     }
 
-    async fn migrated(url: &str, may_create: bool) -> Result<Arc<dyn Store>> {
+    async fn migrated(url: &str, may_create: bool, seal: &Seal) -> Result<Arc<dyn Store>> {
         let database = Database::at(url, Access::Write)?;
-        schema::migrate(&database, may_create).await?;
-        Ok(Self::of(database))
+        schema::migrate(&database, may_create, seal).await?;
+        Ok(Self::of(database, seal))
     }
 
-    fn of(database: Database) -> Arc<dyn Store> {
-        let database = Arc::new(database);
-        let writer = Writer::of(database.clone());
-        Arc::new(Self { database, writer })
+    fn of(database: Database, seal: &Seal) -> Arc<dyn Store> {
+        let (database, seal) = (Arc::new(database), seal.clone());
+        let writer = Writer::of(database.clone(), seal.clone());
+        Arc::new(Self {
+            database,
+            writer,
+            seal,
+        })
     }
 
     /// What a query finds in a workspace.
@@ -137,15 +145,15 @@ pub async fn holds_mail(url: &str) -> Result<bool> {
 /// # Errors
 ///
 /// As [`Postgres::open`].
-pub async fn survey(url: &str) -> Result<BTreeMap<String, Surveyed>> {
+pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>> {
     let database = Database::at(url, Access::Write)?;
-    schema::migrate(&database, false).await?;
+    schema::migrate(&database, false, seal).await?;
     let settings = || vec![query!(list::ALL_SETTINGS), query!(list::ALL_FIXED_SETTINGS)];
     let found = database.read(None, settings, LIST_PATIENCE).await?;
     let [settings, fixed] = found.as_slice() else {
         return Ok(BTreeMap::new());
     };
-    let settings = list::all_settings_in(settings)?.into_iter();
+    let settings = list::all_settings_in(settings, seal)?.into_iter();
     let mut surveyed: BTreeMap<_, _> = settings
         .map(|(id, settings)| {
             let fixed = Vec::new();
@@ -157,6 +165,27 @@ pub async fn survey(url: &str) -> Result<BTreeMap<String, Surveyed>> {
         of.fixed.push(read::setting_place_in(row, 1)?);
     }
     Ok(surveyed)
+}
+
+/// Seals everything in the store in the database at `url` under the key that seals, whether it
+/// is under another key or not sealed at all; gives how many values there were. A store that is
+/// sealed may be served meanwhile, as [`seal::rekey`] says; one that is not must not be.
+///
+/// # Errors
+///
+/// As [`Postgres::open`] and [`seal::rekey`]; when there is no key; when somebody has a store
+/// open that is not sealed.
+pub async fn rekey(url: &str, seal: &Seal) -> Result<u64> {
+    match Postgres::open(url, seal).await {
+        Ok(store) if !seal.is_none() => seal::rekey(&*store).await,
+        Ok(_) => Err(StoreError("there is no key to seal it under".into())),
+        Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => {
+            let database = Database::at(url, Access::Write)?;
+            schema::migrate(&database, false, &Seal::none()).await?;
+            sealing::seal_first(&database, seal).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// All rows, each as `read` takes it.
@@ -171,7 +200,7 @@ impl Store for Postgres {
         let queries = || read::queries(question, Purpose::Look);
         let workspace = Some(question.workspace.as_str());
         let found = self.database.read(workspace, queries, PATIENCE).await?;
-        Ok(read::dossier(question, found)?)
+        Ok(read::dossier(&self.seal, question, found)?.dossier)
     }
 
     async fn transact(&self, question: Question, mut decide: Decide) -> Result<()> {
@@ -183,12 +212,13 @@ impl Store for Postgres {
 
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
         let found = self.database.read(None, list::workspaces, LIST_PATIENCE);
-        Ok(list::workspaces_in(&found.await?, now)?)
+        Ok(list::workspaces_in(&found.await?, &self.seal, now)?)
     }
 
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
         let rows = self.rows(workspace, || read::all_profiles(workspace));
-        each(&rows.await?, read::profile_in)
+        let profile = |row: &Row| Ok(read::profile_in(&self.seal, workspace, row)?.0);
+        each(&rows.await?, profile)
     }
 
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
@@ -220,7 +250,7 @@ impl Store for Postgres {
             .write(claim, Instant::now() + PATIENCE)
             .await?;
         let rows = found.into_iter().next().unwrap_or_default();
-        Ok(each(&rows, |row| outbox::claim_in(row, now))?.pop())
+        Ok(each(&rows, |row| outbox::claim_in(&self.seal, row, now))?.pop())
     }
 
     async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>> {
@@ -246,7 +276,7 @@ impl Store for Postgres {
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
         let found = self.database.read(None, health::health, LIST_PATIENCE);
-        let (mut health, accounts) = health::health_in(&found.await?, now)?;
+        let (mut health, accounts) = health::health_in(&found.await?, &self.seal, now)?;
         let guesses = || accounts.iter().map(|account| health::guesses(account, now));
         let guesses = || guesses().collect();
         let guessed = self.database.read(None, guesses, LIST_PATIENCE);
@@ -264,6 +294,26 @@ impl Store for Postgres {
         );
         let deadline = Instant::now() + PATIENCE;
         self.database.write(vec![probe], deadline).await?;
+        Ok(())
+    }
+
+    async fn sealing(&self) -> Result<Option<Sealing>> {
+        let rows = self.rows_of_all(|| query!(sealing::ROW)).await?;
+        Ok(each(&rows, sealing::row_in)?.pop())
+    }
+
+    async fn renew(&self, from: Position, most: u32) -> Result<Renewed> {
+        Ok(sealing::renew(&self.database, &self.seal, &from, most).await?)
+    }
+
+    async fn set_sealing(&self) -> Result<()> {
+        let Some(row) = self.seal.sealing() else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + PATIENCE;
+        self.database
+            .write(vec![sealing::write(&row)], deadline)
+            .await?;
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What is acknowledged is on disk (`synchronous = FULL`); what is deleted is
 //! overwritten when the write-ahead log is merged into the file
-//! (`secure_delete`); a file that is made here can be read by its owner alone.
+//! (`secure_delete`); a file that is made here can be read by its owner alone; what is secret
+//! in it is sealed where there is a key.
 
 mod apply;
 pub(crate) mod copy;
@@ -14,12 +15,16 @@ mod outbox;
 mod place;
 mod read;
 mod readers;
+mod rekey;
 mod schema;
+mod sealing;
 mod writer;
 
 pub use readers::files_each;
+pub use rekey::rekey;
 
-use crate::convention::AN_OLDER_PROGRAMS;
+use crate::convention::{AN_OLDER_PROGRAMS, Unread};
+use crate::seal::{Position, Renewed, Seal, Sealing, StoreIs};
 use crate::{Decide, Result, Store, StoreError, Surveyed, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
@@ -36,6 +41,7 @@ use readers::Readers;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -60,6 +66,31 @@ pub struct Sqlite {
     /// None where the file is looked at only.
     writer: Option<Writer>,
     readers: Readers,
+    seal: Seal,
+}
+
+/// A connection, and what opens what is sealed.
+#[derive(Clone, Copy)]
+struct Db<'a> {
+    connection: &'a Connection,
+    seal: &'a Seal,
+}
+
+impl Seal {
+    fn over<'a>(&'a self, connection: &'a Connection) -> Db<'a> {
+        Db {
+            connection,
+            seal: self,
+        }
+    }
+}
+
+impl Deref for Db<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
 }
 
 /// What is done with a file.
@@ -83,15 +114,13 @@ impl Sqlite {
     /// # Errors
     ///
     /// When the file cannot be opened or written, everybody may write it, it is not a store,
-    /// or it was written by a newer version.
-    pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
-        let path = path.to_owned();
+    /// it was written by a newer version, or as [`Seal::admit`].
+    pub async fn open(path: &Path, seal: &Seal) -> Result<Arc<dyn Store>> {
+        let (path, seal) = (path.to_owned(), seal.clone());
         blocking(move || {
             place::require_own(&path)?;
             let mut connection = connect(&path, BUSY_TIMEOUT, Access::Write)?;
-            if !schema::is_current(&connection)? {
-                schema::migrate(&mut connection)?;
-            }
+            bring_up_to_date(&mut connection, &seal)?;
             use_write_ahead_log(&connection)?;
             let place = Place::of(&path, Access::Write)?;
             let writer = Writer::spawn(connection, place.clone(), Handle::current())?;
@@ -99,6 +128,7 @@ impl Sqlite {
                 writer: Some(writer),
                 readers: Readers::of(place.clone())?,
                 place,
+                seal,
             });
             Ok(store)
         })
@@ -110,9 +140,10 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no store, or is one of another version.
-    pub async fn open_to_look(path: &Path) -> Result<Arc<dyn Store>> {
-        let path = path.to_owned();
+    /// When the file cannot be read, is no store, is one of another version, or as
+    /// [`Seal::admit`].
+    pub async fn open_to_look(path: &Path, seal: &Seal) -> Result<Arc<dyn Store>> {
+        let (path, seal) = (path.to_owned(), seal.clone());
         blocking(move || {
             let access =
                 match connect(&path, BUSY_TIMEOUT, Access::Look).and_then(|db| can_read(&db)) {
@@ -124,11 +155,13 @@ impl Sqlite {
             if !schema::is_current(&connection)? {
                 return Err(StoreError(AN_OLDER_PROGRAMS.into()));
             }
+            seal.admit(sealing::read(&connection)?.as_ref())?;
             let place = Place::of(&path, access)?;
             let store: Arc<dyn Store> = Arc::new(Self {
                 writer: None,
                 readers: Readers::of(place.clone())?,
                 place,
+                seal,
             });
             Ok(store)
         })
@@ -142,12 +175,12 @@ impl Sqlite {
     }
 
     /// Opens the store in the file at `path`, and makes it first where there is
-    /// none.
+    /// none: sealed, where there is a key.
     ///
     /// # Errors
     ///
     /// As [`Sqlite::open`], or when the file cannot be made.
-    pub async fn open_or_create(path: &Path) -> Result<Arc<dyn Store>> {
+    pub async fn open_or_create(path: &Path, seal: &Seal) -> Result<Arc<dyn Store>> {
         require_regular(path)?;
         OpenOptions::new()
             .write(true)
@@ -156,7 +189,7 @@ impl Sqlite {
             .mode(0o600)
             .open(path)
             .map_err(|e| StoreError(e.into()))?;
-        Self::open(path).await
+        Self::open(path, seal).await
     }
 }
 
@@ -187,15 +220,13 @@ pub async fn holds_mail(path: &Path) -> Result<bool> {
 /// # Errors
 ///
 /// As [`Sqlite::open`].
-pub async fn survey(path: &Path) -> Result<BTreeMap<String, Surveyed>> {
-    let path = path.to_owned();
+pub async fn survey(path: &Path, seal: &Seal) -> Result<BTreeMap<String, Surveyed>> {
+    let (path, seal) = (path.to_owned(), seal.clone());
     blocking(move || {
         place::require_own(&path)?;
         let mut db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
-        if !schema::is_current(&db)? {
-            schema::migrate(&mut db)?;
-        }
-        let settings = list::all_settings(&db)?.into_iter();
+        bring_up_to_date(&mut db, &seal)?;
+        let settings = list::all_settings(seal.over(&db))?.into_iter();
         let mut surveyed: BTreeMap<_, _> = settings
             .map(|(id, settings)| {
                 let fixed = Vec::new();
@@ -210,8 +241,21 @@ pub async fn survey(path: &Path) -> Result<BTreeMap<String, Surveyed>> {
     .await
 }
 
+/// Brings the schema up to date, of a store that may be opened.
+fn bring_up_to_date(connection: &mut Connection, seal: &Seal) -> Result<()> {
+    if !schema::is_current(connection)? {
+        schema::migrate(connection, seal)?;
+    }
+    Ok(seal.admit(sealing::read(connection)?.as_ref())?)
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error
+            && let Some(unread) = cause.downcast_ref::<Unread>()
+        {
+            return Self(unread.to_string().into());
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => Unavailable::Busy.into(),
             Some(ErrorCode::DiskFull) => Unavailable::Full.into(),
@@ -304,7 +348,8 @@ fn use_write_ahead_log(connection: &Connection) -> SqlResult<()> {
 impl Store for Sqlite {
     async fn read(&self, question: &Question) -> Result<Dossier> {
         let question = question.clone();
-        let read = move |db: &Connection| read::dossier(db, &question);
+        let seal = self.seal.clone();
+        let read = move |db: &Connection| read::dossier(seal.over(db), &question);
         self.readers.read(read).await
     }
 
@@ -312,21 +357,23 @@ impl Store for Sqlite {
         if question.look_first && decide(&self.read(&question).await?).is_empty() {
             return Ok(());
         }
+        let seal = self.seal.clone();
         let work = move |db: &Connection| {
-            let dossier = read::dossier(db, &question)?;
-            apply::all(db, &question.workspace, &decide(&dossier))
+            let dossier = read::dossier(seal.over(db), &question)?;
+            apply::all(seal.over(db), &question.workspace, &decide(&dossier))
         };
         self.writer()?.write(work).await
     }
 
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
-        let list = move |db: &Connection| list::workspaces(db, now);
+        let seal = self.seal.clone();
+        let list = move |db: &Connection| list::workspaces(seal.over(db), now);
         self.readers.wait_and_read(list).await
     }
 
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
-        let workspace = workspace.to_owned();
-        let list = move |db: &Connection| list::profiles(db, &workspace);
+        let (workspace, seal) = (workspace.to_owned(), self.seal.clone());
+        let list = move |db: &Connection| list::profiles(seal.over(db), &workspace);
         self.readers.wait_and_read(list).await
     }
 
@@ -357,8 +404,9 @@ impl Store for Sqlite {
             Among::AllBut(workspaces) => (serde_json::json!(workspaces).to_string(), None),
             Among::Only(workspace) => ("[]".to_owned(), Some(workspace.to_owned())),
         };
+        let seal = self.seal.clone();
         self.writer()?
-            .answer(move |db| outbox::claim_mail(db, now, &but, only.as_deref()))
+            .answer(move |db| outbox::claim_mail(seal.over(db), now, &but, only.as_deref()))
             .await
     }
 
@@ -379,7 +427,8 @@ impl Store for Sqlite {
     }
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
-        let look = move |db: &Connection| health::health(db, now);
+        let seal = self.seal.clone();
+        let look = move |db: &Connection| health::health(seal.over(db), now);
         self.readers.wait_and_read(look).await
     }
 
@@ -391,5 +440,24 @@ impl Store for Sqlite {
                     .map(drop)
             })
             .await
+    }
+
+    async fn sealing(&self) -> Result<Option<Sealing>> {
+        self.readers.wait_and_read(sealing::read).await
+    }
+
+    async fn renew(&self, from: Position, most: u32) -> Result<Renewed> {
+        let seal = self.seal.clone();
+        self.writer()?
+            .answer(move |db| sealing::renew(seal.over(db), &from, most, StoreIs::Sealed))
+            .await
+    }
+
+    async fn set_sealing(&self) -> Result<()> {
+        let Some(row) = self.seal.sealing() else {
+            return Ok(());
+        };
+        let write = move |db: &Connection| sealing::write(db, &row);
+        self.writer()?.write(write).await
     }
 }

@@ -24,12 +24,16 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash, step_of};
+use chat_store::seal::{EMAIL_CODE, KeySource, PENDING_KEY, SEALED, Seal, SealedColumn};
 use chat_store::{Store, StoreUrl};
 use postgres::Database;
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use sqlite::File;
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,22 @@ pub const GLOBEX: &str = "globex";
 
 /// The backup codes of everyone with TOTP.
 pub const BACKUP_CODES: [&str; 2] = ["a2b3c4d5", "e6f7g8h9"];
+
+/// The key under which the stores are sealed.
+pub const KEY: &str = "dGhlIGtleSBvZiB0aGUgdGVzdHMsIDMyIGJ5dGVzISE=";
+
+/// Another key.
+pub const NEW_KEY: &str = "YW5vdGhlciBrZXkgb2YgdGhlIHRlc3RzOiAzMiBiLiE=";
+
+/// What seals and opens by [`KEY`].
+pub fn seal() -> Seal {
+    seal_of(&[KEY])
+}
+
+/// What seals by the first of these keys and opens by all.
+pub fn seal_of(keys: &[&str]) -> Seal {
+    KeySource::Text(keys.join("\n").into()).seal().unwrap()
+}
 
 /// When requests are accepted: a moment of RFC 6238 appendix B, and the first
 /// second of its time step.
@@ -107,7 +127,7 @@ impl Home {
     }
 }
 
-/// A store of its own.
+/// A store of its own, sealed under [`KEY`].
 ///
 /// | acme | role | |
 /// |---|---|---|
@@ -123,6 +143,8 @@ impl Home {
 /// (active). Its moderators may reset others. Only there is `gina`.
 pub struct Data {
     home: Home,
+    /// What opens what is sealed.
+    pub seal: Seal,
     /// The store, open.
     pub store: Arc<dyn Store>,
 }
@@ -140,22 +162,31 @@ impl Data {
 
     /// In a store of this kind, with these settings of acme.
     pub async fn of(kind: Kind, settings: Settings) -> Self {
+        Self::sealed_by(seal(), kind, settings).await
+    }
+
+    /// In a store of this kind, which is not sealed.
+    pub async fn plain(kind: Kind) -> Self {
+        Self::sealed_by(Seal::none(), kind, Settings::default()).await
+    }
+
+    async fn sealed_by(seal: Seal, kind: Kind, settings: Settings) -> Self {
         let (home, store) = match kind {
             Kind::Sqlite => {
                 let file = File::new();
-                let store = file.open_or_create().await;
+                let store = file.open_or_create(&seal).await;
                 (Home::Sqlite(file), store)
             }
             Kind::Postgres => {
-                let database = Database::with_store();
-                let store = database.open().await;
+                let database = Database::with_store(&seal);
+                let store = database.open(&seal).await;
                 (Home::Postgres(database), store)
             }
         };
         BACKUP_CODES.iter().for_each(secret_scan::register);
         assert!(store.create_workspace(acme(settings)).await.unwrap());
         assert!(store.create_workspace(globex()).await.unwrap());
-        Self { home, store }
+        Self { home, seal, store }
     }
 
     /// A store of this kind, made out of a backup.
@@ -166,18 +197,29 @@ impl Data {
         };
         let url = home.url();
         url.restore(backup).await.unwrap();
-        let store = url.open().await.unwrap();
-        Self { home, store }
+        let seal = seal();
+        let store = url.open(&seal).await.unwrap();
+        Self { home, seal, store }
     }
 
     /// The same in SQLite, which nobody has open.
     pub async fn closed() -> Self {
         let mut data = Self::new().await;
-        data.store = data.file().another().await;
-        data.connect()
-            .pragma_update(None, "wal_checkpoint", "TRUNCATE")
-            .unwrap();
+        data.close().await;
         data
+    }
+
+    /// Closes it: nobody has it open.
+    pub async fn close(&mut self) {
+        match &self.home {
+            Home::Sqlite(file) => {
+                self.store = file.another().await;
+                self.connect()
+                    .pragma_update(None, "wal_checkpoint", "TRUNCATE")
+                    .unwrap();
+            }
+            Home::Postgres(_) => self.store = File::new().another().await,
+        }
     }
 
     /// Where acme uses no second factors: nobody needs a proof to reset their own.
@@ -191,10 +233,39 @@ impl Data {
 
     /// A second handle on the same data, as another process has one.
     pub async fn another_handle(&self) -> Arc<dyn Store> {
-        match &self.home {
-            Home::Sqlite(file) => file.open_or_create().await,
-            Home::Postgres(database) => database.open().await,
-        }
+        self.open_by(&self.seal).await.unwrap()
+    }
+
+    /// The same by other keys.
+    pub async fn open_by(&self, seal: &Seal) -> chat_store::Result<Arc<dyn Store>> {
+        self.url().open(seal).await
+    }
+
+    /// The file of the key, beside the data, where it is in SQLite.
+    pub fn key_file(&self) -> PathBuf {
+        self.write_keys(&[KEY])
+    }
+
+    /// The same file, of these keys.
+    pub fn write_keys(&self, keys: &[&str]) -> PathBuf {
+        let path = self.path().with_file_name("store.key");
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = file.open(&path).unwrap();
+        file.write_all(keys.join("\n").as_bytes()).unwrap();
+        path
+    }
+
+    /// `plaintext` as the store writes it in this column of an account, to be put there past
+    /// the store.
+    pub fn sealed(
+        &self,
+        column: &SealedColumn,
+        workspace: &str,
+        account: &str,
+        plaintext: &str,
+    ) -> String {
+        self.seal.seal(&column.of(workspace, account), plaintext)
     }
 
     /// Its address.
@@ -227,8 +298,8 @@ impl Data {
         }
     }
 
-    /// Changes the data past the store, by statements that both kinds understand. In PostgreSQL,
-    /// `user` is quoted, and SQLite's bytes are translated.
+    /// Changes the data past the store, by statements that both kinds understand; in PostgreSQL
+    /// `user` is quoted.
     pub fn edit(&self, sql: &str) {
         match &self.home {
             Home::Sqlite(file) => file.connect().execute_batch(sql).unwrap(),
@@ -244,16 +315,45 @@ impl Data {
         }
     }
 
+    /// Shows the account a key, which can be proved until `expires`.
+    pub fn show_key(&self, workspace: &str, user: &str, key: &str, expires: i64) {
+        let key = TotpKey::new(key.as_bytes().to_vec()).to_base32();
+        let key = self.sealed(&PENDING_KEY, workspace, user, &key);
+        self.edit(&format!(
+            "INSERT INTO pending_totp VALUES ('{workspace}', '{user}', '{key}', {expires})"
+        ));
+    }
+
+    /// Has the account been sent the code with this hash just now, by `mails` mails: it ends in
+    /// a minute, and was tried so often in vain.
+    pub fn send_code(&self, workspace: &str, user: &str, hash: &str, failures: u32, mails: u32) {
+        let hash = self.sealed(&EMAIL_CODE, workspace, user, hash);
+        self.edit(&format!(
+            "DELETE FROM email_code WHERE workspace = '{workspace}' AND user = '{user}';
+             INSERT INTO email_code VALUES ('{workspace}', '{user}', '{hash}', 1234567950000,
+                                            {failures}, 1234567890000, {mails})"
+        ));
+    }
+
     /// Everything that the store holds.
     pub fn dump(&self) -> Dump {
         self.dump_without(&[])
     }
 
+    /// Everything that the store holds, as it is kept: what is sealed is not opened.
+    pub fn dump_as_kept(&self) -> Dump {
+        let rows = match &self.home {
+            Home::Sqlite(file) => file.rows(&[], &Seal::none()),
+            Home::Postgres(database) => database.rows(&[], &Seal::none()),
+        };
+        Dump(rows.into_iter().collect())
+    }
+
     /// Everything that the store holds, but for these tables.
     pub fn dump_without(&self, left_out: &[&str]) -> Dump {
         let rows = match &self.home {
-            Home::Sqlite(file) => file.rows(left_out),
-            Home::Postgres(database) => database.rows(left_out),
+            Home::Sqlite(file) => file.rows(left_out, &self.seal),
+            Home::Postgres(database) => database.rows(left_out, &self.seal),
         };
         Dump(rows.into_iter().collect())
     }
@@ -262,6 +362,10 @@ impl Data {
 /// The row of a mail that was queued just now and is tried no longer than `expires`.
 pub fn mail_row(id: u32, user: &str, recipient: &str, letter: &Letter, expires: i64) -> String {
     let body = letter.body.expose_secret().escape_debug().to_string();
+    let body = match letter.holds_code {
+        true => sealed(&body),
+        false => body,
+    };
     let holds_code = u8::from(letter.holds_code);
     format!(
         "+ outbox: id={id} workspace=acme message_id=… recipient={recipient} subject={} body={body} \
@@ -269,6 +373,43 @@ pub fn mail_row(id: u32, user: &str, recipient: &str, letter: &Letter, expires: 
          next_try=1234567890000 last_problem=null user={user} doubtful=0",
         letter.subject
     )
+}
+
+/// What a dump shows of a text in a column of a table, which is of that account: opened, where it
+/// is sealed.
+fn shown(
+    seal: &Seal,
+    table: &str,
+    column: &str,
+    [workspace, account]: [&str; 2],
+    text: &str,
+) -> String {
+    let mut columns = SEALED.into_iter();
+    let of_this = columns.find(|sealed| sealed.table == table && sealed.column == column);
+    let place = of_this.map(|sealed| sealed.of(workspace, account));
+    let opened = place
+        .filter(|_| text.starts_with("s1."))
+        .and_then(|place| seal.open(&place, text).ok());
+    match opened {
+        Some(opened) => sealed(&opened.expose_secret().escape_debug().to_string()),
+        None => text.escape_debug().to_string(),
+    }
+}
+
+/// What says which account a row of the table is of, where something in it is sealed.
+fn account_of(table: &str) -> &'static str {
+    let sealed = SEALED.into_iter().find(|sealed| sealed.table == table);
+    sealed.map_or("''", |sealed| sealed.account)
+}
+
+/// How a dump shows what a store keeps sealed.
+pub fn sealed(plaintext: &str) -> String {
+    format!("sealed({plaintext})")
+}
+
+/// How a dump shows the TOTP key of these bytes.
+pub fn sealed_key(bytes: &str) -> String {
+    sealed(&TotpKey::new(bytes.as_bytes().to_vec()).to_base32())
 }
 
 /// When a notice of now is tried no longer.
@@ -290,11 +431,16 @@ pub fn caller_of(id: &str) -> Caller {
     }
 }
 
-/// The rows of a store, each as one line.
+/// The rows of a store, each as one line; what is sealed shows as [`sealed`] does.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dump(BTreeSet<String>);
 
 impl Dump {
+    /// Each row.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// What is different in `later`: a line a row, `-` before those that are
     /// gone and `+` before those that are new, ordered by table.
     pub fn changes(&self, later: &Self) -> String {

@@ -4,8 +4,10 @@
 //! process, however that ends: a shell that holds the other end of a pipe ends it then, and
 //! removes the folder. A database is a copy of one that holds an empty store.
 
+use crate::{account_of, shown};
 use chat_store::Store;
 use chat_store::postgres::Postgres;
+use chat_store::seal::Seal;
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -50,7 +52,12 @@ fn server() -> &'static Server {
     SERVER.get_or_init(|| {
         let server = Server::start(Durability::None);
         let url = server.create(TEMPLATE, "template0");
-        wait_for(async move { Postgres::open_or_create(&url).await.map(drop) }).unwrap();
+        wait_for(async move {
+            Postgres::open_or_create(&url, &Seal::none())
+                .await
+                .map(drop)
+        })
+        .unwrap();
         server
     })
 }
@@ -215,16 +222,23 @@ const EMPTY: &str = "
     END $$";
 
 impl Database {
-    /// With an empty store.
-    pub fn with_store() -> Self {
+    /// With an empty store, which is sealed by this.
+    pub fn with_store(seal: &Seal) -> Self {
         let unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match unused {
+        let database = match unused {
             Some(name) => Self {
                 name,
                 is_spoilt: AtomicBool::new(false),
             },
             None => Self::new(&format!("TEMPLATE {TEMPLATE}")),
+        };
+        if let Some(sealing) = seal.sealing() {
+            let (key_id, check_value) = (sealing.key_id, sealing.check_value);
+            database.edit(&format!(
+                "INSERT INTO sealing VALUES (1, '{key_id}', '{check_value}')"
+            ));
         }
+        database
     }
 
     /// With nothing.
@@ -263,8 +277,8 @@ impl Database {
     }
 
     /// A second handle on its store, as another process has one.
-    pub(super) async fn open(&self) -> Arc<dyn Store> {
-        Postgres::open(&self.url()).await.unwrap()
+    pub(super) async fn open(&self, seal: &Seal) -> Arc<dyn Store> {
+        Postgres::open(&self.url(), seal).await.unwrap()
     }
 
     /// Runs statements past the store.
@@ -304,11 +318,11 @@ impl Database {
         self.edit(&trigger);
     }
 
-    pub(super) fn rows(&self, left_out: &[&str]) -> Vec<String> {
+    pub(super) fn rows(&self, left_out: &[&str], seal: &Seal) -> Vec<String> {
         let left_out: Vec<_> = left_out.iter().chain(&NOT_SHOWN).copied().collect();
         let left_out = left_out.iter().map(ToString::to_string).collect();
-        let url = self.url();
-        wait_for(async move { rows(url, left_out).await }).unwrap()
+        let (url, seal) = (self.url(), seal.clone());
+        wait_for(async move { rows(url, left_out, &seal).await }).unwrap()
     }
 }
 
@@ -331,23 +345,30 @@ impl Drop for Database {
     }
 }
 
-async fn rows(url: String, left_out: Vec<String>) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn rows(
+    url: String,
+    left_out: Vec<String>,
+    seal: &Seal,
+) -> Result<Vec<String>, tokio_postgres::Error> {
     let client = connect(url).await?;
     let tables = "SELECT tablename::TEXT FROM pg_tables WHERE schemaname = current_schema()";
     let tables = client.query(tables, &[]).await?;
     let tables = tables.iter().map(|row| row.get(0));
     let mut lines = Vec::new();
     for table in tables.filter(|table: &String| !left_out.contains(table)) {
-        let query = format!(r#"SELECT * FROM "{table}""#);
+        let query = format!(r#"SELECT *, {} FROM "{table}""#, account_of(&table));
         let rows = client.query(&query, &[]).await?;
-        lines.extend(rows.iter().map(|row| line(&table, row)));
+        lines.extend(rows.iter().map(|row| line(&table, row, seal)));
     }
     Ok(lines)
 }
 
 /// As SQLite's rows are shown.
-fn line(table: &str, row: &Row) -> String {
-    let columns = row.columns().iter().enumerate();
+fn line(table: &str, row: &Row, seal: &Seal) -> String {
+    let workspace: String = row.try_get("workspace").unwrap_or_default();
+    let (_, columns) = row.columns().split_last().unwrap();
+    let account: String = row.get(columns.len());
+    let columns = columns.iter().enumerate();
     let values = columns.map(|(index, column)| {
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         let value = match *column.type_() {
@@ -359,7 +380,7 @@ fn line(table: &str, row: &Row) -> String {
             _ if column.name() == "message_id" => Some("…".to_owned()),
             _ => row
                 .get::<_, Option<String>>(index)
-                .map(|text| text.escape_debug().to_string()),
+                .map(|text| shown(seal, table, column.name(), [&workspace, &account], &text)),
         };
         format!(" {}={}", column.name(), value.as_deref().unwrap_or("null"))
     });
@@ -367,7 +388,7 @@ fn line(table: &str, row: &Row) -> String {
 }
 
 /// What the tests write in SQLite's words: `user` is none of PostgreSQL's names unless it is
-/// quoted, and bytes are written otherwise.
+/// quoted.
 fn translated(sql: &str) -> String {
     let pieces = sql
         .split('\'')
@@ -376,9 +397,7 @@ fn translated(sql: &str) -> String {
             true => words(piece),
             false => piece.to_owned(),
         });
-    let sql = pieces.collect::<Vec<_>>().join("'");
-    sql.replace("x'00'", r"'\x00'::BYTEA")
-        .replace(" AS BLOB)", " AS TEXT)::BYTEA")
+    pieces.collect::<Vec<_>>().join("'")
 }
 
 fn words(sql: &str) -> String {

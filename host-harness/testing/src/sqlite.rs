@@ -1,6 +1,8 @@
 //! A store in a file of its own, looked at past the store.
 
+use crate::{account_of, shown};
 use chat_store::Store;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -16,14 +18,14 @@ impl File {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(super) async fn open_or_create(&self) -> Arc<dyn Store> {
-        Sqlite::open_or_create(&self.path()).await.unwrap()
+    pub(super) async fn open_or_create(&self, seal: &Seal) -> Arc<dyn Store> {
+        Sqlite::open_or_create(&self.path(), seal).await.unwrap()
     }
 
     /// Another file in the same folder, which is made.
     pub(super) async fn another(&self) -> Arc<dyn Store> {
         let none = self.0.path().join("none");
-        Sqlite::open_or_create(&none).await.unwrap()
+        Sqlite::open_or_create(&none, &Seal::none()).await.unwrap()
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -41,7 +43,7 @@ impl File {
         self.connect().execute_batch(&trigger).unwrap();
     }
 
-    pub(super) fn rows(&self, left_out: &[&str]) -> Vec<String> {
+    pub(super) fn rows(&self, left_out: &[&str], seal: &Seal) -> Vec<String> {
         let db = self.connect();
         let mut tables = db
             .prepare(
@@ -54,25 +56,29 @@ impl File {
             .unwrap()
             .map(Result::unwrap)
             .filter(|table| !left_out.contains(&table.as_str()));
-        tables.flat_map(|table| rows(&db, &table)).collect()
+        tables.flat_map(|table| rows(&db, &table, seal)).collect()
     }
 }
 
-fn rows(db: &Connection, table: &str) -> Vec<String> {
-    let mut query = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
-    let columns: Vec<_> = query
+fn rows(db: &Connection, table: &str, seal: &Seal) -> Vec<String> {
+    let query = format!("SELECT *, {} FROM {table}", account_of(table));
+    let mut query = db.prepare(&query).unwrap();
+    let mut columns: Vec<_> = query
         .column_names()
         .into_iter()
         .map(str::to_owned)
         .collect();
+    columns.pop();
     query
-        .query_map([], |row| Ok(line(table, &columns, row)))
+        .query_map([], |row| Ok(line(table, &columns, row, seal)))
         .unwrap()
         .map(Result::unwrap)
         .collect()
 }
 
-fn line(table: &str, columns: &[String], row: &Row<'_>) -> String {
+fn line(table: &str, columns: &[String], row: &Row<'_>, seal: &Seal) -> String {
+    let workspace: String = row.get("workspace").unwrap_or_default();
+    let account: String = row.get(columns.len()).unwrap();
     let values = columns.iter().enumerate().map(|(index, column)| {
         let value = match row.get_ref(index).unwrap() {
             ValueRef::Null => "null".to_owned(),
@@ -80,7 +86,8 @@ fn line(table: &str, columns: &[String], row: &Row<'_>) -> String {
             ValueRef::Real(number) => number.to_string(),
             ValueRef::Text(_) if column == "message_id" => "…".to_owned(),
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-                String::from_utf8_lossy(bytes).escape_debug().to_string()
+                let text = String::from_utf8_lossy(bytes);
+                shown(seal, table, column, [&workspace, &account], &text)
             }
         };
         format!(" {column}={value}")

@@ -9,6 +9,7 @@ use chat_server::clock::Clock;
 use chat_server::config::Config;
 use chat_server::hosting::{Hosting, Loaded, RELOAD_LIMIT, Refused};
 use chat_server::http;
+use chat_store::seal::KeySource;
 use chat_testing::ask::Ask as _;
 use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
@@ -65,8 +66,9 @@ impl Place {
 
     async fn serve(&self) -> Served {
         let config = Config::read(&self.file).unwrap();
-        let hosting = Hosting::start(config, Some(self.file.clone()), Clock::new(now)).await;
-        let hosting = hosting.unwrap();
+        let keys = KeySource::File(self.data.key_file());
+        let hosting = Hosting::start(config, Some(self.file.clone()), keys, Clock::new(now));
+        let hosting = hosting.await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = hosting.app(Vec::new());

@@ -2,9 +2,9 @@
 //! admin listener and the commands that speak to it.
 
 use crate::stores::times_held;
-use chat_testing::Data;
 use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
+use chat_testing::{Data, KEY, NEW_KEY, seal_of};
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use rusqlite::Connection;
@@ -180,6 +180,7 @@ pub(crate) fn file(data: &Data) -> PathBuf {
 fn configure(data: &Data, plugin: &[u8], more: &str) {
     let text = format!(
         "[host]\nlisten = \"127.0.0.1:0\"\nadmin-listen = \"127.0.0.1:0\"\ncache = \"code\"\n\
+         key-file = \"store.key\"\n\
          [plugins]\nfiles = [\"plugin.wasm\", \"other.wasm\"]\n\
          [workspaces.acme]\nhosts = [\"acme.example\"]\nstore = \"store.sqlite\"\nplugin = \"{}\"\n\
          grants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n\
@@ -187,6 +188,7 @@ fn configure(data: &Data, plugin: &[u8], more: &str) {
         Digest::of(plugin)
     );
     std::fs::write(file(data), text).unwrap();
+    data.key_file();
 }
 
 const GLOBEX: &str = "[workspaces.globex]\nhosts = [\"globex.example\"]\nstore = \"store.sqlite\"\n\
@@ -240,6 +242,62 @@ async fn an_operator_replaces_what_is_served_by_a_signal_or_a_command() {
     ] {
         assert!(metrics.contains(&sample), "{metrics} lacks {sample}");
     }
+}
+
+/// OWASP ASVS 5.0 V11.2.2: a key is replaced without an outage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_changes_the_key_of_the_store_while_requests_go_on() {
+    let process = Process::start(&plugin_bytes()).await;
+    let data = &process.data;
+    data.write_keys(&[NEW_KEY]);
+    let refused = process.command(&["reload"]).unwrap_err();
+    assert!(
+        refused.contains("it is sealed under the key ") && refused.contains("is not among those"),
+        "{refused}"
+    );
+    process.logged("the configuration stays as it was", "error");
+    assert_eq!(
+        process.reset("acme.example").await,
+        400,
+        "a code is asked for"
+    );
+
+    let keys = data.write_keys(&[NEW_KEY, KEY]);
+    process.signal("HUP");
+    process.logged("took the configuration", "workspaces");
+    let path = data.path();
+    let rekey = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["store", "rekey", "--store", path.to_str().unwrap()])
+        .args(["--key-file", keys.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let rekey = tokio::task::spawn_blocking(|| rekey.wait_with_output().unwrap());
+    let mut served = 0;
+    while served == 0 || !rekey.is_finished() {
+        assert_eq!(process.reset("acme.example").await, 400);
+        served += 1;
+    }
+    let output = rekey.await.unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let id = seal_of(&[NEW_KEY]).key_id().unwrap();
+    let under = format!("values sealed; everything is under the key {id} now\n");
+    assert!(said.ends_with(&under), "{said}");
+
+    data.write_keys(&[NEW_KEY]);
+    process.command(&["reload"]).unwrap();
+    assert_eq!(process.reset("acme.example").await, 400);
+    assert!(data.open_by(&seal_of(&[NEW_KEY])).await.is_ok());
+    assert!(data.open_by(&seal_of(&[KEY])).await.is_err());
+    // The process says where its keys are.
+    let address = process.admin.strip_prefix("http://").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        .args(["status", "--admin", address])
+        .output();
+    let status = String::from_utf8(status.unwrap().stdout).unwrap();
+    let line = format!("{} is sealed under the key {id}", path.display());
+    assert!(status.contains(&line), "{status}");
 }
 
 #[tokio::test]

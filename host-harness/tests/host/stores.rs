@@ -3,7 +3,7 @@
 
 use chat_server::clock::Clock;
 use chat_server::stores::{IDLE, MAX_OPEN, Stores, files_each};
-use chat_testing::{Data, now};
+use chat_testing::{Data, now, seal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LATER: &str = "INSERT INTO outbox (workspace, message_id, recipient, subje
      VALUES ('acme', 'm', 'a@example.com', 's', 'b', 0, 9000000000000000, 0, 8000000000000000)";
 
 fn stores() -> Arc<Stores> {
-    Stores::new(Clock::new(now))
+    Stores::new(Clock::new(now), seal())
 }
 
 /// Waits until what ends in the background has ended.

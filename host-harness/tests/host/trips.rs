@@ -12,6 +12,7 @@ use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
+use chat_store::seal::{Position, Renewed, Sealing};
 use chat_store::{Decide, Result, Store};
 use chat_testing::{Data, admin_code};
 use std::sync::Arc;
@@ -78,6 +79,15 @@ impl Store for Counting {
     }
     async fn probe(&self, now: Timestamp) -> Result<()> {
         self.trip().probe(now).await
+    }
+    async fn sealing(&self) -> Result<Option<Sealing>> {
+        self.trip().sealing().await
+    }
+    async fn renew(&self, from: Position, most: u32) -> Result<Renewed> {
+        self.trip().renew(from, most).await
+    }
+    async fn set_sealing(&self) -> Result<()> {
+        self.trip().set_sealing().await
     }
 }
 

@@ -48,6 +48,7 @@ async fn a_plugin_in_typescript_serves_the_documented_call() {
         [host]
         listen = "127.0.0.1:0"
         admin-listen = "127.0.0.1:0"
+        key-file = "store.key"
         plugin-bytes = 20000000
         # A debug build takes a minute to compile it.
         cache = "{}"
@@ -67,6 +68,7 @@ async fn a_plugin_in_typescript_serves_the_documented_call() {
         Digest::of(&std::fs::read(&plugin).unwrap())
     );
     std::fs::write(file(&data), configuration).unwrap();
+    data.key_file();
     let mut process = Process::of(data, "exec \"$@\"");
     process.listens();
 

@@ -4,6 +4,7 @@
 use crate::support::{ACME, Data, PATIENCE, SmtpServer, host_harness};
 use chat_domain::outbox::LEASE;
 use chat_server::clock::Clock;
+use chat_store::seal::Seal;
 use chat_testing::postgres::Database;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
@@ -282,7 +283,7 @@ async fn two_processes_send_each_of_fifty_mails_once() {
 
 #[tokio::test]
 async fn two_processes_on_postgresql_send_each_of_fifty_mails_once() {
-    let database = Database::with_store();
+    let database = Database::with_store(&Seal::none());
     let data = Data::in_database(&database, Clock::system().now()).await;
     each_of_fifty_mails_is_sent_once(data, OsStr::new(&database.url())).await;
 }

@@ -12,6 +12,7 @@ use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
 use chat_server::clock::Clock;
 use chat_server::delivery;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use chat_store::{Store, StoreUrl};
 use chat_testing::ask::{Ask as _, source};
@@ -71,7 +72,7 @@ impl Data {
         let path = folder.path().join("store.sqlite");
         Self {
             folder,
-            store: Sqlite::open_or_create(&path).await.unwrap(),
+            store: Sqlite::open_or_create(&path, &Seal::none()).await.unwrap(),
             now: Arc::new(AtomicI64::new(now.millis())),
         }
     }
@@ -81,7 +82,7 @@ impl Data {
         let url: StoreUrl = database.url().parse().unwrap();
         Self {
             folder: tempfile::tempdir().unwrap(),
-            store: url.open().await.unwrap(),
+            store: url.open(&Seal::none()).await.unwrap(),
             now: Arc::new(AtomicI64::new(now.millis())),
         }
     }
@@ -155,7 +156,7 @@ impl Data {
 
     /// A second handle on the same data, as another process has one.
     pub(crate) async fn another_handle(&self) -> Arc<dyn Store> {
-        Sqlite::open(&self.path()).await.unwrap()
+        Sqlite::open(&self.path(), &Seal::none()).await.unwrap()
     }
 
     pub(crate) fn path(&self) -> PathBuf {

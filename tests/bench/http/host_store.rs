@@ -7,6 +7,7 @@ use chat_domain::operator::{NewUser, NewWorkspace, default_roles};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +20,7 @@ pub(crate) async fn fill(
     mail_server: SocketAddr,
     expires: i64,
 ) -> Measured<()> {
-    let store = Sqlite::open_or_create(path).await?;
+    let store = Sqlite::open_or_create(path, &Seal::none()).await?;
     let settings = Settings {
         mail_server: format!("smtp://{mail_server}").into(),
         mail_from: "chat@example.com".to_owned(),

@@ -20,6 +20,7 @@ use chat_domain::totp::entered;
 use chat_server::clock::Clock;
 use chat_server::telemetry::{self, LogFormat};
 use chat_store::Store;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use reset_totp::contract::chat::reset_totp::{secrets, users};
 use reset_totp::contract::exports::chat::reset_totp::handler;
@@ -52,7 +53,7 @@ pub(crate) fn serve(path: &Path, port: &str) -> Measured<()> {
     let port: u16 = port.parse()?;
     let _telemetry = telemetry::start(LogFormat::Text, None)?;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let store: Shared = Sqlite::open(path).await?;
+        let store: Shared = Sqlite::open(path, &Seal::none()).await?;
         let route = post(handle).with_state(store);
         let app = Router::new().route("/api/v1/users.resetTOTP", route);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;

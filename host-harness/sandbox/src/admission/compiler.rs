@@ -120,6 +120,7 @@ fn speak(addresses: Addresses, bytes: &Arc<[u8]>) -> io::Result<(ExitStatus, Opt
     command
         .arg(ARGUMENT)
         .arg(addresses.to_string())
+        .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());

@@ -396,13 +396,10 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
     const REFUSED: &str = "Refusal::ProofRefused";
     let data = Data::new().await;
     let hash = code_hash("012345");
-    data.edit(&format!(
-        "UPDATE user SET email_two_factor = 1 WHERE id IN ('alice', 'bob');
-         INSERT INTO email_code VALUES
-         ('acme', 'bob', '{hash}', 1234567950000, 0, 1234567890000, 1),
-         ('acme', 'admin', '{hash}', 1234567950000, 0, 1234567890000, 1),
-         ('globex', 'alice', '{hash}', 1234567950000, 0, 1234567890000, 1)"
-    ));
+    data.edit("UPDATE user SET email_two_factor = 1 WHERE id IN ('alice', 'bob')");
+    for (workspace, user) in [(ACME, "bob"), (ACME, "admin"), (GLOBEX, "alice")] {
+        data.send_code(workspace, user, &hash, 0, 1);
+    }
     let before = data.dump();
     for (name, caller, carried, code, checked) in [
         ("a wrong one", "bob", Some("543210"), "543210", "false"),
@@ -444,7 +441,7 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
     assert_eq!(format!("{unchecked:?}"), format!("Err({REFUSED})"));
     let row = |sign, failures| {
         format!(
-            "{sign} email_code: workspace=acme user=bob hash={hash} expires=1234567950000 \
+            "{sign} email_code: workspace=acme user=bob hash=sealed({hash}) expires=1234567950000 \
              failures={failures} issued=1234567890000 mails=1\n"
         )
     };
@@ -465,12 +462,8 @@ async fn a_code_by_e_mail_proves_the_caller_who_sent_it() {
 #[tokio::test]
 async fn a_right_code_by_e_mail_counts_for_the_last_check_of_its_own_call() {
     let data = Data::new().await;
-    data.edit(&format!(
-        "UPDATE user SET email_two_factor = 1 WHERE id = 'bob';
-         INSERT INTO email_code VALUES
-         ('acme', 'bob', '{}', 1234567950000, 0, 1234567890000, 1)",
-        code_hash("012345")
-    ));
+    data.edit("UPDATE user SET email_two_factor = 1 WHERE id = 'bob'");
+    data.send_code(ACME, "bob", &code_hash("012345"), 0, 1);
     let mut call = data.call("bob", Some("012345")).await;
     for (code, expected) in [("012345", true), ("543210", false)] {
         let checked = call.check_email_code(code.to_owned()).await.unwrap();

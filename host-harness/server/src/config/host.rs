@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
 
-pub(super) const KEYS: [Key<Host>; 10] = [
+pub(super) const KEYS: [Key<Host>; 11] = [
     Key {
         name: "listen",
         read: |host, entry, reader| reader.text(entry, &mut host.listen, address),
@@ -32,6 +32,15 @@ pub(super) const KEYS: [Key<Host>; 10] = [
         read: |host, entry, reader| {
             let folder = reader.folder();
             reader.text(entry, &mut host.cache, |text| path(folder, text).map(Some));
+        },
+    },
+    Key {
+        name: "key-file",
+        read: |host, entry, reader| {
+            let folder = reader.folder();
+            reader.text(entry, &mut host.key_file, |text| {
+                path(folder, text).map(Some)
+            });
         },
     },
     Key {

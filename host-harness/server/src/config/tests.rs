@@ -55,6 +55,7 @@ fn the_sample_is_right_and_has_every_key() {
     assert_eq!(config.host.admin_listen, "127.0.0.1:3001".parse().ok());
     assert_eq!(config.host.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(config.host.cache, Some("/etc/chat/cache".into()));
+    assert_eq!(config.host.key_file, Some("/etc/chat/chat.key".into()));
     assert_eq!(config.host.trust.len(), 1);
     assert_eq!(config.host.otlp, "http://127.0.0.1:4318".parse().ok());
     assert_eq!(config.plugins, [Path::new("/etc/chat/reset_totp.wasm")]);
@@ -116,6 +117,7 @@ fn what_is_left_out_has_a_default_and_nothing_is_granted() {
     assert_eq!(config.host.listen.to_string(), "127.0.0.1:3000");
     assert!(config.host.admin_listen.is_none() && config.host.cache.is_none());
     assert!(config.host.trust.is_empty() && config.host.otlp.is_none());
+    assert!(config.host.key_file.is_none());
     let workspace = &config.workspaces[0];
     assert_eq!(workspace.grants.iter().count(), 0);
     assert!(workspace.settings.is_empty());

@@ -4,6 +4,7 @@
 use super::Refused;
 use crate::config::{self, Config};
 use chat_domain::settings::Setting;
+use chat_store::seal::{KeySource, Seal};
 use chat_store::{StoreUrl, Surveyed};
 use plugin_sandbox::admission::{Admissions, Candidate, CodeCache, Policy};
 use plugin_sandbox::digest::Digest;
@@ -57,6 +58,22 @@ pub fn admissions(host: &config::Host) -> Result<Admissions, Refused> {
     Ok(admissions.with_cache(cache))
 }
 
+/// What seals and opens what the stores keep secret: by the keys of the file that the
+/// configuration names, or else by those that the process was given.
+///
+/// # Errors
+///
+/// When there are no keys where some are named.
+pub async fn seal(host: &config::Host, given: &KeySource) -> Result<Seal, Refused> {
+    let source = match &host.key_file {
+        Some(path) => KeySource::File(path.clone()),
+        None => given.clone(),
+    };
+    let read = tokio::task::spawn_blocking(move || source.seal()).await;
+    let seal = read.map_err(|panic| Refused::of(&panic))?;
+    seal.map_err(|problem| Refused::of(&problem))
+}
+
 /// Whether all is there that `config` needs: admits its plugins and looks into its
 /// stores.
 ///
@@ -67,10 +84,11 @@ pub async fn check(
     config: &Config,
     file: Option<&Path>,
     admissions: &Admissions,
+    seal: &Seal,
 ) -> Result<Checked, Refused> {
     let mut problems = Vec::new();
     let plugins = admit(config, admissions, &mut problems).await;
-    let changes = survey(config, file, &mut problems).await;
+    let changes = survey(config, file, seal, &mut problems).await;
     if !problems.is_empty() {
         return Err(Refused(problems));
     }
@@ -126,7 +144,12 @@ async fn admit(config: &Config, admissions: &Admissions, problems: &mut Vec<Stri
 
 /// Looks into each store once: it must hold its workspaces. Says which settings it
 /// holds otherwise than the configuration says.
-async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>) -> Vec<Change> {
+async fn survey(
+    config: &Config,
+    file: Option<&Path>,
+    seal: &Seal,
+    problems: &mut Vec<String>,
+) -> Vec<Change> {
     let mut by_store = BTreeMap::<&StoreUrl, Vec<_>>::new();
     for workspace in &config.workspaces {
         by_store
@@ -136,7 +159,7 @@ async fn survey(config: &Config, file: Option<&Path>, problems: &mut Vec<String>
     }
     let mut changes = Vec::new();
     for (store, workspaces) in by_store {
-        let found = match store.survey().await {
+        let found = match store.survey(seal).await {
             Ok(found) => found,
             Err(error) => {
                 let hint = store.hint();

@@ -6,17 +6,29 @@ use crate::metrics::{Breaker, Snapshot};
 use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
+use chat_store::seal::KeySource;
 use chat_store::{StoreError, StoreUrl, Unavailable};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::turns::Crowd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Workspaces of a store that are named.
 const MAX_NAMED: usize = 100;
 
 impl Hosting {
+    /// The file of the keys, wherever whoever asks may be.
+    fn key_file(&self) -> Option<PathBuf> {
+        let given = match &self.keys {
+            KeySource::File(path) => Some(path),
+            KeySource::Nowhere | KeySource::Text(_) => None,
+        };
+        let path = self.host.key_file.as_ref().or(given)?;
+        Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+    }
+
     /// Reads and writes each open store, as a request does.
     async fn try_stores(&self) -> Vec<(StoreUrl, chat_store::Result<()>)> {
         let now = self.clock.now();
@@ -121,6 +133,7 @@ impl Control for Arc<Hosting> {
                 .map(|(digest, workspaces)| json!({"digest": digest, "workspaces": workspaces}))
                 .collect::<Value>(),
             "stores": stores.into_iter().map(store).collect::<Value>(),
+            "keyFile": self.key_file(),
             "calls": self.admissions.runtime().crowd().running,
         })
     }

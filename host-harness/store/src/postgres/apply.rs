@@ -6,35 +6,49 @@ use super::create::{
 };
 use super::outbox;
 use super::query::{Query, Value, query};
-use crate::convention::{NEVER, PRUNED_TOGETHER};
+use super::read::HeldCode;
+use crate::convention::{NEVER, PRUNED_TOGETHER, sealed_key};
+use crate::seal::{EMAIL_CODE, PENDING_KEY, Seal};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
 use chat_domain::operator::SettingPlace;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::retention::Retention;
+use chat_domain::settings::Setting;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What makes all changes, in this order.
-pub(super) fn queries(workspace: &str, changes: &[Change]) -> Vec<Query> {
-    let at = Place { workspace };
+/// What makes all changes, in this order, where these backup codes were read.
+pub(super) fn queries(
+    seal: &Seal,
+    workspace: &str,
+    codes: &[HeldCode],
+    changes: &[Change],
+) -> Vec<Query> {
+    let at = Place {
+        seal,
+        workspace,
+        codes,
+    };
     changes.iter().flat_map(|change| at.apply(change)).collect()
 }
 
 /// A workspace in a store.
 struct Place<'a> {
+    seal: &'a Seal,
     workspace: &'a str,
+    codes: &'a [HeldCode],
 }
 
 impl Place<'_> {
     fn apply(&self, change: &Change) -> Vec<Query> {
-        let at = self.workspace;
+        let (seal, at) = (self.seal, self.workspace);
         let query = match change {
-            Change::CreateWorkspace(new) => return workspace(new),
-            Change::AddUser(new) => return user(at, new),
-            Change::Enrol { user, factor } => return enrol(at, user, factor),
+            Change::CreateWorkspace(new) => return workspace(seal, new),
+            Change::AddUser(new) => return user(seal, at, new),
+            Change::Enrol { user, factor } => return enrol(seal, at, user, factor),
             Change::ReplaceBackupCodes { user, hashes } => {
-                return replace_backup_codes(at, user, hashes);
+                return replace_backup_codes(seal, at, user, hashes);
             }
             Change::FixSettings(fixed) => return self.fix_settings(fixed),
             Change::Prune(retention) => return self.prune(retention),
@@ -91,7 +105,7 @@ impl Place<'_> {
                    WHERE workspace = $1 AND "user" = $2 AND hash = $3"#,
                 self.key(),
                 user,
-                hash,
+                self.held(user, hash),
             ),
             Change::SetPendingKey { user, pending } => self.set_pending_key(user, pending),
             Change::RemovePendingKey { user } => query!(
@@ -106,7 +120,7 @@ impl Place<'_> {
                 user,
             ),
             Change::SetFailures { user, failures } => self.set_failures(user, failures),
-            Change::QueueMail(post) => outbox::queue(at, post),
+            Change::QueueMail(post) => outbox::queue(seal, at, post),
             Change::RemoveCodeMails { user } => query!(
                 r#"DELETE FROM outbox WHERE workspace = $1 AND holds_code AND "user" = $2"#,
                 self.key(),
@@ -133,9 +147,16 @@ impl Place<'_> {
         Value::key(self.workspace)
     }
 
+    /// As what the backup code with this hash is kept.
+    fn held<'b>(&'b self, user: &str, hash: &'b str) -> &'b str {
+        let mut codes = self.codes.iter();
+        let code = codes.find(|code| code.user == user && code.hash == hash);
+        code.map_or(hash, |code| &code.text)
+    }
+
     fn set_setting(&self, name: &str, value: Option<&SecretString>) -> Query {
-        match value {
-            Some(value) => write_setting(self.workspace, name, value),
+        match value.zip(Setting::named(name)) {
+            Some((value, setting)) => write_setting(self.seal, self.workspace, setting, value),
             None => query!(
                 "DELETE FROM setting WHERE workspace = $1 AND name = $2",
                 self.key(),
@@ -188,7 +209,11 @@ impl Place<'_> {
                   key = excluded.key, expires = excluded.expires"#,
             self.key(),
             user,
-            pending.key.expose(),
+            &sealed_key(
+                self.seal,
+                &PENDING_KEY.of(self.workspace, user),
+                &pending.key
+            ),
             pending.expires,
         )
     }
@@ -202,7 +227,9 @@ impl Place<'_> {
                   failures = excluded.failures, mails = excluded.mails"#,
             self.key(),
             user,
-            &code.hash,
+            &self
+                .seal
+                .seal(&EMAIL_CODE.of(self.workspace, user), &code.hash),
             code.issued,
             code.expires,
             code.failures,

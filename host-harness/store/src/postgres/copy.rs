@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::schema;
 use crate::backup::{Cell, Columns, Rows, TABLES, TOGETHER, listed};
 use crate::convention::AN_OLDER_PROGRAMS;
+use crate::seal::Seal;
 use crate::{Result, StoreError};
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
@@ -64,7 +65,8 @@ pub(crate) async fn send(url: &str, columns: &Columns, rows: Sender<Rows>) -> Re
 /// Writes rows into the database at `url`, where there is nothing yet: all or none.
 pub(crate) async fn receive(url: &str, columns: &Columns, mut rows: Receiver<Rows>) -> Result<()> {
     let database = Database::at(url, Access::Write)?;
-    schema::migrate(&database, true).await?;
+    // What is copied says whether it is sealed.
+    schema::migrate(&database, true, &Seal::none()).await?;
     let mut connection = begun(&database, "READ WRITE").await?;
     let client = client(&connection)?;
     for table in TABLES {

@@ -1,12 +1,14 @@
 //! What creates a workspace with everything in it.
 
 use super::query::{Query, Value, query};
+use crate::convention::{sealed_key, sealed_setting};
+use crate::seal::{BACKUP_CODE, Seal, TOTP_KEY};
 use chat_domain::account::{Token, TotpFactor, skeletons, username_key};
 use chat_domain::operator::{NewUser, NewWorkspace};
-use chat_domain::settings::SETTINGS;
+use chat_domain::settings::{SETTINGS, Setting};
 use secrecy::{ExposeSecret, SecretString};
 
-pub(super) fn workspace(new: &NewWorkspace) -> Vec<Query> {
+pub(super) fn workspace(seal: &Seal, new: &NewWorkspace) -> Vec<Query> {
     let id = &new.id;
     let mut queries = vec![query!("INSERT INTO workspace (id) VALUES ($1)", id)];
     let changed = SETTINGS
@@ -14,14 +16,14 @@ pub(super) fn workspace(new: &NewWorkspace) -> Vec<Query> {
         .filter(|setting| setting.is_changed(&new.settings));
     queries.extend(changed.map(|setting| {
         let value = setting.value(&new.settings);
-        write_setting(id, setting.name, &value)
+        write_setting(seal, id, setting, &value)
     }));
     for role in &new.roles {
         queries.push(insert_role(id, &role.name));
         let permissions = role.permissions.iter();
         queries.extend(permissions.map(|permission| insert_permission(id, &role.name, permission)));
     }
-    queries.extend(new.users.iter().flat_map(|new| user(id, new)));
+    queries.extend(new.users.iter().flat_map(|new| user(seal, id, new)));
     queries
 }
 
@@ -45,17 +47,22 @@ pub(super) fn insert_permission(workspace: &str, role: &str, permission: &str) -
     )
 }
 
-pub(super) fn write_setting(workspace: &str, name: &str, value: &SecretString) -> Query {
+pub(super) fn write_setting(
+    seal: &Seal,
+    workspace: &str,
+    setting: &Setting,
+    value: &SecretString,
+) -> Query {
     query!(
         "INSERT INTO setting (workspace, name, value) VALUES ($1, $2, $3)
          ON CONFLICT (workspace, name) DO UPDATE SET value = excluded.value",
         Value::key(workspace),
-        name,
-        value.expose_secret(),
+        setting.name,
+        sealed_setting(seal, workspace, setting, value).expose_secret(),
     )
 }
 
-pub(super) fn user(workspace: &str, new: &NewUser) -> Vec<Query> {
+pub(super) fn user(seal: &Seal, workspace: &str, new: &NewUser) -> Vec<Query> {
     let [skeleton, skeleton_as_written] = skeletons(&new.username);
     let mut queries = vec![query!(
         r#"INSERT INTO "user" (workspace, id, username, username_key, password_hash, federated,
@@ -92,19 +99,20 @@ pub(super) fn user(workspace: &str, new: &NewUser) -> Vec<Query> {
     let tokens = new.tokens.iter();
     queries.extend(tokens.map(|token| insert_token(workspace, &new.id, token)));
     let factor = new.totp.iter();
-    queries.extend(factor.flat_map(|factor| enrol(workspace, &new.id, factor)));
+    queries.extend(factor.flat_map(|factor| enrol(seal, workspace, &new.id, factor)));
     queries
 }
 
-pub(super) fn enrol(workspace: &str, user: &str, factor: &TotpFactor) -> Vec<Query> {
+pub(super) fn enrol(seal: &Seal, workspace: &str, user: &str, factor: &TotpFactor) -> Vec<Query> {
     let mut queries = vec![query!(
         r#"INSERT INTO totp (workspace, "user", key, last_step) VALUES ($1, $2, $3, $4)"#,
         Value::key(workspace),
         user,
-        factor.key.expose(),
+        &sealed_key(seal, &TOTP_KEY.of(workspace, user), &factor.key),
         factor.last_step,
     )];
     queries.extend(insert_backup_codes(
+        seal,
         workspace,
         user,
         &factor.backup_code_hashes,
@@ -112,13 +120,18 @@ pub(super) fn enrol(workspace: &str, user: &str, factor: &TotpFactor) -> Vec<Que
     queries
 }
 
-pub(super) fn replace_backup_codes(workspace: &str, user: &str, hashes: &[String]) -> Vec<Query> {
+pub(super) fn replace_backup_codes(
+    seal: &Seal,
+    workspace: &str,
+    user: &str,
+    hashes: &[String],
+) -> Vec<Query> {
     let mut queries = vec![query!(
         r#"DELETE FROM backup_code WHERE workspace = $1 AND "user" = $2"#,
         Value::key(workspace),
         user,
     )];
-    queries.extend(insert_backup_codes(workspace, user, hashes));
+    queries.extend(insert_backup_codes(seal, workspace, user, hashes));
     queries
 }
 
@@ -136,6 +149,7 @@ pub(super) fn insert_token(workspace: &str, user: &str, token: &Token) -> Query 
 }
 
 fn insert_backup_codes<'a>(
+    seal: &'a Seal,
     workspace: &'a str,
     user: &'a str,
     hashes: &'a [String],
@@ -145,7 +159,7 @@ fn insert_backup_codes<'a>(
             r#"INSERT INTO backup_code (workspace, "user", hash) VALUES ($1, $2, $3)"#,
             Value::key(workspace),
             user,
-            hash,
+            &seal.seal(&BACKUP_CODE.of(workspace, user), hash),
         )
     })
 }

@@ -5,6 +5,7 @@ use super::list;
 use super::list::{all_settings_in, failures_in, record_in, records_where};
 use super::query::{Query, count, get, query};
 use crate::convention::NEVER;
+use crate::seal::Seal;
 use chat_domain::attempts::FREE_FAILURES;
 use chat_domain::audit::{Action, Decision};
 use chat_domain::health::{GUESSED, Health, LockedAccount, MOST_SHOWN, MailProblem};
@@ -54,12 +55,13 @@ pub(super) fn health() -> Vec<Query> {
 /// asks for them.
 pub(super) fn health_in(
     found: &[Vec<Row>],
+    seal: &Seal,
     now: Timestamp,
 ) -> Result<(Health, Vec<[String; 2]>), Failure> {
     let [failures, settings, mail_problems, resets] = found else {
         return Ok((Health::default(), Vec::new()));
     };
-    let settings = all_settings_in(settings)?;
+    let settings = all_settings_in(settings, seal)?;
     let mut locked = Vec::new();
     let mut accounts = Vec::new();
     for row in failures {

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::query::{Query, Value, count, count_if_any, get, list, moment, moment_if_any, query};
 use super::read::restore_in;
 use crate::convention::{NEVER, changed_settings};
+use crate::seal::Seal;
 use chat_domain::attempts::Failures;
 use chat_domain::audit::{Action, RecordFilter, StoredRecord};
 use chat_domain::clock_fault::Horizon;
@@ -71,12 +72,13 @@ pub(super) fn workspaces() -> Vec<Query> {
 
 pub(super) fn workspaces_in(
     found: &[Vec<Row>],
+    seal: &Seal,
     now: Timestamp,
 ) -> Result<Vec<WorkspaceSummary>, Failure> {
     let [workspaces, settings, locks] = found else {
         return Ok(Vec::new());
     };
-    let settings = all_settings_in(settings)?;
+    let settings = all_settings_in(settings, seal)?;
     let locked = locked_in(locks, &settings, now)?;
     let summary = |row: &Row| {
         let id: String = get(row, 0)?;
@@ -122,10 +124,15 @@ pub(super) fn failures_in(row: &Row, column: usize) -> Result<Failures, Failure>
     })
 }
 
-pub(super) fn all_settings_in(rows: &[Row]) -> Result<BTreeMap<String, Settings>, Failure> {
+pub(super) fn all_settings_in(
+    rows: &[Row],
+    seal: &Seal,
+) -> Result<BTreeMap<String, Settings>, Failure> {
     let mut all = BTreeMap::<_, Settings>::new();
     for row in rows {
-        restore_in(row, 1, all.entry(get(row, 0)?).or_default())?;
+        let workspace: String = get(row, 0)?;
+        let settings = all.entry(workspace.clone()).or_default();
+        restore_in(seal, &workspace, row, 1, settings)?;
     }
     Ok(all)
 }

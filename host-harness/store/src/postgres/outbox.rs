@@ -2,7 +2,8 @@
 
 use super::failure::Failure;
 use super::query::{Query, Value, count, get, moment, query};
-use crate::convention::{NEVER, next_try, next_try_millis, put_off};
+use crate::convention::{NEVER, next_try, next_try_millis, opened_body, put_off, sealed_body};
+use crate::seal::Seal;
 use chat_domain::outbox::{
     Among, Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
 };
@@ -55,7 +56,7 @@ const CLAIM: &str = concat!(
      UPDATE outbox SET tries = tries + 1, claimed = TRUE, next_try = $7
      FROM due WHERE outbox.id = due.id
      RETURNING outbox.id, workspace, message_id, recipient, subject, body, queued, tries,
-               due.next_try"
+               due.next_try, holds_code, \"user\""
 );
 
 const EXPIRED: &str = concat!(
@@ -93,14 +94,17 @@ pub(super) fn claim(now: Timestamp, among: Among<'_>) -> Query {
     )
 }
 
-pub(super) fn claim_in(row: &Row, now: Timestamp) -> Result<Claim, Failure> {
+pub(super) fn claim_in(seal: &Seal, row: &Row, now: Timestamp) -> Result<Claim, Failure> {
+    let workspace: String = get(row, 1)?;
+    let user: Option<String> = get(row, 10)?;
+    let (body, holds_code) = (get(row, 5)?, get(row, 9)?);
     Ok(Claim {
         id: get(row, 0)?,
-        workspace: get(row, 1)?,
         message_id: get(row, 2)?,
         recipient: get(row, 3)?,
         subject: get(row, 4)?,
-        body: get::<String>(row, 5)?.into(),
+        body: opened_body(seal, &workspace, user.as_deref(), holds_code, body),
+        workspace,
         queued: moment(row, 6)?,
         tries: count(row, 7)?,
         was_put_off: get::<i64>(row, 8)? > put_off(now),
@@ -162,7 +166,7 @@ pub(super) fn mail_in(row: &Row) -> Result<StoredMail, Failure> {
     })
 }
 
-pub(super) fn queue(workspace: &str, post: &Post) -> Query {
+pub(super) fn queue(seal: &Seal, workspace: &str, post: &Post) -> Query {
     query!(
         r#"INSERT INTO outbox (workspace, "user", message_id, recipient, subject, body, queued,
                                expires, holds_code, next_try)
@@ -171,7 +175,7 @@ pub(super) fn queue(workspace: &str, post: &Post) -> Query {
         &post.user,
         &post.recipient,
         post.subject,
-        post.body.expose_secret(),
+        sealed_body(seal, workspace, post).expose_secret(),
         post.queued,
         post.expires,
         post.holds_code,

@@ -1,10 +1,11 @@
 //! What the tables say of one workspace. A question is as many queries, none of which waits
 //! for what another finds: all are one trip.
 
-use super::failure::{Failure, Kind};
+use super::failure::Failure;
 use super::outbox;
 use super::query::{Query, Value, count, count_if_any, get, list, moment, moment_if_any, query};
-use crate::convention::{NEVER, restore};
+use crate::convention::{NEVER, opened_key, restore};
+use crate::seal::{BACKUP_CODE, Column, EMAIL_CODE, PENDING_KEY, Seal, TOTP_KEY};
 use chat_domain::account::{
     EDIT_OTHER_USER_TOTP, Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor,
     User, skeletons, username_key,
@@ -15,8 +16,7 @@ use chat_domain::operator::{Role, SettingPlace};
 use chat_domain::retention::Oldest;
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
-use chat_domain::totp::TotpKey;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Row;
 
 /// What becomes of what is read.
@@ -199,26 +199,51 @@ pub(super) fn queries(question: &Question, purpose: Purpose) -> Vec<Query> {
     queries
 }
 
+/// The answer to a question, and the backup codes in it as they are kept.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) dossier: Dossier,
+    pub(super) codes: Vec<HeldCode>,
+}
+
+/// A backup code, and as what its hash is kept: sealed, no other text is like it.
+pub(super) struct HeldCode {
+    pub(super) user: String,
+    pub(super) hash: String,
+    pub(super) text: String,
+}
+
 /// The answer to `question`, which is what its queries found, in their order.
-pub(super) fn dossier(question: &Question, found: Vec<Vec<Row>>) -> Result<Dossier, Failure> {
+pub(super) fn dossier(
+    seal: &Seal,
+    question: &Question,
+    found: Vec<Vec<Row>>,
+) -> Result<Read, Failure> {
+    let workspace = question.workspace.as_str();
     let mut found = found.into_iter();
     let mut next = || found.next().unwrap_or_default();
-    let mut dossier = Dossier::default();
+    let mut read = Read::default();
+    let Read { dossier, codes } = &mut read;
     if question.existence {
         dossier.exists = !next().is_empty();
     }
     if question.settings {
-        dossier.settings = settings_in(&next())?;
+        dossier.settings = settings_in(seal, workspace, &next())?;
     }
     if question.token_hash.is_some() {
         let first = question.accounts.first();
         match held_token(&next(), first)? {
             Some(token) => dossier.token = Some(token),
-            None => return Ok(dossier),
+            None => return Ok(read),
         }
     }
     for _ in &question.accounts {
-        dossier.accounts.push(profile_if_any(&next())?);
+        let profile = next().first().map(|row| profile_in(seal, workspace, row));
+        let profile = profile.transpose()?.map(|(profile, held)| {
+            codes.extend(held);
+            profile
+        });
+        dossier.accounts.push(profile);
     }
     if question.role_names {
         let names = next();
@@ -240,7 +265,8 @@ pub(super) fn dossier(question: &Question, found: Vec<Vec<Row>>) -> Result<Dossi
     }
     if question.mail.is_some() {
         dossier.mail = next().first().map(outbox::mail_in).transpose()?;
-        dossier.mail_holder = profile_if_any(&next())?;
+        let holder = next().first().map(|row| profile_in(seal, workspace, row));
+        dossier.mail_holder = holder.transpose()?.map(|(holder, _)| holder);
     }
     if question.fixed_settings {
         let rows = next();
@@ -254,7 +280,7 @@ pub(super) fn dossier(question: &Question, found: Vec<Vec<Row>>) -> Result<Dossi
             .transpose()?
             .unwrap_or_default();
     }
-    Ok(dossier)
+    Ok(read)
 }
 
 /// As [`ALL_PROFILES`]: with all lists but tokens.
@@ -296,22 +322,27 @@ fn profile_by(sql: &'static str, workspace: Value, lists: [bool; 4], keys: Vec<V
     Query { sql, values }
 }
 
-fn settings_in(rows: &[Row]) -> Result<Option<Settings>, Failure> {
+fn settings_in(seal: &Seal, workspace: &str, rows: &[Row]) -> Result<Option<Settings>, Failure> {
     let mut settings = None;
     for row in rows {
-        restore_in(row, 0, settings.get_or_insert_with(Settings::default))?;
+        let settings = settings.get_or_insert_with(Settings::default);
+        restore_in(seal, workspace, row, 0, settings)?;
     }
     Ok(settings)
 }
 
 /// `name, value`, from this column on; both may be missing.
-pub(super) fn restore_in(row: &Row, column: usize, settings: &mut Settings) -> Result<(), Failure> {
+pub(super) fn restore_in(
+    seal: &Seal,
+    workspace: &str,
+    row: &Row,
+    column: usize,
+    settings: &mut Settings,
+) -> Result<(), Failure> {
     let name: Option<String> = get(row, column)?;
     let value: Option<String> = get(row, column + 1)?;
     match name.zip(value) {
-        Some((name, value)) => {
-            restore(settings, &name, &value).map_err(|problem| Failure::new(Kind::Fault, problem))
-        }
+        Some((name, value)) => Ok(restore(seal, settings, workspace, &name, &value)?),
         None => Ok(()),
     }
 }
@@ -335,14 +366,19 @@ fn held_token(rows: &[Row], first: Option<&Subject>) -> Result<Option<Token>, Fa
     Ok(is_firsts.then_some(token))
 }
 
-fn profile_if_any(rows: &[Row]) -> Result<Option<Profile>, Failure> {
-    rows.first().map(profile_in).transpose()
-}
-
-pub(super) fn profile_in(row: &Row) -> Result<Profile, Failure> {
-    Ok(Profile {
+/// An account, and its backup codes as they are kept.
+pub(super) fn profile_in(
+    seal: &Seal,
+    workspace: &str,
+    row: &Row,
+) -> Result<(Profile, Vec<HeldCode>), Failure> {
+    let id: String = get(row, 0)?;
+    let (factor, codes) = factor_in(seal, workspace, &id, row)?;
+    let pending_key = pending_key_in(seal, &PENDING_KEY.of(workspace, &id), row)?;
+    let mailed_code = mailed_code_in(seal, &EMAIL_CODE.of(workspace, &id), row)?;
+    let profile = Profile {
         user: User {
-            id: get(row, 0)?,
+            id,
             username: get(row, 1)?,
             federated: get(row, 2)?,
         },
@@ -350,9 +386,9 @@ pub(super) fn profile_in(row: &Row) -> Result<Profile, Failure> {
         password_hash: get::<Option<String>>(row, 4)?.map(SecretString::from),
         email_two_factor: get(row, 5)?,
         receives_codes: get(row, 6)?,
-        factor: factor_in(row)?,
-        pending_key: pending_key_in(row)?,
-        mailed_code: mailed_code_in(row)?,
+        factor,
+        pending_key,
+        mailed_code,
         failures: Failures {
             count: count_if_any(row, 16)?.unwrap_or_default(),
             locked_until: moment_if_any(row, 17)?,
@@ -362,39 +398,67 @@ pub(super) fn profile_in(row: &Row) -> Result<Profile, Failure> {
         roles: list(row, 21)?,
         permissions: list(row, 22)?,
         tokens: tokens_in(row)?,
-    })
+    };
+    Ok((profile, codes))
 }
 
-fn factor_in(row: &Row) -> Result<Option<TotpFactor>, Failure> {
-    let key: Option<Vec<u8>> = get(row, 7)?;
+fn factor_in(
+    seal: &Seal,
+    workspace: &str,
+    user: &str,
+    row: &Row,
+) -> Result<(Option<TotpFactor>, Vec<HeldCode>), Failure> {
+    let Some(key) = get::<Option<String>>(row, 7)? else {
+        return Ok((None, Vec::new()));
+    };
     let last_step: Option<i64> = get(row, 8)?;
-    let hashes: Vec<String> = list(row, 23)?;
-    let spent: Vec<bool> = list(row, 24)?;
-    let (spent, unused): (Vec<_>, Vec<_>) = hashes.into_iter().zip(spent).partition(|code| code.1);
-    let hashes = |codes: Vec<(String, bool)>| codes.into_iter().map(|code| code.0).collect();
-    Ok(key.map(|key| TotpFactor {
-        key: TotpKey::new(key),
+    let mut factor = TotpFactor {
+        key: opened_key(seal, &TOTP_KEY.of(workspace, user), &key)?,
         last_step: last_step.map(i64::cast_unsigned),
-        backup_code_hashes: hashes(unused),
-        spent_code_hashes: hashes(spent),
-    }))
+        backup_code_hashes: Vec::new(),
+        spent_code_hashes: Vec::new(),
+    };
+    let (texts, spent): (Vec<String>, Vec<bool>) = (list(row, 23)?, list(row, 24)?);
+    let mut codes = Vec::with_capacity(texts.len());
+    for (text, is_spent) in texts.into_iter().zip(spent) {
+        let hash = seal.open(&BACKUP_CODE.of(workspace, user), &text)?;
+        let hash = hash.expose_secret().to_owned();
+        match is_spent {
+            true => factor.spent_code_hashes.push(hash.clone()),
+            false => factor.backup_code_hashes.push(hash.clone()),
+        }
+        let user = user.to_owned();
+        codes.push(HeldCode { user, hash, text });
+    }
+    // Sealed, they are in no order.
+    factor.backup_code_hashes.sort_unstable();
+    factor.spent_code_hashes.sort_unstable();
+    Ok((Some(factor), codes))
 }
 
-fn pending_key_in(row: &Row) -> Result<Option<PendingKey>, Failure> {
-    let key: Option<Vec<u8>> = get(row, 9)?;
+fn pending_key_in(
+    seal: &Seal,
+    place: &Column<'_>,
+    row: &Row,
+) -> Result<Option<PendingKey>, Failure> {
+    let key: Option<String> = get(row, 9)?;
+    let key = key.map(|key| opened_key(seal, place, &key)).transpose()?;
     let expires = moment_if_any(row, 10)?;
-    Ok(key.zip(expires).map(|(key, expires)| PendingKey {
-        key: TotpKey::new(key),
-        expires,
-    }))
+    Ok(key
+        .zip(expires)
+        .map(|(key, expires)| PendingKey { key, expires }))
 }
 
-fn mailed_code_in(row: &Row) -> Result<Option<MailedCode>, Failure> {
-    let Some(hash) = get(row, 11)? else {
+fn mailed_code_in(
+    seal: &Seal,
+    place: &Column<'_>,
+    row: &Row,
+) -> Result<Option<MailedCode>, Failure> {
+    let Some(hash) = get::<Option<String>>(row, 11)? else {
         return Ok(None);
     };
     Ok(Some(MailedCode {
-        hash,
+        hash: seal.open(place, &hash)?.expose_secret().to_owned(),
         expires: moment(row, 12)?,
         failures: count(row, 13)?,
         issued: moment(row, 14)?,

@@ -3,13 +3,22 @@
 use super::database::{Connection, Database, WORKSPACE_ROLE};
 use super::failure::{Failure, Kind};
 use super::query::{Query, get, query};
+use super::sealing;
 use crate::convention::{A_NEWER_PROGRAMS, ANOTHER_PROGRAMS};
+use crate::seal::Seal;
+use chat_domain::totp::TotpKey;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// One script a version, in order, of the numbers that SQLite's scripts have.
-const MIGRATIONS: [(i64, &str); 1] = [(3, include_str!("schema/3.sql"))];
-const VERSION: i64 = 3;
+const MIGRATIONS: [(i64, &str); 2] = [
+    (3, include_str!("schema/3.sql")),
+    (SEALED, include_str!("schema/4.sql")),
+];
+const VERSION: i64 = SEALED;
+
+/// The version from which on a store can be sealed, and keys are text.
+const SEALED: i64 = 4;
 
 /// How long one who migrates waits for another who does, and for the scripts: an index on
 /// millions of rows takes a minute.
@@ -41,36 +50,74 @@ enum Place {
     Store(i64),
 }
 
-/// Brings the schema up to date; makes it where there is nothing, if it may.
+/// Brings the schema up to date; makes it where there is nothing, if it may: sealed, where there
+/// is a key.
 ///
 /// # Errors
 ///
-/// When it is not a store that this program can use.
-pub(super) async fn migrate(database: &Database, may_create: bool) -> Result<(), Failure> {
+/// When it is not a store that this program can use, or as [`Seal::admit`].
+pub(super) async fn migrate(
+    database: &Database,
+    may_create: bool,
+    seal: &Seal,
+) -> crate::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut connection = database
         .connection(Instant::now() + super::database::PATIENCE)
         .await?;
     match look(&mut connection, deadline).await? {
-        Place::Store(VERSION) => return require_role(&mut connection, deadline).await,
-        Place::Empty if !may_create => return Err(Failure::new(Kind::Fault, NO_STORE)),
+        Place::Store(VERSION) => {
+            require_role(&mut connection, deadline).await?;
+            return admit(&mut connection, seal, deadline).await;
+        }
+        Place::Empty if !may_create => return Err(Failure::new(Kind::Fault, NO_STORE).into()),
+        Place::Store(..SEALED) => seal.admit(None)?,
         Place::Empty | Place::Store(_) => (),
     }
     create_role(&mut connection, deadline).await?;
     let mut migration = Migration {
         connection: &mut connection,
+        seal,
         deadline,
     };
     match migration.run().await {
         Ok(()) => {
             connection.ended();
-            require_role(&mut connection, deadline).await
+            require_role(&mut connection, deadline).await?;
+            admit(&mut connection, seal, deadline).await
         }
         Err(failure) => {
             connection.roll_back(deadline).await;
-            Err(failure)
+            Err(failure.into())
         }
     }
+}
+
+/// # Errors
+///
+/// As [`Seal::admit`] says of the store.
+async fn admit(connection: &mut Connection, seal: &Seal, deadline: Instant) -> crate::Result<()> {
+    let rows = connection.one(query!(sealing::ROW), deadline).await?;
+    let sealing = rows.first().map(sealing::row_in).transpose()?;
+    Ok(seal.admit(sealing.as_ref())?)
+}
+
+/// As [`is_current`], and whether it may be opened.
+///
+/// # Errors
+///
+/// As [`is_current`], or as [`Seal::admit`].
+pub(super) async fn is_current_and_admitted(
+    database: &Database,
+    seal: &Seal,
+) -> crate::Result<bool> {
+    let deadline = Instant::now() + super::database::PATIENCE;
+    let is_current = is_current(database).await?;
+    if is_current {
+        let mut connection = database.connection(deadline).await?;
+        admit(&mut connection, seal, deadline).await?;
+    }
+    Ok(is_current)
 }
 
 /// Whether it is a store of this version.
@@ -122,6 +169,7 @@ async fn look(connection: &mut Connection, deadline: Instant) -> Result<Place, F
 /// A migration, in one transaction.
 struct Migration<'a> {
     connection: &'a mut Connection,
+    seal: &'a Seal,
     deadline: Instant,
 }
 
@@ -135,9 +183,11 @@ impl Migration<'_> {
              SELECT pg_advisory_xact_lock({LOCK})"
         ))
         .await?;
+        let mut sealing = None;
         let applied = match look(self.connection, self.deadline).await? {
             Place::Store(version) => version,
             Place::Empty => {
+                sealing = self.seal.sealing();
                 self.script(
                     "CREATE TABLE chat_store (version BIGINT NOT NULL);
                      INSERT INTO chat_store VALUES (0)",
@@ -148,14 +198,44 @@ impl Migration<'_> {
         };
         for (version, script) in MIGRATIONS {
             if version > applied {
+                if version == SEALED {
+                    self.write_base32().await?;
+                }
                 self.script(script).await?;
             }
+        }
+        if let Some(row) = sealing {
+            let write = sealing::write(&row);
+            self.connection.one(write, self.deadline).await?;
         }
         self.share().await?;
         self.script(&format!(
             "UPDATE chat_store SET version = {VERSION}; COMMIT"
         ))
         .await
+    }
+
+    /// Keys become base32, which their columns hold as bytes yet.
+    async fn write_base32(&mut self) -> Result<(), Failure> {
+        const KEYS: [(&str, &str); 2] = [
+            (
+                r#"SELECT workspace, "user", key FROM totp"#,
+                r#"UPDATE totp SET key = $3 WHERE workspace = $1 AND "user" = $2"#,
+            ),
+            (
+                r#"SELECT workspace, "user", key FROM pending_totp"#,
+                r#"UPDATE pending_totp SET key = $3 WHERE workspace = $1 AND "user" = $2"#,
+            ),
+        ];
+        for (read, write) in KEYS {
+            for row in self.connection.one(query!(read), self.deadline).await? {
+                let (workspace, user): (String, String) = (get(&row, 0)?, get(&row, 1)?);
+                let base32 = TotpKey::new(get(&row, 2)?).to_base32();
+                let update = query!(write, &workspace, &user, base32.as_bytes());
+                self.connection.one(update, self.deadline).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Of every table with a workspace, the role has the rows of the one that the transaction is

@@ -12,7 +12,8 @@ use super::apply;
 use super::database::{Connection, Database, LIST_PATIENCE, PATIENCE, Tries, begin, commit};
 use super::failure::{Failure, Kind};
 use super::query::{Query, Value, get, query};
-use super::read::{self, Purpose};
+use super::read::{self, HeldCode, Purpose, Read};
+use crate::seal::Seal;
 use crate::{Decide, Result, StoreError, Unavailable};
 use chat_domain::dossier::Question;
 use chat_domain::order::Change;
@@ -61,6 +62,7 @@ const SWEEP: &str = "
 /// What writes.
 pub(super) struct Writer {
     database: Arc<Database>,
+    seal: Seal,
     /// Of each workspace that is being written, what waits.
     queues: Mutex<HashMap<String, Vec<Piece>>>,
     swept: Mutex<Instant>,
@@ -90,9 +92,10 @@ enum Ended {
 type Outcome = Result<()>;
 
 impl Writer {
-    pub(super) fn of(database: Arc<Database>) -> Arc<Self> {
+    pub(super) fn of(database: Arc<Database>, seal: Seal) -> Arc<Self> {
         Arc::new(Self {
             database,
+            seal,
             queues: Mutex::default(),
             swept: Mutex::new(Instant::now()),
         })
@@ -175,7 +178,8 @@ impl Writer {
             Err(failure) => return Ended::Failed(failure),
         };
         let mark: [u8; 16] = rand::random();
-        let mut transaction = Transaction::begin(connection, workspace, batch.len(), deadline);
+        let mut transaction =
+            Transaction::begin(connection, &self.seal, workspace, batch.len(), deadline);
         let done = match transaction.work(batch).await {
             Ok(()) => transaction.commit(&mark).await,
             Err(undone) => Err(undone),
@@ -282,6 +286,7 @@ impl Drop for Turn {
 /// One transaction, which makes the changes of several pieces.
 struct Transaction<'a> {
     connection: Connection,
+    seal: &'a Seal,
     workspace: &'a str,
     deadline: Instant,
     /// What is sent with whatever is sent next: what begins the transaction, or what the last
@@ -315,11 +320,18 @@ type Trip = (
 );
 
 impl<'a> Transaction<'a> {
-    fn begin(connection: Connection, workspace: &'a str, pieces: usize, deadline: Instant) -> Self {
+    fn begin(
+        connection: Connection,
+        seal: &'a Seal,
+        workspace: &'a str,
+        pieces: usize,
+        deadline: Instant,
+    ) -> Self {
         let mut pending = begin(workspace);
         pending.push(lock(workspace));
         Self {
             connection,
+            seal,
             workspace,
             deadline,
             pending,
@@ -336,12 +348,12 @@ impl<'a> Transaction<'a> {
         for piece in batch {
             let found = self.read(&piece.question).await?;
             let decided = match found {
-                Ok(found) => piece.decide(found),
+                Ok(found) => piece.decide(self.seal, found),
                 Err(failure) => Err(failure.into()),
             };
             let outcome = match decided {
-                Ok(changes) => {
-                    self.change(&changes).await?;
+                Ok((codes, changes)) => {
+                    self.change(&codes, &changes).await?;
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -420,7 +432,11 @@ impl<'a> Transaction<'a> {
 
     /// Makes `changes` pending. Where there was no workspace to be locked, there may be one by
     /// now.
-    async fn change(&mut self, changes: &[Change]) -> std::result::Result<(), Undone> {
+    async fn change(
+        &mut self,
+        codes: &[HeldCode],
+        changes: &[Change],
+    ) -> std::result::Result<(), Undone> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -433,7 +449,8 @@ impl<'a> Transaction<'a> {
                 return Err(Undone::All(created_meanwhile()));
             }
         }
-        self.pending.extend(apply::queries(self.workspace, changes));
+        let queries = apply::queries(self.seal, self.workspace, codes, changes);
+        self.pending.extend(queries);
         self.has_changes = true;
         self.creates = creates;
         self.is_locked |= creates;
@@ -486,11 +503,16 @@ fn created_meanwhile() -> Failure {
 }
 
 impl Piece {
-    /// What is changed where this was found.
-    fn decide(&mut self, found: Vec<Vec<Row>>) -> Result<Vec<Change>> {
-        let dossier = read::dossier(&self.question, found)?;
+    /// What is changed where this was found, and the backup codes that were.
+    fn decide(
+        &mut self,
+        seal: &Seal,
+        found: Vec<Vec<Row>>,
+    ) -> Result<(Vec<HeldCode>, Vec<Change>)> {
+        let Read { dossier, codes } = read::dossier(seal, &self.question, found)?;
         let decide = AssertUnwindSafe(|| (self.decide)(&dossier));
-        catch_unwind(decide).map_err(|_panic| StoreError("it panicked".into()))
+        let changes = catch_unwind(decide).map_err(|_panic| StoreError("it panicked".into()))?;
+        Ok((codes, changes))
     }
 }
 

@@ -2,29 +2,31 @@
 
 use super::create::{
     create_user, create_workspace, enrol, insert_permission, insert_role, insert_token,
-    replace_backup_codes, write_setting,
+    replace_backup_codes, spend_backup_code, write_setting,
 };
-use super::{SqlResult, outbox};
-use crate::convention::{NEVER, PRUNED_TOGETHER};
+use super::{Db, SqlResult, outbox};
+use crate::convention::{NEVER, PRUNED_TOGETHER, sealed_key};
+use crate::seal::{EMAIL_CODE, PENDING_KEY};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
 use chat_domain::operator::SettingPlace;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::retention::Retention;
+use chat_domain::settings::Setting;
 use chat_domain::time::Timestamp;
-use rusqlite::{Connection, Params, ToSql, named_params, params};
+use rusqlite::{Params, ToSql, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Makes all changes, in the transaction that the connection is in.
-pub(super) fn all(db: &Connection, workspace: &str, changes: &[Change]) -> SqlResult<()> {
+pub(super) fn all(db: Db<'_>, workspace: &str, changes: &[Change]) -> SqlResult<()> {
     let at = Place { db, workspace };
     changes.iter().try_for_each(|change| at.apply(change))
 }
 
 /// A workspace in a store.
 struct Place<'a> {
-    db: &'a Connection,
+    db: Db<'a>,
     workspace: &'a str,
 }
 
@@ -34,9 +36,9 @@ impl Place<'_> {
         match change {
             Change::CreateWorkspace(new) => create_workspace(db, new),
             Change::SetSetting { name, value } => self.set_setting(name, value.as_ref()),
-            Change::AddRole { role } => insert_role(db, workspace, role),
+            Change::AddRole { role } => insert_role(&db, workspace, role),
             Change::AllowPermission { role, permission } => {
-                insert_permission(db, workspace, role, permission)
+                insert_permission(&db, workspace, role, permission)
             }
             Change::DenyPermission { role, permission } => self.run(
                 "DELETE FROM role_permission
@@ -60,7 +62,7 @@ impl Place<'_> {
                 "DELETE FROM user_role WHERE workspace = ?1 AND user = ?2 AND role = ?3",
                 [workspace, user, role],
             ),
-            Change::AddToken { user, token } => insert_token(db, workspace, user, token),
+            Change::AddToken { user, token } => insert_token(&db, workspace, user, token),
             Change::EndTokens { user, which } => self.end_tokens(user, which),
             Change::Enrol { user, factor } => enrol(db, workspace, user, factor),
             Change::RemoveFactor { user } => {
@@ -70,10 +72,7 @@ impl Place<'_> {
                 "UPDATE totp SET last_step = ?3 WHERE workspace = ?1 AND user = ?2",
                 params![workspace, user, step.cast_signed()],
             ),
-            Change::SpendBackupCode { user, hash } => self.run(
-                "UPDATE backup_code SET spent = 1 WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
-                [workspace, user, hash],
-            ),
+            Change::SpendBackupCode { user, hash } => spend_backup_code(db, workspace, user, hash),
             Change::ReplaceBackupCodes { user, hashes } => {
                 replace_backup_codes(db, workspace, user, hashes)
             }
@@ -98,9 +97,9 @@ impl Place<'_> {
                 next,
                 problem,
                 doubtful,
-            } => outbox::postpone(db, workspace, *id, *next, problem.as_deref(), *doubtful),
+            } => outbox::postpone(&db, workspace, *id, *next, problem.as_deref(), *doubtful),
             Change::RetryMail { id, due, expires } => {
-                outbox::retry(db, workspace, *id, *due, *expires)
+                outbox::retry(&db, workspace, *id, *due, *expires)
             }
             Change::RemoveMail { id } => self.run(
                 "DELETE FROM outbox WHERE workspace = ?1 AND id = ?2",
@@ -121,8 +120,8 @@ impl Place<'_> {
     }
 
     fn set_setting(&self, name: &str, value: Option<&SecretString>) -> SqlResult<()> {
-        match value {
-            Some(value) => write_setting(self.db, self.workspace, name, value),
+        match value.zip(Setting::named(name)) {
+            Some((value, setting)) => write_setting(self.db, self.workspace, setting, value),
             None => self.delete(
                 "DELETE FROM setting WHERE workspace = ?1 AND name = ?2",
                 name,
@@ -158,19 +157,21 @@ impl Place<'_> {
     }
 
     fn set_pending_key(&self, user: &str, pending: &PendingKey) -> SqlResult<()> {
+        let place = PENDING_KEY.of(self.workspace, user);
         self.run(
             "INSERT OR REPLACE INTO pending_totp (workspace, user, key, expires)
              VALUES (?1, ?2, ?3, ?4)",
             params![
                 self.workspace,
                 user,
-                pending.key.expose(),
+                sealed_key(self.db.seal, &place, &pending.key),
                 pending.expires.millis()
             ],
         )
     }
 
     fn set_mailed_code(&self, user: &str, code: &MailedCode) -> SqlResult<()> {
+        let place = EMAIL_CODE.of(self.workspace, user);
         self.run(
             "INSERT OR REPLACE INTO email_code
                 (workspace, user, hash, issued, expires, failures, mails)
@@ -178,7 +179,7 @@ impl Place<'_> {
             params![
                 self.workspace,
                 user,
-                code.hash,
+                self.db.seal.seal(&place, &code.hash),
                 code.issued.millis(),
                 code.expires.millis(),
                 code.failures,

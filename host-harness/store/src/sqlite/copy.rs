@@ -3,6 +3,7 @@
 use super::{Access, BUSY_TIMEOUT, SqlResult, blocking, connect, schema};
 use crate::backup::{Cell, Columns, Rows, TABLES, TOGETHER, listed};
 use crate::convention::AN_OLDER_PROGRAMS;
+use crate::seal::Seal;
 use crate::{Result, StoreError};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
@@ -47,7 +48,8 @@ pub(crate) async fn writer(path: &Path) -> Result<(Columns, Sender<Rows>, Copyin
     let path = path.to_owned();
     let (db, columns) = blocking(move || {
         let mut db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
-        schema::migrate(&mut db)?;
+        // What is copied says whether it is sealed.
+        schema::migrate(&mut db, &Seal::none())?;
         db.pragma_update(None, "foreign_keys", "OFF")?;
         let columns = all_columns(&db)?;
         Ok((db, columns))

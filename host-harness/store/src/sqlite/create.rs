@@ -1,25 +1,27 @@
 //! Creates a workspace with everything in it.
 
-use super::SqlResult;
+use super::{Db, SqlResult};
+use crate::convention::{sealed_key, sealed_setting};
+use crate::seal::{BACKUP_CODE, TOTP_KEY};
 use chat_domain::account::{Token, TotpFactor, skeletons, username_key};
 use chat_domain::operator::{NewUser, NewWorkspace};
-use chat_domain::settings::SETTINGS;
+use chat_domain::settings::{SETTINGS, Setting};
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, params};
 use secrecy::{ExposeSecret, SecretString};
 
-pub(super) fn create_workspace(db: &Connection, workspace: &NewWorkspace) -> SqlResult<()> {
+pub(super) fn create_workspace(db: Db<'_>, workspace: &NewWorkspace) -> SqlResult<()> {
     db.execute("INSERT INTO workspace (id) VALUES (?1)", [&workspace.id])?;
     for setting in &SETTINGS {
         if setting.is_changed(&workspace.settings) {
             let value = setting.value(&workspace.settings);
-            write_setting(db, &workspace.id, setting.name, &value)?;
+            write_setting(db, &workspace.id, setting, &value)?;
         }
     }
     for role in &workspace.roles {
-        insert_role(db, &workspace.id, &role.name)?;
+        insert_role(&db, &workspace.id, &role.name)?;
         for permission in &role.permissions {
-            insert_permission(db, &workspace.id, &role.name, permission)?;
+            insert_permission(&db, &workspace.id, &role.name, permission)?;
         }
     }
     workspace
@@ -50,19 +52,20 @@ pub(super) fn insert_permission(
 }
 
 pub(super) fn write_setting(
-    db: &Connection,
+    db: Db<'_>,
     workspace: &str,
-    name: &str,
+    setting: &Setting,
     value: &SecretString,
 ) -> SqlResult<()> {
+    let value = sealed_setting(db.seal, workspace, setting, value);
     db.prepare_cached(
         "INSERT OR REPLACE INTO setting (workspace, name, value) VALUES (?1, ?2, ?3)",
     )?
-    .execute([workspace, name, value.expose_secret()])?;
+    .execute([workspace, setting.name, value.expose_secret()])?;
     Ok(())
 }
 
-pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> SqlResult<()> {
+pub(super) fn create_user(db: Db<'_>, workspace: &str, user: &NewUser) -> SqlResult<()> {
     let [skeleton, skeleton_as_written] = skeletons(&user.username);
     db.execute(
         "INSERT INTO user (workspace, id, username, username_key, password_hash, federated,
@@ -94,7 +97,7 @@ pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> S
         )?;
     }
     for token in &user.tokens {
-        insert_token(db, workspace, &user.id, token)?;
+        insert_token(&db, workspace, &user.id, token)?;
     }
     match &user.totp {
         Some(factor) => enrol(db, workspace, &user.id, factor),
@@ -102,18 +105,13 @@ pub(super) fn create_user(db: &Connection, workspace: &str, user: &NewUser) -> S
     }
 }
 
-pub(super) fn enrol(
-    db: &Connection,
-    workspace: &str,
-    user: &str,
-    factor: &TotpFactor,
-) -> SqlResult<()> {
+pub(super) fn enrol(db: Db<'_>, workspace: &str, user: &str, factor: &TotpFactor) -> SqlResult<()> {
     db.execute(
         "INSERT INTO totp (workspace, user, key, last_step) VALUES (?1, ?2, ?3, ?4)",
         params![
             workspace,
             user,
-            factor.key.expose(),
+            sealed_key(db.seal, &TOTP_KEY.of(workspace, user), &factor.key),
             factor.last_step.map(u64::cast_signed)
         ],
     )?;
@@ -121,7 +119,7 @@ pub(super) fn enrol(
 }
 
 pub(super) fn replace_backup_codes(
-    db: &Connection,
+    db: Db<'_>,
     workspace: &str,
     user: &str,
     hashes: &[String],
@@ -153,7 +151,7 @@ pub(super) fn insert_token(
 }
 
 fn insert_backup_codes(
-    db: &Connection,
+    db: Db<'_>,
     workspace: &str,
     user: &str,
     hashes: &[String],
@@ -161,7 +159,31 @@ fn insert_backup_codes(
     let mut insert =
         db.prepare_cached("INSERT INTO backup_code (workspace, user, hash) VALUES (?1, ?2, ?3)")?;
     for hash in hashes {
-        insert.execute([workspace, user, hash])?;
+        let hash = db.seal.seal(&BACKUP_CODE.of(workspace, user), hash);
+        insert.execute([workspace, user, &hash])?;
+    }
+    Ok(())
+}
+
+/// Which row that is, only what it holds tells.
+pub(super) fn spend_backup_code(
+    db: Db<'_>,
+    workspace: &str,
+    user: &str,
+    hash: &str,
+) -> SqlResult<()> {
+    let mut query =
+        db.prepare_cached("SELECT hash FROM backup_code WHERE workspace = ?1 AND user = ?2")?;
+    let texts = query.query_map([workspace, user], |row| row.get(0))?;
+    let texts: Vec<String> = texts.collect::<SqlResult<_>>()?;
+    let mut spend = db.prepare_cached(
+        "UPDATE backup_code SET spent = 1 WHERE workspace = ?1 AND user = ?2 AND hash = ?3",
+    )?;
+    for text in texts {
+        let held = db.seal.open(&BACKUP_CODE.of(workspace, user), &text)?;
+        if held.expose_secret() == hash {
+            spend.execute([workspace, user, &text])?;
+        }
     }
     Ok(())
 }

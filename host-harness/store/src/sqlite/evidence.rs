@@ -1,7 +1,9 @@
 //! What happened, read from the file as another process sees it: for tests.
 
+use crate::seal::{MAIL_BODY, Seal};
 use chat_domain::audit::Decision;
 use rusqlite::{Connection, OptionalExtension, Row, types::Value};
+use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -68,15 +70,22 @@ impl Record {
 }
 
 /// A look at a store's file.
-pub struct Evidence(Connection);
+pub struct Evidence {
+    db: Connection,
+    seal: Seal,
+}
 
 /// # Errors
 ///
 /// [`Unreadable`] of each.
 impl Evidence {
-    /// Looks at the file at `path`.
-    pub fn open(path: &Path) -> Result<Self, Unreadable> {
-        Ok(Self(Connection::open(path)?))
+    /// Looks at the file at `path`; what is sealed by `seal` is opened where these words say
+    /// what it is.
+    pub fn open(path: &Path, seal: &Seal) -> Result<Self, Unreadable> {
+        Ok(Self {
+            db: Connection::open(path)?,
+            seal: seal.clone(),
+        })
     }
 
     /// The rows of every table, each as one text, but for the records of attempts and
@@ -96,14 +105,26 @@ impl Evidence {
 
     /// The mail that waits, in the order in which it was written.
     pub fn mail(&self) -> Result<Vec<Mail>, Unreadable> {
-        let mail = "SELECT recipient, subject, body FROM outbox ORDER BY id";
+        let mail = "SELECT recipient, subject, body, holds_code, workspace, coalesce(user, '')
+                    FROM outbox ORDER BY id";
         self.query(mail, |row| {
             Ok(Mail {
                 recipient: row.get(0)?,
                 subject: row.get(1)?,
-                body: row.get(2)?,
+                body: match row.get(3)? {
+                    true => self.body(row)?,
+                    false => row.get(2)?,
+                },
             })
         })
+    }
+
+    /// The third cell opened, of a mail whose workspace and account are the fifth and the sixth.
+    fn body(&self, row: &Row<'_>) -> rusqlite::Result<String> {
+        let (body, workspace, user): (String, String, String) =
+            (row.get(2)?, row.get(4)?, row.get(5)?);
+        let body = self.seal.open(&MAIL_BODY.of(&workspace, &user), &body)?;
+        Ok(body.expose_secret().to_owned())
     }
 
     /// The audit trail, oldest first.
@@ -128,24 +149,24 @@ impl Evidence {
     /// Failed attempts in a row of the account with the id `user`.
     pub fn failures(&self, user: &str) -> Result<u32, Unreadable> {
         let failures = "SELECT coalesce(sum(count), 0) FROM failed_attempt WHERE user = ?1";
-        Ok(self.0.query_row(failures, [user], |row| row.get(0))?)
+        Ok(self.db.query_row(failures, [user], |row| row.get(0))?)
     }
 
     /// The body of the mail that brought the account with the id `user` its last code;
     /// none where no such mail waits.
     pub fn sent_code(&self, user: &str) -> Result<Option<String>, Unreadable> {
-        let bodies = "SELECT body FROM outbox WHERE holds_code AND user = ?1
-                      ORDER BY id DESC LIMIT 1";
-        let body = self.0.query_row(bodies, [user], |row| row.get(0));
+        let bodies = "SELECT recipient, subject, body, holds_code, workspace, user FROM outbox
+                      WHERE holds_code AND user = ?1 ORDER BY id DESC LIMIT 1";
+        let body = self.db.query_row(bodies, [user], |row| self.body(row));
         Ok(body.optional()?)
     }
 
     fn query<T>(
         &self,
         query: &str,
-        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Unreadable> {
-        let mut query = self.0.prepare(query)?;
+        let mut query = self.db.prepare(query)?;
         let rows = query.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

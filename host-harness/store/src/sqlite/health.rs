@@ -1,6 +1,6 @@
 //! What is not as it should be, of all workspaces.
 
-use super::{SqlResult, list, read};
+use super::{Db, SqlResult, list, read};
 use crate::convention::NEVER;
 use chat_domain::attempts::{FREE_FAILURES, Failures};
 use chat_domain::audit::{Action, Decision, StoredRecord};
@@ -8,15 +8,15 @@ use chat_domain::health::{GUESSED, Health, LockedAccount, MOST_SHOWN, MailProble
 use chat_domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
-pub(super) fn health(db: &Connection, now: Timestamp) -> SqlResult<Health> {
+pub(super) fn health(db: Db<'_>, now: Timestamp) -> SqlResult<Health> {
     Ok(Health {
         locked: locked(db, now)?,
-        mail_problems: mail_problems(db)?,
-        resets: resets(db)?,
+        mail_problems: mail_problems(&db)?,
+        resets: resets(&db)?,
     })
 }
 
-fn locked(db: &Connection, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
+fn locked(db: Db<'_>, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
     let mut query = db.prepare(
         "SELECT user.workspace, id, username, count, locked_until, told
          FROM failed_attempt JOIN user ON user.workspace = failed_attempt.workspace AND id = user
@@ -37,7 +37,7 @@ fn locked(db: &Connection, now: Timestamp) -> SqlResult<Vec<LockedAccount>> {
                 username: row.get(2)?,
                 failures: failures.count,
                 lock,
-                guesses: guesses(db, &workspace, &user, now)?,
+                guesses: guesses(&db, &workspace, &user, now)?,
                 workspace,
             });
         }

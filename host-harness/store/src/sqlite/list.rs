@@ -1,8 +1,8 @@
 //! Lists for operators.
 
-use super::SqlResult;
-use super::read::{moment, profile, restore};
-use crate::convention::{NEVER, changed_settings};
+use super::read::{moment, profile};
+use super::{Db, SqlResult};
+use crate::convention::{NEVER, changed_settings, restore};
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::{Action, RecordFilter, StoredRecord};
@@ -16,16 +16,17 @@ use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
 /// The workspaces and the settings of each.
-pub(super) fn all_settings(db: &Connection) -> SqlResult<BTreeMap<String, Settings>> {
+pub(super) fn all_settings(db: Db<'_>) -> SqlResult<BTreeMap<String, Settings>> {
     let mut query =
         db.prepare("SELECT id, name, value FROM workspace LEFT JOIN setting ON workspace = id")?;
     let mut rows = query.query([])?;
     let mut all = BTreeMap::<_, Settings>::new();
     while let Some(row) = rows.next()? {
-        let settings = all.entry(row.get(0)?).or_default();
+        let workspace: String = row.get(0)?;
+        let settings = all.entry(workspace.clone()).or_default();
         if let Some(name) = row.get::<_, Option<String>>(1)? {
             let value: String = row.get(2)?;
-            restore(settings, &name, &value)?;
+            restore(db.seal, settings, &workspace, &name, &value)?;
         }
     }
     Ok(all)
@@ -37,7 +38,7 @@ pub(super) fn exists(db: &Connection, workspace: &str) -> SqlResult<bool> {
         .exists([workspace])
 }
 
-pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<WorkspaceSummary>> {
+pub(super) fn workspaces(db: Db<'_>, now: Timestamp) -> SqlResult<Vec<WorkspaceSummary>> {
     let mut query = db.prepare(
         "SELECT id,
                 (SELECT count(*) FROM user WHERE workspace = workspace.id),
@@ -50,7 +51,7 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
         let id: String = row.get(0)?;
         let changed = settings.get(&id).map(changed_settings);
         let locked = match settings.get(&id) {
-            Some(settings) => locked(db, &id, settings, now)?,
+            Some(settings) => locked(&db, &id, settings, now)?,
             None => 0,
         };
         Ok(WorkspaceSummary {
@@ -58,7 +59,7 @@ pub(super) fn workspaces(db: &Connection, now: Timestamp) -> SqlResult<Vec<Works
             deactivated: row.get(2)?,
             enrolled: row.get(3)?,
             locked,
-            roles: role_names(db, &id)?,
+            roles: role_names(&db, &id)?,
             changed_settings: changed.unwrap_or_default(),
             id,
         })
@@ -85,7 +86,7 @@ fn locked(db: &Connection, workspace: &str, settings: &Settings, now: Timestamp)
     Ok(locked)
 }
 
-pub(super) fn profiles(db: &Connection, workspace: &str) -> SqlResult<Vec<Profile>> {
+pub(super) fn profiles(db: Db<'_>, workspace: &str) -> SqlResult<Vec<Profile>> {
     let ids: Vec<String> = db
         .prepare("SELECT id FROM user WHERE workspace = ?1 ORDER BY username_key")?
         .query_map([workspace], |row| row.get(0))?

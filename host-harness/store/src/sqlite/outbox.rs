@@ -1,7 +1,7 @@
 //! Mail that waits to be sent.
 
-use super::SqlResult;
-use crate::convention::{NEVER, next_try, next_try_millis, put_off};
+use super::{Db, SqlResult};
+use crate::convention::{NEVER, next_try, next_try_millis, opened_body, put_off, sealed_body};
 use chat_domain::outbox::{
     Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
 };
@@ -16,7 +16,7 @@ const DUE: &str = "(next_try <= :now OR (next_try > :put_off AND next_try < :nev
 /// Which mails are tried no more: as [`StoredMail::state`] says.
 const EXPIRED: &str = "(expires <= :now AND (holds_code OR tries >= :least_tries))";
 
-pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<()> {
+pub(super) fn queue(db: Db<'_>, workspace: &str, post: &Post) -> SqlResult<()> {
     db.prepare_cached(
         "INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
                              expires, holds_code, next_try)
@@ -28,7 +28,7 @@ pub(super) fn queue(db: &Connection, workspace: &str, post: &Post) -> SqlResult<
         ":user": post.user,
         ":recipient": post.recipient,
         ":subject": post.subject,
-        ":body": post.body.expose_secret(),
+        ":body": sealed_body(db.seal, workspace, post).expose_secret(),
         ":queued": post.queued.millis(),
         ":expires": post.expires.millis(),
         ":holds_code": post.holds_code,
@@ -79,7 +79,7 @@ pub(super) fn mail_count(db: &Connection) -> SqlResult<MailCount> {
 
 /// Of all workspaces but those of a JSON array, or of one.
 pub(super) fn claim_mail(
-    db: &Connection,
+    db: Db<'_>,
     now: Timestamp,
     but: &str,
     only: Option<&str>,
@@ -108,16 +108,20 @@ pub(super) fn claim_mail(
     };
     db.prepare_cached(
         "UPDATE outbox SET tries = tries + 1, claimed = 1, next_try = ?2 WHERE id = ?1
-         RETURNING id, workspace, message_id, recipient, subject, body, queued, tries",
+         RETURNING id, workspace, message_id, recipient, subject, body, queued, tries, holds_code,
+                   user",
     )?
     .query_row([id, (now + LEASE).millis()], |row| {
+        let workspace: String = row.get(1)?;
+        let (body, user): (String, Option<String>) = (row.get(5)?, row.get(9)?);
+        let body = opened_body(db.seal, &workspace, user.as_deref(), row.get(8)?, body);
         Ok(Claim {
             id: row.get(0)?,
-            workspace: row.get(1)?,
+            workspace,
             message_id: row.get(2)?,
             recipient: row.get(3)?,
             subject: row.get(4)?,
-            body: row.get::<_, String>(5)?.into(),
+            body,
             queued: Timestamp::from_millis(row.get(6)?),
             tries: row.get(7)?,
             was_put_off: next_try > put_off(now),

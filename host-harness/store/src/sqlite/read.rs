@@ -1,7 +1,8 @@
 //! What the tables say.
 
-use super::{SqlResult, list, outbox};
-use crate::convention;
+use super::{Db, SqlResult, list, outbox};
+use crate::convention::{opened_key, restore};
+use crate::seal::{BACKUP_CODE, EMAIL_CODE, PENDING_KEY, Seal, SealedColumn, TOTP_KEY};
 use chat_domain::account::{
     Email, MailedCode, PendingKey, Profile, Selector, Token, TotpFactor, User, skeletons,
     username_key,
@@ -11,16 +12,15 @@ use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// The answer to `question`, in the transaction that the connection is in.
-pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier> {
+pub(super) fn dossier(db: Db<'_>, question: &Question) -> SqlResult<Dossier> {
     let workspace = question.workspace.as_str();
     let mut dossier = Dossier::default();
     if question.existence {
-        dossier.exists = list::exists(db, workspace)?;
+        dossier.exists = list::exists(&db, workspace)?;
     }
     if question.settings {
         dossier.settings = settings(db, workspace)?;
@@ -28,7 +28,7 @@ pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier
     let mut holder = None;
     if let Some(hash) = &question.token_hash {
         let first = question.accounts.first();
-        let Some(found) = token(db, workspace, first, hash)? else {
+        let Some(found) = token(&db, workspace, first, hash)? else {
             return Ok(dossier);
         };
         holder = Some(found.0);
@@ -39,30 +39,30 @@ pub(super) fn dossier(db: &Connection, question: &Question) -> SqlResult<Dossier
         dossier.accounts.push(found);
     }
     if question.role_names {
-        dossier.role_names = list::role_names(db, workspace)?;
+        dossier.role_names = list::role_names(&db, workspace)?;
     }
     if let Some(name) = &question.role {
-        dossier.role = list::role(db, workspace, name)?;
+        dossier.role = list::role(&db, workspace, name)?;
     }
     if question.administrators {
-        dossier.administrators = list::administrators(db, workspace)?;
+        dossier.administrators = list::administrators(&db, workspace)?;
     }
     if let Some(id) = question.mail {
-        dossier.mail = outbox::mails(db, workspace, Some(id))?.pop();
-        if let Some(holder) = outbox::holder(db, workspace, id)? {
+        dossier.mail = outbox::mails(&db, workspace, Some(id))?.pop();
+        if let Some(holder) = outbox::holder(&db, workspace, id)? {
             dossier.mail_holder = profile(db, workspace, &Subject::id(&holder), None)?;
         }
     }
     if question.fixed_settings {
-        dossier.fixed_settings = list::fixed_settings(db, workspace)?;
+        dossier.fixed_settings = list::fixed_settings(&db, workspace)?;
     }
     if question.oldest {
-        dossier.oldest = list::oldest(db, workspace)?;
+        dossier.oldest = list::oldest(&db, workspace)?;
     }
     Ok(dossier)
 }
 
-pub(super) fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Settings>> {
+pub(super) fn settings(db: Db<'_>, workspace: &str) -> SqlResult<Option<Settings>> {
     let mut query = db.prepare_cached(
         "SELECT name, value FROM workspace LEFT JOIN setting ON workspace = id WHERE id = ?1",
     )?;
@@ -72,16 +72,10 @@ pub(super) fn settings(db: &Connection, workspace: &str) -> SqlResult<Option<Set
         let settings = settings.get_or_insert_with(Settings::default);
         if let Some(name) = row.get::<_, Option<String>>(0)? {
             let value: String = row.get(1)?;
-            restore(settings, &name, &value)?;
+            restore(db.seal, settings, workspace, &name, &value)?;
         }
     }
     Ok(settings)
-}
-
-/// As [`convention::restore`].
-pub(super) fn restore(settings: &mut Settings, name: &str, value: &str) -> SqlResult<()> {
-    convention::restore(settings, name, value)
-        .map_err(|problem| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, problem.into()))
 }
 
 /// The token with this hash and the id of the account that holds it, if it is the
@@ -125,7 +119,7 @@ pub(super) fn moment(row: &Row<'_>, column: usize) -> SqlResult<Option<Timestamp
 }
 
 pub(super) fn profile(
-    db: &Connection,
+    db: Db<'_>,
     workspace: &str,
     subject: &Subject,
     token_holder: Option<&str>,
@@ -169,11 +163,11 @@ macro_rules! profile_where {
     };
 }
 
-fn by_id(db: &Connection, workspace: &str, id: &str) -> SqlResult<Option<Profile>> {
+fn by_id(db: Db<'_>, workspace: &str, id: &str) -> SqlResult<Option<Profile>> {
     one(db, profile_where!("id = ?2"), workspace, id)
 }
 
-fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
+fn by_username(db: Db<'_>, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
     let by_key = |key: &str| one(db, profile_where!("username_key = ?2"), workspace, key);
     let key = username_key(username);
     // Older versions compared so: an account whose name has become another's is still found.
@@ -186,7 +180,7 @@ fn by_username(db: &Connection, workspace: &str, username: &str) -> SqlResult<Op
     by_key(&key)
 }
 
-fn by_skeleton(db: &Connection, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
+fn by_skeleton(db: Db<'_>, workspace: &str, username: &str) -> SqlResult<Option<Profile>> {
     let [skeleton, as_written] = skeletons(username);
     let by_key = profile_where!("skeleton = ?2 LIMIT 1");
     if let Some(profile) = one(db, by_key, workspace, &skeleton)? {
@@ -196,7 +190,7 @@ fn by_skeleton(db: &Connection, workspace: &str, username: &str) -> SqlResult<Op
     one(db, by_writing, workspace, &as_written)
 }
 
-fn by_address(db: &Connection, workspace: &str, address: &str) -> SqlResult<Option<Profile>> {
+fn by_address(db: Db<'_>, workspace: &str, address: &str) -> SqlResult<Option<Profile>> {
     let sql = profile_where!(
         "id = (SELECT email.user FROM email
                WHERE email.workspace = ?1 AND lower(address) = lower(?2))"
@@ -204,15 +198,28 @@ fn by_address(db: &Connection, workspace: &str, address: &str) -> SqlResult<Opti
     one(db, sql, workspace, address)
 }
 
-fn one(db: &Connection, sql: &str, workspace: &str, key: &str) -> SqlResult<Option<Profile>> {
+fn one(db: Db<'_>, sql: &str, workspace: &str, key: &str) -> SqlResult<Option<Profile>> {
     let mut query = db.prepare_cached(sql)?;
-    query.query_row([workspace, key], profile_in).optional()
+    let read = |row: &Row<'_>| profile_in(db.seal, workspace, row);
+    query.query_row([workspace, key], read).optional()
 }
 
-fn profile_in(row: &Row<'_>) -> SqlResult<Profile> {
+fn profile_in(seal: &Seal, workspace: &str, row: &Row<'_>) -> SqlResult<Profile> {
+    let id: String = row.get(0)?;
+    let text = |column: usize| -> SqlResult<_> { Ok(row.get_ref(column)?.as_str_or_null()?) };
+    let key = |column: usize, sealed: &SealedColumn| -> SqlResult<Option<TotpKey>> {
+        let place = sealed.of(workspace, &id);
+        let key = text(column)?.map(|text| opened_key(seal, &place, text));
+        Ok(key.transpose()?)
+    };
+    let factor = factor_in(key(7, &TOTP_KEY)?, row)?;
+    let pending_key = pending_key_in(key(9, &PENDING_KEY)?, row)?;
+    let place = EMAIL_CODE.of(workspace, &id);
+    let hash = text(11)?.map(|text| seal.open(&place, text)).transpose()?;
+    let mailed_code = mailed_code_in(hash, row)?;
     Ok(Profile {
         user: User {
-            id: row.get(0)?,
+            id,
             username: row.get(1)?,
             federated: row.get(2)?,
         },
@@ -220,9 +227,9 @@ fn profile_in(row: &Row<'_>) -> SqlResult<Profile> {
         password_hash: row.get::<_, Option<String>>(4)?.map(SecretString::from),
         email_two_factor: row.get(5)?,
         receives_codes: row.get(6)?,
-        factor: factor_in(row)?,
-        pending_key: pending_key_in(row)?,
-        mailed_code: mailed_code_in(row)?,
+        factor,
+        pending_key,
+        mailed_code,
         failures: Failures {
             count: row.get::<_, Option<u32>>(14)?.unwrap_or_default(),
             locked_until: moment(row, 15)?,
@@ -232,34 +239,30 @@ fn profile_in(row: &Row<'_>) -> SqlResult<Profile> {
     })
 }
 
-fn factor_in(row: &Row<'_>) -> SqlResult<Option<TotpFactor>> {
-    let key: Option<Vec<u8>> = row.get(7)?;
+fn factor_in(key: Option<TotpKey>, row: &Row<'_>) -> SqlResult<Option<TotpFactor>> {
     let last_step: Option<i64> = row.get(8)?;
     Ok(key.map(|key| TotpFactor {
-        key: TotpKey::new(key),
+        key,
         last_step: last_step.map(i64::cast_unsigned),
         backup_code_hashes: Vec::new(),
         spent_code_hashes: Vec::new(),
     }))
 }
 
-fn pending_key_in(row: &Row<'_>) -> SqlResult<Option<PendingKey>> {
-    let key: Option<Vec<u8>> = row.get(9)?;
+fn pending_key_in(key: Option<TotpKey>, row: &Row<'_>) -> SqlResult<Option<PendingKey>> {
     let expires = moment(row, 10)?;
-    Ok(key.zip(expires).map(|(key, expires)| PendingKey {
-        key: TotpKey::new(key),
-        expires,
-    }))
+    Ok(key
+        .zip(expires)
+        .map(|(key, expires)| PendingKey { key, expires }))
 }
 
-fn mailed_code_in(row: &Row<'_>) -> SqlResult<Option<MailedCode>> {
-    let hash: Option<String> = row.get(11)?;
+fn mailed_code_in(hash: Option<SecretString>, row: &Row<'_>) -> SqlResult<Option<MailedCode>> {
     let expires = moment(row, 12)?;
     let failures: Option<u32> = row.get(13)?;
     let issued = moment(row, 16)?;
     let mails: Option<u32> = row.get(17)?;
     Ok(hash.zip(expires).map(|(hash, expires)| MailedCode {
-        hash,
+        hash: hash.expose_secret().to_owned(),
         issued: issued.unwrap_or(expires),
         expires,
         failures: failures.unwrap_or_default(),
@@ -268,12 +271,7 @@ fn mailed_code_in(row: &Row<'_>) -> SqlResult<Option<MailedCode>> {
 }
 
 /// Reads the lists that `subject` asks for.
-fn fill(
-    db: &Connection,
-    workspace: &str,
-    subject: &Subject,
-    profile: &mut Profile,
-) -> SqlResult<()> {
+fn fill(db: Db<'_>, workspace: &str, subject: &Subject, profile: &mut Profile) -> SqlResult<()> {
     let account = [workspace, profile.user.id.as_str()];
     if subject.emails {
         profile.emails = db
@@ -290,7 +288,7 @@ fn fill(
             .collect::<SqlResult<_>>()?;
     }
     if subject.roles {
-        roles(db, account, &mut profile.roles, &mut profile.permissions)?;
+        roles(&db, account, &mut profile.roles, &mut profile.permissions)?;
     }
     if let Some(factor) = profile.factor.as_mut().filter(|_| subject.backup_codes) {
         let mut query = db.prepare_cached(
@@ -302,8 +300,13 @@ fn fill(
                 true => &mut factor.spent_code_hashes,
                 false => &mut factor.backup_code_hashes,
             };
-            hashes.push(row.get(0)?);
+            let place = BACKUP_CODE.of(workspace, &profile.user.id);
+            let hash = db.seal.open(&place, row.get_ref(0)?.as_str()?)?;
+            hashes.push(hash.expose_secret().to_owned());
         }
+        // Sealed, they are in no order.
+        factor.backup_code_hashes.sort_unstable();
+        factor.spent_code_hashes.sort_unstable();
     }
     if subject.tokens {
         profile.tokens = db

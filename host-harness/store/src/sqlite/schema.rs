@@ -1,21 +1,27 @@
 //! The schema and its versions.
 
-use super::SqlResult;
+use super::{SqlResult, sealing};
 use crate::convention::{A_NEWER_PROGRAMS, ANOTHER_PROGRAMS};
+use crate::seal::Seal;
 use crate::{Result, StoreError};
 use chat_domain::account::{skeletons, username_key};
-use rusqlite::{Connection, TransactionBehavior};
+use chat_domain::totp::TotpKey;
+use rusqlite::{Connection, TransactionBehavior, params};
 
 /// One script a version; `user_version` counts those applied.
 const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
 ];
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The version from which on names are kept as they are compared now.
 const NAMES_COMPARED: u32 = 3;
+
+/// The version from which on a store can be sealed, and keys are text.
+const SEALED: u32 = 4;
 
 /// Marks the file as this program's: "totp" in ASCII.
 const APPLICATION_ID: i32 = 0x746f_7470;
@@ -38,12 +44,12 @@ pub(super) fn require_store(db: &Connection) -> Result<()> {
     }
 }
 
-/// Applies the migrations that the file lacks.
+/// Applies the migrations that the file lacks. A store that is new is sealed where there is a key.
 ///
 /// # Errors
 ///
-/// When it is not a store that this program can use.
-pub(super) fn migrate(db: &mut Connection) -> Result<()> {
+/// When it is not a store that this program can use, or as [`Seal::admit`].
+pub(super) fn migrate(db: &mut Connection, seal: &Seal) -> Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let id: i32 = tx.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let applied = applied(&tx)?;
@@ -55,14 +61,26 @@ pub(super) fn migrate(db: &mut Connection) -> Result<()> {
     if applied > VERSION {
         return Err(StoreError(A_NEWER_PROGRAMS.into()));
     }
+    let sealing = match applied {
+        _ if is_new => seal.sealing(),
+        SEALED.. => sealing::read(&tx)?,
+        _ => None,
+    };
+    seal.admit(sealing.as_ref())?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     for (version, script) in (1..=VERSION).zip(MIGRATIONS) {
         if version > applied {
+            if version == SEALED {
+                write_base32(&tx)?;
+            }
             tx.execute_batch(script)?;
         }
     }
     if applied < NAMES_COMPARED {
         compare_names(&tx)?;
+    }
+    if let Some(sealing) = sealing {
+        sealing::write(&tx, &sealing)?;
     }
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
@@ -83,6 +101,23 @@ fn compare_names(db: &Connection) -> SqlResult<()> {
         keyed.execute([workspace, id, &username_key(username)])?;
         let [skeleton, as_written] = skeletons(username);
         drawn.execute([workspace, id, &skeleton, &as_written])?;
+    }
+    Ok(())
+}
+
+/// Keys become base32, which their columns hold as bytes yet.
+fn write_base32(db: &Connection) -> SqlResult<()> {
+    for table in ["totp", "pending_totp"] {
+        let keys: Vec<(String, String, Vec<u8>)> = db
+            .prepare(&format!("SELECT workspace, user, key FROM {table}"))?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<SqlResult<_>>()?;
+        let update = format!("UPDATE {table} SET key = ?3 WHERE workspace = ?1 AND user = ?2");
+        let mut update = db.prepare(&update)?;
+        for (workspace, user, key) in keys {
+            let base32 = TotpKey::new(key).to_base32().into_bytes();
+            update.execute(params![workspace, user, base32])?;
+        }
     }
     Ok(())
 }

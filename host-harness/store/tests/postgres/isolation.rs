@@ -18,7 +18,7 @@ async fn full() -> Data {
             "INSERT INTO setting VALUES ('{workspace}', 'totp-window', '2');
              INSERT INTO fixed_setting VALUES ('{workspace}', 'totp-window', 'line 1');
              INSERT INTO failed_attempt VALUES ('{workspace}', 'alice', 1, NULL, 0);
-             INSERT INTO pending_totp VALUES ('{workspace}', 'alice', x'00', 1);
+             INSERT INTO pending_totp VALUES ('{workspace}', 'alice', 'AA', 1);
              INSERT INTO email_code VALUES ('{workspace}', 'alice', 'h', 1, 0, 0, 1);
              INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
                                  holds_code, next_try)

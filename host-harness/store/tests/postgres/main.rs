@@ -10,6 +10,7 @@ mod opening;
 mod outcome;
 mod plans;
 mod proxy;
+mod sealed;
 #[path = "../store/mod.rs"]
 mod suite;
 mod writing;

@@ -4,7 +4,7 @@ use crate::suite::new_data;
 use chat_store::postgres::{Postgres, holds_mail, survey};
 use chat_store::{Store, StoreError, Unavailable};
 use chat_testing::postgres::{Database, Durability, Server};
-use chat_testing::{ACME, GLOBEX, now};
+use chat_testing::{ACME, GLOBEX, now, seal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
@@ -20,8 +20,8 @@ fn problem(opened: Opened) -> String {
 async fn a_store_is_made_only_where_asked() {
     let database = Database::empty();
     for opened in [
-        Postgres::open(&database.url()).await,
-        Postgres::open_to_look(&database.url()).await,
+        Postgres::open(&database.url(), &seal()).await,
+        Postgres::open_to_look(&database.url(), &seal()).await,
     ] {
         assert_eq!(
             problem(opened),
@@ -33,10 +33,14 @@ async fn a_store_is_made_only_where_asked() {
         database.numbers("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
         [0]
     );
-    Postgres::open_or_create(&database.url()).await.unwrap();
-    Postgres::open_or_create(&database.url()).await.unwrap();
-    Postgres::open(&database.url()).await.unwrap();
-    assert_eq!(database.numbers("SELECT version FROM chat_store"), [3]);
+    Postgres::open_or_create(&database.url(), &seal())
+        .await
+        .unwrap();
+    Postgres::open_or_create(&database.url(), &seal())
+        .await
+        .unwrap();
+    Postgres::open(&database.url(), &seal()).await.unwrap();
+    assert_eq!(database.numbers("SELECT version FROM chat_store"), [4]);
 }
 
 #[tokio::test]
@@ -46,9 +50,9 @@ async fn a_store_of_a_newer_program_is_left_alone() {
     let before = data.dump();
     let url = data.database().url();
     for opened in [
-        Postgres::open(&url).await,
-        Postgres::open_or_create(&url).await,
-        Postgres::open_to_look(&url).await,
+        Postgres::open(&url, &seal()).await,
+        Postgres::open_or_create(&url, &seal()).await,
+        Postgres::open_to_look(&url, &seal()).await,
     ] {
         assert_eq!(
             problem(opened),
@@ -71,8 +75,8 @@ async fn another_programs_database_is_left_alone() {
         let database = Database::empty();
         database.edit(theirs);
         for opened in [
-            Postgres::open(&database.url()).await,
-            Postgres::open_or_create(&database.url()).await,
+            Postgres::open(&database.url(), &seal()).await,
+            Postgres::open_or_create(&database.url(), &seal()).await,
         ] {
             assert_eq!(
                 problem(opened),
@@ -90,7 +94,9 @@ async fn another_programs_database_is_left_alone() {
 async fn the_tables_are_in_the_schema_of_the_login() {
     let database = Database::empty();
     database.edit("CREATE SCHEMA chat; CREATE TABLE public.note (text TEXT)");
-    let store = Postgres::open_or_create(&database.url()).await.unwrap();
+    let store = Postgres::open_or_create(&database.url(), &seal())
+        .await
+        .unwrap();
     assert!(store.settings(ACME).await.unwrap().is_none());
     let ours = "SELECT count(*) FROM pg_tables WHERE schemaname = 'chat' AND tablename = 'totp'";
     assert_eq!(database.numbers(ours), [1]);
@@ -107,7 +113,7 @@ async fn two_can_make_the_same_store_at_once() {
             let (url, start) = (database.url(), start.clone());
             programs.spawn(async move {
                 start.wait().await;
-                Postgres::open_or_create(&url).await.map(drop)
+                Postgres::open_or_create(&url, &seal()).await.map(drop)
             });
         }
         for result in programs.join_all().await {
@@ -120,7 +126,7 @@ async fn two_can_make_the_same_store_at_once() {
 async fn a_database_of_another_encoding_is_refused() {
     let database =
         Database::like("TEMPLATE template0 LOCALE 'C' LOCALE_PROVIDER libc ENCODING 'LATIN1'");
-    let opened = Postgres::open_or_create(&database.url()).await;
+    let opened = Postgres::open_or_create(&database.url(), &seal()).await;
     assert_eq!(
         problem(opened),
         "the store failed: the database keeps texts as LATIN1: it takes one of UTF8"
@@ -134,21 +140,21 @@ async fn a_missing_role_is_made_or_asked_for() {
     server.run_as_superuser("CREATE ROLE plain LOGIN");
     server.run_as_superuser("CREATE DATABASE plain OWNER plain");
     let url = server.url("plain", "plain");
-    let refused = problem(Postgres::open_or_create(&url).await);
+    let refused = problem(Postgres::open_or_create(&url, &seal()).await);
     let mend = "CREATE ROLE chat_workspace NOLOGIN; GRANT chat_workspace TO";
     assert!(refused.contains(&format!("`{mend}`")), "{refused}");
     server.run_as_superuser(&format!("{mend} plain"));
-    Postgres::open_or_create(&url).await.unwrap();
-    Postgres::open(&url).await.unwrap();
+    Postgres::open_or_create(&url, &seal()).await.unwrap();
+    Postgres::open(&url, &seal()).await.unwrap();
     server.run_as_superuser("ALTER ROLE chat_workspace BYPASSRLS");
-    let refused = problem(Postgres::open(&url).await);
+    let refused = problem(Postgres::open(&url, &seal()).await);
     assert!(
         refused.contains("is not held to row-level security"),
         "{refused}"
     );
     server.run_as_superuser("ALTER ROLE chat_workspace NOBYPASSRLS");
     server.run_as_superuser("REVOKE chat_workspace FROM plain");
-    let refused = problem(Postgres::open(&url).await);
+    let refused = problem(Postgres::open(&url, &seal()).await);
     assert!(refused.contains(&format!("`{mend}`")), "{refused}");
 }
 
@@ -162,7 +168,7 @@ async fn a_server_that_does_not_answer_is_named_in_time() {
     );
     for url in ["postgres://chat@127.0.0.1:1/chat?sslmode=disable", &silent] {
         let begun = Instant::now();
-        let error = Postgres::open(url).await.err().unwrap();
+        let error = Postgres::open(url, &seal()).await.err().unwrap();
         assert!(
             matches!(error.unavailable(), Some(Unavailable::Unreachable(_))),
             "{error}"
@@ -185,7 +191,7 @@ async fn a_login_or_a_database_that_is_not_there_is_named_at_once() {
         let with = part.replace("chat", "nobody");
         let url = database.url().replacen(part, &with, 1);
         let begun = Instant::now();
-        let error = Postgres::open(&url).await.err().unwrap();
+        let error = Postgres::open(&url, &seal()).await.err().unwrap();
         assert!(error.unavailable().is_none(), "{error}");
         assert!(error.to_string().contains(problem), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(1));
@@ -200,14 +206,17 @@ async fn of_several_hosts_the_one_that_writes_is_found() {
     let url = database
         .url()
         .replace("@127.0.0.1", "@127.0.0.1:1,127.0.0.1");
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, &seal()).await.unwrap();
     assert!(store.settings(ACME).await.unwrap().is_some());
     let name = database.url();
     let name = name.rsplit('/').next().unwrap().split('?').next().unwrap();
     database.edit(&format!(
         "ALTER DATABASE {name} SET default_transaction_read_only = on"
     ));
-    let error = Postgres::open(&database.url()).await.err().unwrap();
+    let error = Postgres::open(&database.url(), &seal())
+        .await
+        .err()
+        .unwrap();
     assert!(
         error.to_string().contains("does not allow writes"),
         "{error}"
@@ -216,7 +225,9 @@ async fn of_several_hosts_the_one_that_writes_is_found() {
         matches!(error.unavailable(), Some(Unavailable::Unreachable(_))),
         "{error}"
     );
-    let look = Postgres::open_to_look(&database.url()).await.unwrap();
+    let look = Postgres::open_to_look(&database.url(), &seal())
+        .await
+        .unwrap();
     assert!(look.settings(ACME).await.unwrap().is_some());
 }
 
@@ -252,7 +263,7 @@ async fn who_encrypts_verifies_the_server() {
         ("localhost", "sslmode=require".to_owned(), false),
         ("localhost", "sslmode=disable".to_owned(), true),
     ] {
-        let opened = Postgres::open(&url(host, &parameters)).await;
+        let opened = Postgres::open(&url(host, &parameters), &seal()).await;
         assert_eq!(opened.is_ok(), works, "{host} {parameters}");
         if let Err(error) = opened {
             assert!(error.to_string().contains("certificate"), "{error}");
@@ -269,7 +280,7 @@ async fn a_survey_and_a_look_for_mail_leave_nothing_open() {
                                           ('acme', 'login-days', 'line 1')",
     );
     let url = data.database().url();
-    let surveyed = survey(&url).await.unwrap();
+    let surveyed = survey(&url, &seal()).await.unwrap();
     let [acme, globex] = [ACME, GLOBEX].map(|workspace| surveyed.get(workspace).unwrap());
     assert_eq!(
         (acme.settings.totp_window, globex.settings.totp_window),
@@ -287,6 +298,6 @@ async fn a_survey_and_a_look_for_mail_leave_nothing_open() {
     assert!(!holds_mail(&url).await.unwrap(), "a dead letter");
     data.edit("UPDATE outbox SET next_try = 0");
     assert!(holds_mail(&url).await.unwrap());
-    let look = Postgres::open_to_look(&url).await.unwrap();
+    let look = Postgres::open_to_look(&url, &seal()).await.unwrap();
     assert!(look.next_mail_due(now()).await.unwrap().is_some());
 }

@@ -11,7 +11,7 @@ use chat_store::postgres::Postgres;
 use chat_store::{Store, StoreError, Unavailable};
 use chat_testing::ask::Ask as _;
 use chat_testing::postgres::{Durability, Server};
-use chat_testing::{ACME, Data, now};
+use chat_testing::{ACME, Data, now, seal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 async fn behind_a_proxy() -> (Data, Proxy, Arc<dyn Store>) {
     let data = new_data().await;
     let proxy = Proxy::before(&data.database().url()).await;
-    let store = Postgres::open(proxy.url()).await.unwrap();
+    let store = Postgres::open(proxy.url(), &seal()).await.unwrap();
     // All statements are prepared.
     store
         .begin_totp_attempt(ACME, "moderator", now())
@@ -209,7 +209,7 @@ async fn what_nobody_waits_for_any_more_is_done() {
 async fn nothing_is_acknowledged_that_the_synchronous_standby_has_not() {
     let server = Server::start(Durability::None);
     let url = server.create("chat", "template0");
-    let store = Postgres::open_or_create(&url).await.unwrap();
+    let store = Postgres::open_or_create(&url, &seal()).await.unwrap();
     let new = NewWorkspace {
         id: ACME.to_owned(),
         settings: Settings::default(),

@@ -14,7 +14,7 @@ use chat_domain::standing::RefuseMalformed;
 use chat_store::Unavailable;
 use chat_store::postgres::Postgres;
 use chat_testing::ask::{Ask as _, source};
-use chat_testing::{ACME, Data, GLOBEX, now, step, token_hash};
+use chat_testing::{ACME, Data, GLOBEX, now, seal, step, token_hash};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -196,7 +196,7 @@ async fn a_malformed_request_of_a_stranger_needs_no_transaction() {
 async fn a_host_that_stalls_in_a_transaction_keeps_no_other_out() {
     let data = new_data().await;
     let proxy = Proxy::before(&data.database().url()).await;
-    let stalled = Postgres::open(proxy.url()).await.unwrap();
+    let stalled = Postgres::open(proxy.url(), &seal()).await.unwrap();
     stalled.record(refusal()).await.unwrap();
     proxy.cut(Cut::SilenceBefore);
     let stalled = tokio::spawn(async move { stalled.record(refusal()).await });

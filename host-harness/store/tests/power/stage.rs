@@ -3,6 +3,7 @@
 use crate::disk::Deed;
 use crate::vfs::Watched;
 use chat_domain::order::Order;
+use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
 use chat_store::{Result, Store};
 use rusqlite::Connection;
@@ -63,7 +64,7 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let watched = Arc::new(Watched::new(folder.path()));
         let path = folder.path().join(STORE);
-        let store = Sqlite::open_or_create(&path).await.unwrap();
+        let store = Sqlite::open_or_create(&path, &Seal::none()).await.unwrap();
         Self {
             empty: rows(&path).unwrap(),
             store,
@@ -168,7 +169,7 @@ impl Given {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         let path = folder.path().join(STORE);
-        let store = Sqlite::open_or_create(&path).await;
+        let store = Sqlite::open_or_create(&path, &Seal::none()).await;
         let store = store.map_err(|error| Loss::Broken(error.to_string()))?;
         let held = rows(&path).map_err(Loss::Broken)?;
         drop(store);

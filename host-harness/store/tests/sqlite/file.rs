@@ -1,14 +1,17 @@
 //! What is particular to the store in a SQLite file.
 
+use crate::KIND;
 use crate::suite::store::{refusal, totp};
 use chat_domain::account::Selector;
 use chat_domain::operator::Role;
 use chat_domain::reset::Receipt;
 use chat_domain::standing::RefuseMalformed;
 use chat_domain::time::Timestamp;
+use chat_domain::totp::TotpKey;
+use chat_store::seal::Seal;
 use chat_store::sqlite::{Sqlite, advice, holds_mail, survey};
 use chat_testing::ask::{Ask as _, source};
-use chat_testing::{Data, now, step, token_hash};
+use chat_testing::{Data, now, seal, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::fs::Permissions;
@@ -23,7 +26,7 @@ async fn a_file_of_a_newer_program_is_left_alone() {
     let data = Data::new().await;
     data.edit("PRAGMA user_version = 99");
     let before = data.dump();
-    let error = Sqlite::open(&data.path()).await.err().unwrap();
+    let error = Sqlite::open(&data.path(), &seal()).await.err().unwrap();
     assert_eq!(
         error.to_string(),
         "the store failed: a newer program wrote it: use that one"
@@ -44,8 +47,8 @@ async fn another_programs_database_is_left_alone() {
             .unwrap();
         let before = std::fs::read(&path).unwrap();
         for result in [
-            Sqlite::open(&path).await,
-            Sqlite::open_or_create(&path).await,
+            Sqlite::open(&path, &Seal::none()).await,
+            Sqlite::open_or_create(&path, &Seal::none()).await,
         ] {
             assert_eq!(
                 result.err().unwrap().to_string(),
@@ -70,7 +73,7 @@ async fn two_can_make_the_same_file_at_once() {
             let (path, start) = (path.clone(), start.clone());
             programs.spawn(async move {
                 start.wait().await;
-                Sqlite::open_or_create(&path).await.map(drop)
+                Sqlite::open_or_create(&path, &Seal::none()).await.map(drop)
             });
         }
         for result in programs.join_all().await {
@@ -98,13 +101,14 @@ async fn an_older_file_is_brought_up_to_date() {
          INSERT INTO role_permission VALUES ('acme', 'admin', 'edit-other-user-totp');
          INSERT INTO user_role VALUES ('acme', 'alice', 'user');
          INSERT INTO login_token VALUES ('acme', 'alice', 'hash', NULL, 1);
-         INSERT INTO totp VALUES ('acme', 'alice', x'00', 7);
+         INSERT INTO totp VALUES ('acme', 'alice', x'00ff', 7);
+         INSERT INTO backup_code VALUES ('acme', 'alice', 'of a code');
          INSERT INTO outbox VALUES (5, 'acme', 'alice@example.com', 'Hello', 'You', 1000);
          INSERT INTO audit VALUES (1, 'acme', 1000, 'r', 'alice', NULL, 'refused', 'x');",
     )
     .unwrap();
     drop(old);
-    let store = Sqlite::open(&path).await.unwrap();
+    let store = Sqlite::open(&path, &Seal::none()).await.unwrap();
     let acme = store.settings("acme").await.unwrap().unwrap();
     assert!(acme.two_factor_enabled && acme.missing_factor_allowed);
     assert!(!acme.totp_enabled && !acme.password_fallback && !acme.bypass_token_allowed);
@@ -129,6 +133,11 @@ async fn an_older_file_is_brought_up_to_date() {
             role("user", &[], &["Alice"]),
         ]
     );
+    let profiles = store.profiles("acme").await.unwrap();
+    let factor = profiles[0].factor.as_ref().unwrap();
+    assert_eq!(factor.key.expose(), [0, 0xff]);
+    assert_eq!(factor.last_step, Some(7));
+    assert_eq!(factor.backup_code_hashes, ["of a code"]);
     let db = Connection::open(&path).unwrap();
     let mail: (String, i64, i64) = db
         .query_row(
@@ -170,7 +179,7 @@ async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
     };
     assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
     assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
-    assert_eq!(pragma("user_version"), Value::Integer(3));
+    assert_eq!(pragma("user_version"), Value::Integer(4));
 }
 
 #[tokio::test]
@@ -179,7 +188,7 @@ async fn a_file_that_is_no_database_is_left_alone() {
     let path = folder.path().join("notes.txt");
     let text = "not a database, but the notes of someone. ".repeat(100);
     std::fs::write(&path, &text).unwrap();
-    let error = Sqlite::open(&path).await.err().unwrap();
+    let error = Sqlite::open(&path, &Seal::none()).await.err().unwrap();
     assert_eq!(
         error.to_string(),
         "the store failed: file is not a database"
@@ -191,11 +200,15 @@ async fn a_file_that_is_no_database_is_left_alone() {
 async fn a_file_that_is_not_there_is_made_only_where_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
-    let error = Sqlite::open(&path).await.err().unwrap().to_string();
+    let error = Sqlite::open(&path, &Seal::none())
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("unable to open database file"), "{error}");
     assert!(!path.exists());
-    Sqlite::open_or_create(&path).await.unwrap();
-    Sqlite::open(&path).await.unwrap();
+    Sqlite::open_or_create(&path, &Seal::none()).await.unwrap();
+    Sqlite::open(&path, &Seal::none()).await.unwrap();
 }
 
 /// What is written into a file without a name is lost, and a backup that takes the name
@@ -246,9 +259,12 @@ async fn a_pipe_is_not_waited_for() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     for problem in [
-        Sqlite::open(&pipe).await.err().unwrap(),
-        Sqlite::open_or_create(&pipe).await.err().unwrap(),
-        survey(&pipe).await.err().unwrap(),
+        Sqlite::open(&pipe, &Seal::none()).await.err().unwrap(),
+        Sqlite::open_or_create(&pipe, &Seal::none())
+            .await
+            .err()
+            .unwrap(),
+        survey(&pipe, &Seal::none()).await.err().unwrap(),
         holds_mail(&pipe).await.err().unwrap(),
     ] {
         assert_eq!(
@@ -270,8 +286,9 @@ async fn only_the_owner_can_read_the_files() {
 /// What is deleted is overwritten.
 #[tokio::test]
 async fn a_removed_key_is_not_left_in_the_files() {
-    let data = Data::new().await;
-    let secret = b"acme/alice";
+    let data = Data::plain(KIND).await;
+    let secret = TotpKey::new(b"acme/alice".to_vec()).to_base32();
+    let secret = secret.as_bytes();
     data.edit("PRAGMA wal_checkpoint(TRUNCATE)");
     assert!(files_hold(&data, secret));
     let outcome = data.store.reset(totp(step())).await;
@@ -363,7 +380,11 @@ async fn a_file_that_everybody_may_write_is_refused_and_one_that_they_may_read_i
     let set = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     for mode in [0o602, 0o666] {
         set(mode);
-        let refused = Sqlite::open(&path).await.err().unwrap().to_string();
+        let refused = Sqlite::open(&path, &seal())
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         let mend = format!(
             "everybody may write it: `chmod o-w {}` first",
             path.display()
@@ -371,7 +392,7 @@ async fn a_file_that_everybody_may_write_is_refused_and_one_that_they_may_read_i
         assert!(refused.ends_with(&mend), "{refused}");
     }
     set(0o644);
-    assert!(Sqlite::open(&path).await.is_ok());
+    assert!(Sqlite::open(&path, &seal()).await.is_ok());
     let told = advice(&path).unwrap();
     assert!(
         told.ends_with(&format!("`chmod o-r {}`", path.display())),

@@ -5,6 +5,7 @@
 )]
 
 mod file;
+mod sealed;
 #[path = "../store/mod.rs"]
 mod suite;
 mod upgrade;

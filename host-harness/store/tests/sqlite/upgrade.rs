@@ -4,6 +4,7 @@ use chat_domain::account::Selector;
 use chat_domain::audit::RecordFilter;
 use chat_domain::time::Timestamp;
 use chat_store::StoreUrl;
+use chat_store::seal::Seal;
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use std::path::Path;
@@ -32,7 +33,7 @@ async fn a_file_of_every_earlier_version_keeps_what_it_holds() {
     let fresh = folder.path().join("fresh");
     drop(
         StoreUrl::from(fresh.as_path())
-            .open_or_create()
+            .open_or_create(&Seal::none())
             .await
             .unwrap(),
     );
@@ -60,7 +61,7 @@ async fn a_file_of_every_earlier_version_keeps_what_it_holds() {
         copy.restore(&backup).await.unwrap();
 
         for url in [StoreUrl::from(path.as_path()), copy] {
-            let store = url.open().await.unwrap();
+            let store = url.open(&Seal::none()).await.unwrap();
             let settings = store.settings("acme").await.unwrap().unwrap();
             assert_eq!(settings.totp_window, 2);
             assert_eq!(

@@ -11,8 +11,6 @@ use tokio::task::JoinSet;
 const MORE: &str = "
     INSERT INTO setting VALUES ('acme', 'totp-window', '2');
     INSERT INTO fixed_setting VALUES ('acme', 'totp-window', 'chat.toml line 4');
-    INSERT INTO pending_totp VALUES ('acme', 'bob', x'00', 2000);
-    INSERT INTO email_code VALUES ('acme', 'bob', 'hash', 2000, 1, 1000, 1);
     INSERT INTO failed_attempt VALUES ('acme', 'bob', 3, NULL, 0);
     INSERT INTO audit (workspace, at, request_id, caller, decision, action, calls)
     VALUES ('acme', 1000, 'r1', 'alice', 'refused', 'reset-totp', 1);
@@ -28,6 +26,8 @@ const OWN: [&str; 1] = ["probe"];
 async fn a_backup_is_restored_into_either_kind_of_store() {
     let data = new_data().await;
     data.edit(MORE);
+    data.show_key(ACME, "bob", "shown", 2000);
+    data.send_code(ACME, "bob", "hash", 1, 1);
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup.sqlite");
     data.url().back_up(&backup).await.unwrap();

@@ -12,7 +12,7 @@ use chat_domain::totp::{TotpKey, code_hash};
 use chat_testing::ask::{Ask as _, source};
 use chat_testing::{
     ACME, BACKUP_CODES, Data, GLOBEX, NOTICE_EXPIRES, after, code_of, mail_row, notices_to_alice,
-    now, step, token_hash,
+    now, sealed, sealed_key, step, token_hash,
 };
 use std::time::Duration;
 
@@ -23,9 +23,6 @@ async fn busy() -> Data {
     for workspace in [ACME, GLOBEX] {
         data.edit(&format!(
             "UPDATE user SET password_hash = 'hash' WHERE workspace = '{workspace}' AND id IN ('alice', 'bob');
-             INSERT INTO pending_totp
-             SELECT workspace, id, CAST(workspace || '/shown' AS BLOB), 1234568790000 FROM user
-             WHERE workspace = '{workspace}';
              INSERT INTO login_token VALUES
              ('{workspace}', 'alice', 'over', 1234567890000, FALSE, NULL),
              ('{workspace}', 'bob', 'session', 1234567891000, FALSE, NULL),
@@ -36,6 +33,10 @@ async fn busy() -> Data {
              INSERT INTO failed_attempt SELECT workspace, id, 1, NULL, 0 FROM user
              WHERE workspace = '{workspace}'"
         ));
+        for profile in data.store.profiles(workspace).await.unwrap() {
+            let shown = format!("{workspace}/shown");
+            data.show_key(workspace, &profile.user.id, &shown, 1_234_568_790_000);
+        }
     }
     data
 }
@@ -146,6 +147,7 @@ fn session(sign: char, user: &str, hash: &str, expires: &str) -> String {
 }
 
 fn backup_code(sign: char, user: &str, hash: &str) -> String {
+    let hash = sealed(hash);
     format!("{sign} backup_code: workspace=acme user={user} hash={hash} spent=0")
 }
 
@@ -154,10 +156,12 @@ fn old_codes() -> [String; 2] {
 }
 
 fn totp(sign: char, last_step: &str) -> String {
-    format!("{sign} totp: workspace=acme user=alice key=acme/alice last_step={last_step}")
+    let key = sealed_key("acme/alice");
+    format!("{sign} totp: workspace=acme user=alice key={key} last_step={last_step}")
 }
 
 fn pending(sign: char, user: &str, key: &str) -> String {
+    let key = sealed_key(key);
     format!("{sign} pending_totp: workspace=acme user={user} key={key} expires=1234568790000")
 }
 
@@ -192,7 +196,10 @@ async fn an_act_changes_these_rows_and_no_others() {
         session('-', "bob", "ended", "1234567890000"),
         session('-', "bob", "phone", "1234567891000"),
         pending('-', "bob", "acme/shown"),
-        "+ totp: workspace=acme user=bob key=acme/shown last_step=41152263".to_owned(),
+        format!(
+            "+ totp: workspace=acme user=bob key={} last_step=41152263",
+            sealed_key("acme/shown")
+        ),
     ];
     let mut disabled = vec![
         done("alice", "disable-totp", "totp", "2"),
@@ -314,9 +321,9 @@ async fn a_wrong_code_is_counted_by_every_act() {
         let data = new_data().await;
         data.edit(
             "UPDATE user SET password_hash = 'hash' WHERE workspace = 'acme';
-             INSERT INTO login_token VALUES ('acme', 'bob', 'session', NULL, FALSE, NULL);
-             INSERT INTO pending_totp VALUES ('acme', 'bob', CAST('acme/shown' AS BLOB), 1234568790000)",
+             INSERT INTO login_token VALUES ('acme', 'bob', 'session', NULL, FALSE, NULL)",
         );
+        data.show_key(ACME, "bob", "acme/shown", 1_234_568_790_000);
         for guess in 0..FREE_FAILURES {
             let wrong = MemberChange {
                 code: Some(Code::Totp(format!("00000{guess}").into())),
@@ -424,11 +431,8 @@ async fn a_code_for_a_factor_that_the_account_may_not_use_is_none() {
     ] {
         for act in [log_in, disable, replace_codes] {
             let data = busy().await;
-            data.edit(&format!(
-                "INSERT INTO email_code VALUES
-                    ('acme', 'alice', '{}', 1234567950000, 0, 1234567890000, 1); {edit}",
-                code_hash("012345")
-            ));
+            data.send_code(ACME, "alice", &code_hash("012345"), 0, 1);
+            data.edit(edit);
             let change = MemberChange {
                 code: Some(code(name)),
                 ..act()

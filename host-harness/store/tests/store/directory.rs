@@ -13,7 +13,8 @@ use chat_domain::settings::Setting;
 use chat_domain::totp::{TotpKey, code_hash};
 use chat_testing::ask::Ask as _;
 use chat_testing::{
-    ACME, Data, GLOBEX, NOTICE_EXPIRES, after, mail_row, notices_to_alice, now, token_hash,
+    ACME, Data, GLOBEX, NOTICE_EXPIRES, after, mail_row, notices_to_alice, now, sealed_key,
+    token_hash,
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -37,10 +38,7 @@ async fn busy() -> Data {
             attempt.await.unwrap();
         }
         data.edit(&format!(
-            "INSERT INTO email_code VALUES
-                ('{workspace}', 'alice', 'code', 1234567950000, 4, 1234567890000, 2);
-             INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, FALSE, 'ci');
-             INSERT INTO pending_totp VALUES ('{workspace}', 'alice', x'00', 1234567950000);
+            "INSERT INTO login_token VALUES ('{workspace}', 'alice', 'ci-hash', NULL, FALSE, 'ci');
              INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
                                  expires, holds_code, next_try)
              SELECT workspace, user, '{workspace}0', min(address), 's', 'b', 0, 1, FALSE, 0
@@ -51,6 +49,8 @@ async fn busy() -> Data {
              SELECT workspace, user, '{workspace}1', recipient, 's', 'b', 0, 1, TRUE, 0
              FROM outbox WHERE workspace = '{workspace}';"
         ));
+        data.send_code(workspace, "alice", "code", 4, 2);
+        data.show_key(workspace, "alice", "shown", 1_234_567_950_000);
     }
     data
 }
@@ -111,14 +111,18 @@ fn all_tokens() -> Vec<String> {
 /// What alice was shown or sent and has not proved; her notice stays.
 fn unproved() -> [String; 3] {
     [
-        "- email_code: workspace=acme user=alice hash=code expires=1234567950000 failures=4 \
-         issued=1234567890000 mails=2",
+        "- email_code: workspace=acme user=alice hash=sealed(code) expires=1234567950000 \
+         failures=4 issued=1234567890000 mails=2"
+            .to_owned(),
         "- outbox: id=2 workspace=acme message_id=… recipient=alice@example.com subject=s body=b \
          queued=0 expires=1 holds_code=1 tries=0 claimed=0 next_try=0 last_problem=null \
-         user=alice doubtful=0",
-        "- pending_totp: workspace=acme user=alice key=\\0 expires=1234567950000",
+         user=alice doubtful=0"
+            .to_owned(),
+        format!(
+            "- pending_totp: workspace=acme user=alice key={} expires=1234567950000",
+            sealed_key("shown")
+        ),
     ]
-    .map(str::to_owned)
 }
 
 fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
@@ -126,7 +130,7 @@ fn changes() -> Vec<(UserChange, Vec<String>, usize)> {
         "failed_attempt: workspace=acme user=alice count=5 locked_until=1234567920000 told=0";
     let role = |role: &str| format!("user_role: workspace=acme user=alice role={role}");
     let backup_code =
-        |hash: &str| format!("backup_code: workspace=acme user=alice hash={hash} spent=0");
+        |hash: &str| format!("backup_code: workspace=acme user=alice hash=sealed({hash}) spent=0");
     let old_codes = chat_testing::BACKUP_CODES.map(code_hash);
     let mut new_codes = vec![
         record("null", "replace-backup-codes", "2"),
@@ -257,11 +261,10 @@ async fn a_change_changes_these_rows_and_no_others() {
 #[tokio::test]
 async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
     let data = new_data().await;
-    data.edit(
-        "INSERT INTO pending_totp VALUES ('acme', 'bob', x'00', 1);
-         INSERT INTO pending_totp VALUES ('globex', 'bob', x'00', 1);
-         UPDATE login_token SET expires = 1234567950000 WHERE user = 'bob'",
-    );
+    data.show_key(ACME, "bob", "shown", 1);
+    data.show_key(GLOBEX, "bob", "shown", 1);
+    data.edit("UPDATE login_token SET expires = 1234567950000 WHERE user = 'bob'");
+    let [shown, key] = ["shown", "new key"].map(sealed_key);
     let before = data.dump();
     let enrol = UserChange::EnrolTotp(factor());
     let changed = data.store.change_user(operation(ACME), "bob", enrol).await;
@@ -277,12 +280,12 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
             "+ audit: id=1 workspace=acme at=1234567890000 request_id=command-1 caller=operator \
              target=bob decision=done reason=null action=enrol-totp address=null agent=null \
              proof=null told=1 calls=1\n\
-             + backup_code: workspace=acme user=bob hash=new spent=0\n\
+             + backup_code: workspace=acme user=bob hash=sealed(new) spent=0\n\
              - login_token: workspace=acme user=bob hash={hash} expires=1234567950000 \
              bypass_two_factor=0 name=null\n\
              {notice}\n\
-             - pending_totp: workspace=acme user=bob key=\\0 expires=1\n\
-             + totp: workspace=acme user=bob key=new key last_step=null\n"
+             - pending_totp: workspace=acme user=bob key={shown} expires=1\n\
+             + totp: workspace=acme user=bob key={key} last_step=null\n"
         )
     );
 }

@@ -13,7 +13,7 @@ use chat_domain::reset::{Receipt, Refusal, Reset, Target};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
 use chat_testing::ask::{Ask as _, source};
-use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, token_hash};
+use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, sealed, token_hash};
 
 const CODE: &str = "012345";
 
@@ -21,12 +21,11 @@ const CODE: &str = "012345";
 /// same code just now, which ends in a minute.
 async fn sent() -> Data {
     let data = opted_in().await;
-    data.edit(&format!(
-        "INSERT INTO email_code
-         SELECT workspace, id, '{}', 1234567950000, 0, 1234567890000, 1 FROM user
-         WHERE email_two_factor",
-        code_hash(CODE)
-    ));
+    for workspace in [ACME, GLOBEX] {
+        for user in ["admin", "alice", "bob"] {
+            data.send_code(workspace, user, &code_hash(CODE), 0, 1);
+        }
+    }
     data
 }
 
@@ -40,7 +39,7 @@ async fn opted_in() -> Data {
 }
 
 fn row(user: &str, failures: u32) -> String {
-    let hash = code_hash(CODE);
+    let hash = sealed(&code_hash(CODE));
     format!(
         "email_code: workspace=acme user={user} hash={hash} expires=1234567950000 \
          failures={failures} issued=1234567890000 mails=1"
@@ -109,13 +108,13 @@ async fn a_code_is_sent_to_the_verified_addresses_of_the_account_that_asks() {
         send(&data, "alice", now()).await,
         EmailCode::Sent { expires }
     );
-    let hash = code_hash("543210");
+    let hash = sealed(&code_hash("543210"));
     let mail = |id: u32, address: &str| {
         format!(
             "+ outbox: id={id} workspace=acme message_id=… recipient={address} \
-             subject=Authentication Code body=The code for Alice.acme is 543-210. Enter its six \
+             subject=Authentication Code body=sealed(The code for Alice.acme is 543-210. Enter its six \
              digits.\\n\\nIt can be used once, until 2009-02-13T23:32:30Z. If you did not ask for \
-             it,\\nsomebody else knows your password: change it.\\n queued=1234567890000 \
+             it,\\nsomebody else knows your password: change it.\\n) queued=1234567890000 \
              expires=1234567950000 holds_code=1 tries=0 claimed=0 next_try=1234567890000 \
              last_problem=null user=alice doubtful=0\n"
         )
@@ -197,9 +196,9 @@ async fn another_code_is_sent_from_the_moment_at_which_the_last_ends() {
 #[tokio::test]
 async fn an_attempt_counts_one_failure_and_gives_out_the_callers_own_code() {
     let data = sent().await;
-    data.edit(
-        "UPDATE email_code SET hash = 'another' WHERE (workspace, user) <> ('acme', 'alice')",
-    );
+    for (workspace, user) in [(GLOBEX, "alice"), (ACME, "bob")] {
+        data.send_code(workspace, user, "another", 0, 1);
+    }
     let before = data.dump();
     let Attempt::Begun(hash) = begin(&data, "alice", now()).await else {
         unreachable!("alice was sent a code")

@@ -7,6 +7,7 @@ mod directory;
 mod email_code;
 mod look_up;
 mod outbox;
+pub(crate) mod sealed;
 pub(crate) mod store;
 mod watch;
 

@@ -4,6 +4,7 @@
 use super::new_data;
 use chat_domain::outbox::{Among, Claim, LEASE, LEAST_TRIES, LONGEST_PAUSE, MailCount, NextTry};
 use chat_domain::time::Timestamp;
+use chat_store::seal::MAIL_BODY;
 use chat_testing::ask::Ask as _;
 use chat_testing::{ACME, Data, GLOBEX, after, now};
 use secrecy::ExposeSecret;
@@ -17,12 +18,16 @@ const LATE: i64 = 9_000_000_000_000;
 /// Mails, each of a workspace, tried next at this moment and given up at that.
 fn queue(data: &Data, mails: &[(&str, &str, i64, i64)]) {
     for (workspace, name, next_try, expires) in mails {
+        let holds_code = name.starts_with("code");
+        let body = match holds_code {
+            true => data.sealed(&MAIL_BODY, workspace, "alice", "b"),
+            false => "b".to_owned(),
+        };
         data.edit(&format!(
             "INSERT INTO outbox (workspace, user, message_id, recipient, subject, body, queued,
                                  expires, holds_code, next_try)
-             VALUES ('{workspace}', 'alice', '{name}', '{name}@example.com', 's', 'b', 5,
-                     {expires}, {}, {next_try})",
-            name.starts_with("code")
+             VALUES ('{workspace}', 'alice', '{name}', '{name}@example.com', 's', '{body}', 5,
+                     {expires}, {holds_code}, {next_try})"
         ));
     }
 }
@@ -60,7 +65,10 @@ async fn the_mail_that_has_been_due_longest_is_claimed_first() {
     assert_eq!(first.message_id, "first");
     assert_eq!(first.recipient, "first@example.com");
     assert_eq!(
-        (first.subject.as_str(), first.body.expose_secret()),
+        (
+            first.subject.as_str(),
+            first.body.as_ref().unwrap().expose_secret()
+        ),
         ("s", "b")
     );
     assert_eq!(first.queued.millis(), 5);

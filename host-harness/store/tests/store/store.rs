@@ -18,7 +18,7 @@ use chat_store::Store;
 use chat_testing::ask::{Ask as _, source};
 use chat_testing::{
     ACME, BACKUP_CODES, Data, Dump, GLOBEX, NOTICE_EXPIRES, after, caller_of, code_of, mail_row,
-    now, step, token_hash,
+    now, sealed, sealed_key, step, token_hash,
 };
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -994,7 +994,7 @@ async fn what_a_clock_that_was_ahead_has_left_is_counted() {
             "DELETE FROM failed_attempt; DELETE FROM email_code; DELETE FROM outbox;
              DELETE FROM pending_totp;
              UPDATE totp SET last_step = {} WHERE workspace = 'acme' AND user = 'alice';
-             INSERT INTO pending_totp VALUES ('acme', 'alice', x'00', {});
+             INSERT INTO pending_totp VALUES ('acme', 'alice', 'AA', {});
              INSERT INTO failed_attempt (workspace, user, count, locked_until) VALUES ('acme', 'alice', 5, {});
              INSERT INTO email_code VALUES ('acme', 'alice', 'h', 9000000000000000, 0, {}, 1);
              INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
@@ -1030,7 +1030,8 @@ fn audit(caller: &str, target: &str, decision: &str, told: &str) -> String {
 }
 
 fn spent_step(user: &str) -> [String; 2] {
-    let row = |last| format!("totp: workspace=acme user={user} key=acme/{user} last_step={last}");
+    let key = sealed_key(&format!("acme/{user}"));
+    let row = |last| format!("totp: workspace=acme user={user} key={key} last_step={last}");
     [
         format!("- {}", row("null")),
         format!("+ {}", row("41152263")),
@@ -1040,10 +1041,11 @@ fn spent_step(user: &str) -> [String; 2] {
 /// The rows of a factor that is gone.
 fn removed(user: &str) -> Vec<String> {
     let backup_codes = BACKUP_CODES.map(|code| {
-        let hash = code_hash(code);
+        let hash = sealed(&code_hash(code));
         format!("- backup_code: workspace=acme user={user} hash={hash} spent=0")
     });
-    let totp = format!("- totp: workspace=acme user={user} key=acme/{user} last_step=null");
+    let key = sealed_key(&format!("acme/{user}"));
+    let totp = format!("- totp: workspace=acme user={user} key={key} last_step=null");
     backup_codes.into_iter().chain([totp]).collect()
 }
 
