@@ -5,6 +5,8 @@
     reason = "a JSON member that is missing is null"
 )]
 
+#[path = "operator/backup.rs"]
+mod backup;
 #[path = "operator/sealed.rs"]
 mod sealed;
 

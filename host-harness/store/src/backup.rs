@@ -93,6 +93,21 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// What is broken where the store is kept, of itself and between its rows; nothing where
+    /// all is well. Databases on a server keep both by themselves.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub async fn problems(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Sqlite(path) => sqlite::copy::problems(path).await,
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+}
+
 /// Makes a file at `path`, which its owner alone can read, and removes it where that fails.
 async fn make(path: &Path, fill: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let made = OpenOptions::new()

@@ -29,6 +29,29 @@ pub(crate) async fn file(from: &Path, to: &Path) -> Result<()> {
     .await
 }
 
+/// What SQLite finds broken in the file at `path` (its `integrity_check`), and rows that refer
+/// to none.
+pub(crate) async fn problems(path: &Path) -> Result<Vec<String>> {
+    let path = path.to_owned();
+    blocking(move || {
+        let db = connect(&path, BUSY_TIMEOUT, Access::Look)?;
+        schema::require_store(&db)?;
+        let mut problems: Vec<String> = db
+            .prepare("SELECT integrity_check FROM pragma_integrity_check")?
+            .query_map([], |row| row.get(0))?
+            .collect::<SqlResult<_>>()?;
+        problems.retain(|problem| problem != "ok");
+        let orphans: Vec<String> = db
+            .prepare("SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")?
+            .query_map([], |row| row.get(0))?
+            .collect::<SqlResult<_>>()?;
+        let orphans = orphans.iter();
+        problems.extend(orphans.map(|table| format!("a row of {table} refers to none")));
+        Ok(problems)
+    })
+    .await
+}
+
 fn synced(path: &Path) -> Result<()> {
     let sync = |path: &Path| std::fs::File::open(path)?.sync_all();
     let folder = match path.parent() {
