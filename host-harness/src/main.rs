@@ -17,6 +17,7 @@ use chat_server::workspace::ANY_HOST;
 use chat_store::StoreUrl;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use chat_store::seal::KeySource;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use keys::KeyFile;
