@@ -61,6 +61,7 @@
 //! | 14. without the permission no look-up of the target | `a_caller_without_the_permission_is_refused_and_never_learns_who_exists` |
 //! | 15. a host call that fails means no (ASVS V16.5.3, Rocket.Chat CVE-2026-28514) | `a_store_that_fails_is_the_hosts_failure`, `a_call_ends_where_the_store_fails`, `a_call_that_waits_too_long_for_the_host_is_given_up` |
 //! | 16. every caller and every target | `every_caller_meets_every_target_as_documented`, `every_caller_may_reset_their_own` |
+//! | 17. a kill at any moment leaves what was answered, whole, and nothing half done | `what_was_answered_outlives_a_kill_on_sqlite`, `what_was_answered_outlives_a_kill_of_one_of_two_hosts`, `a_store_that_differs_from_the_answers_is_noticed` |
 //! | 18. the target's tokens end at once, on every server; the caller's stay | `the_targets_tokens_stop_working_at_once_and_the_callers_stay` |
 //! | 19. nothing to remove is a success | `nothing_to_remove_is_a_success_that_changes_nothing_but_the_spent_step` |
 //! | 20. one notice for each success and verified address, without a secret, by a server that may be down | `one_notice_waits_for_each_verified_address_and_holds_no_secret`, `a_notice_arrives_once_at_each_verified_address`, `a_server_that_is_down_gets_each_mail_once_when_it_is_back`, `nothing_can_add_a_header_or_a_recipient` |
@@ -73,9 +74,9 @@
 //! | 31. body, headers and admission are fuzzed | `a_body_names_whom_a_second_reader_finds_in_it_or_is_refused`, `nothing_is_reset_without_a_right_code_or_an_excuse`, `whatever_is_in_a_request_it_is_refused_and_nothing_changes`, `whatever_is_in_a_file_it_is_refused_or_runs_to_an_end` |
 //!
 //! Those that need a failing store, a lying or hostile plugin or a mail server are in
-//! `host-harness/tests` and in the `tests` of the crates beside it. Not held by a test yet: a kill at any moment, thousands of
-//! times (17); an audit trail that shows tampering (21); slow and countless clients
-//! (27); a second kind of store (28).
+//! `host-harness/tests` and in the `tests` of the crates beside it. Not held by a test yet: an
+//! audit trail that shows tampering (21); slow and countless clients (27); a second kind of
+//! store (28).
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -117,6 +118,7 @@ fn every_test_that_the_tables_name_exists() {
         "host-harness/tests/host",
         "host-harness/tests/host/fuzz",
         "host-harness/tests/mail",
+        "host-harness/tests/torture",
     ];
     let code: String = folders
         .iter()

@@ -12,6 +12,7 @@
 //! | `typescript` | how the plugin in TypeScript becomes `target/typescript.wasm` |
 //! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
+//! | `torture` | how processes are killed for longer than in a test |
 //! | `mutants` | how bugs are planted that the tests must notice |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `install` | how the program is built that is released |
@@ -33,7 +34,11 @@ mod mutants;
 mod npm;
 mod test;
 mod toolchain;
+<<<<<<< HEAD
 mod tools;
+=======
+mod torture;
+>>>>>>> 594b08b (Processes are killed while clients ask them, and every account is held to the answers)
 mod typescript;
 
 use std::ffi::OsString;
@@ -45,6 +50,7 @@ use anyhow::Result;
 use bench::Pace;
 use fuzz::Fuzz;
 use mutants::Mutants;
+use torture::Torture;
 
 const USAGE: &str = "\
 The tasks of this project. Each one builds what it needs first.
@@ -65,6 +71,9 @@ Usage: cargo xtask <task> [args…]
   fuzz [target] [--seconds N] [--from CASE]
                   look for input that breaks admission, http, body, decision or the rules for
                   any sequence of requests, a minute each
+  torture [--store sqlite] [--rounds N] [--hosts N] [--seed S]
+                  kill processes while clients ask them, 1,000 times where nothing is said, and
+                  hold every account to what the clients were answered
   mutants [rules|plugin] [--shard K/N]
                   plant small bugs in the rules and in the plugin, one after the other, and list
                   those that no test notices; an hour or more
@@ -88,6 +97,7 @@ enum Task {
     Test(Vec<OsString>),
     Bench(Pace),
     Fuzz(Fuzz),
+    Torture(Torture),
     Mutants(Mutants),
     Check,
     Advisories,
@@ -136,6 +146,7 @@ impl Task {
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
+            ("torture", _) => Torture::parse(&args).map(Self::Torture),
             ("mutants", _) => Mutants::parse(&args).map(Self::Mutants),
             _ => Err(format!(
                 "unknown task `{name}`; `cargo xtask` lists the tasks"
@@ -151,6 +162,7 @@ impl Task {
             Self::Test(args) => test::run(&args),
             Self::Bench(pace) => bench::run(pace),
             Self::Fuzz(fuzz) => fuzz.run(),
+            Self::Torture(torture) => torture.run(),
             Self::Mutants(mutants) => mutants.run(),
             Self::Check => checks::run(),
             Self::Advisories => checks::advisories(),

@@ -1,0 +1,48 @@
+//! Processes that are killed at random moments while clients ask them, and what is left
+//! then, held to the answers that the clients had.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `run` | the rounds: load, kill, start again, look |
+//! | `site` | what is served, and what the store holds |
+//! | `host` | a process, started and killed |
+//! | `mail_server` | which mail arrived |
+//! | `client`, `request` | what clients ask, and are told |
+//! | `account` | what an account has after each thing that is done |
+//! | `trial` | the store held to the answers |
+//! | `figures` | what is counted |
+//! | `noticed` | that a store which was not kept so is found out |
+//!
+//! `cargo xtask torture` runs as many rounds as it is told; the suite runs some hundreds. SIGKILL
+//! shows what a process leaves half done; what a disk forgets at a power cut it cannot show.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must fail"
+)]
+
+mod account;
+mod client;
+mod figures;
+mod host;
+mod mail_server;
+mod noticed;
+mod request;
+mod run;
+mod site;
+mod trial;
+
+use run::Plan;
+
+/// `cargo xtask torture` runs this with as many hosts as it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_outlives_a_kill_on_sqlite() {
+    run::rounds(Plan::of(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_outlives_a_kill_of_one_of_two_hosts() {
+    run::rounds(Plan::of(2)).await;
+}

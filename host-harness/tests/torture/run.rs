@@ -1,0 +1,339 @@
+//! The rounds: clients ask, a process is killed, and what is left is looked at.
+
+use crate::account::Account;
+use crate::client::{Crowd, Intent, next_code, spent_code};
+use crate::figures::Figures;
+use crate::host::{Host, Trouble};
+use crate::request::{Act, Outcome, Proof, Request, Whom};
+use crate::site::Site;
+use crate::trial::Trial;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Rounds of each test in the suite: half a minute on two busy cores.
+const ROUNDS: u64 = 100;
+
+/// Clients of all processes together.
+const CLIENTS: u64 = 12;
+
+/// The longest time under load, in which some dozens of requests are answered.
+const LONGEST_LOAD: Duration = Duration::from_millis(150);
+
+/// The longest life of a process that is killed before it serves.
+const LONGEST_START: Duration = Duration::from_millis(120);
+
+/// How long others go on after a process was killed.
+const AFTER_A_KILL: Duration = Duration::from_millis(10);
+
+/// Rounds after which the file is checked as a whole, and mail may catch up.
+const CALM_ROUNDS: u64 = 200;
+
+/// How long mail may catch up.
+const CALM: Duration = Duration::from_secs(3);
+
+/// How often it is told how far the run is.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// What is run.
+pub(crate) struct Plan {
+    rounds: u64,
+    hosts: usize,
+    seed: u64,
+}
+
+impl Plan {
+    /// As `cargo xtask torture` says; in the suite nobody says anything, and there are so many
+    /// hosts.
+    pub(crate) fn of(hosts: usize) -> Self {
+        let number = |name: &str| {
+            let text = std::env::var(name).ok()?;
+            Some(
+                text.parse()
+                    .unwrap_or_else(|_| panic!("{name} is no number")),
+            )
+        };
+        let asked = number("TORTURE_HOSTS").map(|hosts| usize::try_from(hosts).unwrap());
+        Self {
+            rounds: number("TORTURE_ROUNDS").unwrap_or(ROUNDS),
+            hosts: asked.unwrap_or(hosts).max(1),
+            seed: number("TORTURE_SEED").unwrap_or_else(rand::random),
+        }
+    }
+
+    /// What is random in a round, whatever was in those before.
+    fn random(&self, round: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
+/// A run, and what there is of it at a moment.
+struct Run {
+    site: Site,
+    hosts: Vec<Option<Host>>,
+    crowd: Arc<Crowd>,
+    trial: Trial,
+    figures: Figures,
+    trouble: Trouble,
+    /// Requests since the last look.
+    requests: Vec<Request>,
+}
+
+/// Runs what the plan says, and prints the figures.
+///
+/// # Panics
+///
+/// Where an answer was not kept; the folder is left for people to look at.
+pub(crate) async fn rounds(plan: Plan) -> Figures {
+    say(&format!("seed {}, {} hosts", plan.seed, plan.hosts));
+    let mut run = Run::new(&plan).await;
+    let mut told = Instant::now();
+    for round in 1..=plan.rounds {
+        let faults = run.round(plan.random(round), round).await;
+        if let Err(faults) = faults {
+            run.fail(&plan, round, &faults);
+        }
+        if told.elapsed() > TOLD_EVERY {
+            told = Instant::now();
+            say(&run.figures.progress());
+        }
+    }
+    if let Err(faults) = run.end().await {
+        run.fail(&plan, plan.rounds, &faults);
+    }
+    say(&format!("\n{}", run.figures));
+    run.figures
+}
+
+fn say(text: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+impl Run {
+    async fn new(plan: &Plan) -> Self {
+        let (site, accounts) = Site::new(&mut plan.random(0)).await;
+        let trouble = Trouble::default();
+        let mut hosts = Vec::new();
+        for _ in 0..plan.hosts {
+            hosts.push(Some(Host::start(&site.config(), &trouble).await));
+        }
+        Self {
+            crowd: Arc::new(Crowd::new(accounts.clone(), site.mail.clone())),
+            trial: Trial::new(accounts),
+            site,
+            hosts,
+            figures: Figures::default(),
+            trouble,
+            requests: Vec::new(),
+        }
+    }
+
+    fn fail(self, plan: &Plan, round: u64, faults: &[String]) -> ! {
+        let log = self.trouble.lines().join("\n");
+        let (seed, hosts) = (plan.seed, plan.hosts);
+        say(&format!(
+            "\n{}\nthe last lines of the hosts' log:\n{log}",
+            self.figures
+        ));
+        let folder = self.site.keep();
+        panic!(
+            "seed {seed}, {hosts} hosts, round {round}: {} promises are broken; the store is in \
+             {}:\n{}",
+            faults.len(),
+            folder.display(),
+            faults.join("\n")
+        );
+    }
+
+    /// Load, a kill, a look, a start and a few requests whose answers are known.
+    async fn round(&mut self, mut random: StdRng, round: u64) -> Result<(), Vec<String>> {
+        let start = Instant::now();
+        let victim = random.random_range(0..self.hosts.len());
+        self.load(victim, &mut random).await;
+        self.figures.rounds = round;
+        self.figures.loading += start.elapsed();
+        let is_cold = self.hosts.len() == 1 && random.random_range(0..3) == 0;
+        if is_cold {
+            self.figures.cold_looks += 1;
+            self.look().await?;
+        }
+        let start = Instant::now();
+        if random.random_range(0..10) == 0 {
+            let life = random.random_range(Duration::ZERO..LONGEST_START);
+            Host::start_in_vain(&self.site.config(), life).await;
+            self.figures.early_kills += 1;
+        }
+        self.hosts[victim] = Some(Host::start(&self.site.config(), &self.trouble).await);
+        self.figures.starting += start.elapsed();
+        if !is_cold {
+            self.look().await?;
+        }
+        self.ask_what_is_known(victim, &mut random).await?;
+        if round.is_multiple_of(CALM_ROUNDS) {
+            self.calm_down().await?;
+        }
+        Ok(())
+    }
+
+    /// Clients ask all processes until one of these is killed.
+    async fn load(&mut self, victim: usize, random: &mut StdRng) {
+        self.crowd.inform(&self.trial.accounts);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        let urls: Vec<_> = self
+            .hosts
+            .iter()
+            .flatten()
+            .map(|host| host.url.clone())
+            .collect();
+        for url in urls.iter().cycle().take(usize::try_from(CLIENTS).unwrap()) {
+            let (crowd, url, seed, stop) = (
+                self.crowd.clone(),
+                url.clone(),
+                random.random(),
+                stop.clone(),
+            );
+            clients.spawn(async move { crowd.act(&url, seed, &stop).await });
+        }
+        sleep(random.random_range(Duration::ZERO..LONGEST_LOAD)).await;
+        if let Some(host) = self.hosts[victim].take() {
+            host.kill().await;
+            self.figures.kills += 1;
+        }
+        if self.hosts.len() > 1 {
+            sleep(random.random_range(Duration::ZERO..AFTER_A_KILL)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        while let Some(asked) = clients.join_next().await {
+            self.requests.extend(asked.unwrap());
+        }
+    }
+
+    /// Holds the store to all requests since the last look.
+    async fn look(&mut self) -> Result<(), Vec<String>> {
+        let start = Instant::now();
+        let trial = &mut self.trial;
+        let look = self.site.look(&trial.accounts, trial.last_record).await;
+        let arrived = self.site.mail.arrived(trial.arrived);
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.sort_by_key(|request| request.number);
+        trial.judge(&requests, &look, &arrived, &mut self.figures)?;
+        self.figures.looking += start.elapsed();
+        match self.trouble.panics() {
+            panics if panics.is_empty() => Ok(()),
+            panics => Err(panics),
+        }
+    }
+
+    /// A few accounts ask what has one right answer: a token, a code that was used, and one
+    /// that was not.
+    async fn ask_what_is_known(
+        &mut self,
+        host: usize,
+        random: &mut StdRng,
+    ) -> Result<(), Vec<String>> {
+        let Some(url) = self.hosts[host].as_ref().map(|host| host.url.clone()) else {
+            return Ok(());
+        };
+        let accounts = self.trial.accounts.clone();
+        let mut faults = Vec::new();
+        for account in accounts.sample(random, 2) {
+            let (id, is_enrolled) = (&account.person.id, account.factor.is_some());
+            let (token, expected) = match account.token() {
+                Some(token) => (token, (200, is_enrolled)),
+                None => ("no token".to_owned(), (401, false)),
+            };
+            let me = self.crowd.me(&url, id, &token).await;
+            self.figures.sure_requests += 1;
+            if me != Some(expected) {
+                faults.push(format!("{id} is answered {me:?} and not {expected:?}"));
+            }
+        }
+        let caller = random.random_range(0..accounts.len());
+        let target = random.random_range(0..accounts.len());
+        let code = spent_code(&accounts[caller], random);
+        let spent = code.map(|code| (code, "totp-invalid"));
+        let factor = accounts[caller].factor.as_ref();
+        let right = factor.and_then(|factor| next_code(&factor.key, factor.last_step));
+        let right = right.map(|code| (code, "done"));
+        for (proof, expected) in [spent, right].into_iter().flatten() {
+            let asked = self.sure_request(&url, caller, target, proof).await;
+            let Some(answer) = asked else { continue };
+            self.figures.sure_requests += 1;
+            if answer != expected {
+                let id = &accounts[caller].person.id;
+                faults.push(format!("{id} is answered {answer} and not {expected}"));
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(faults),
+        }
+    }
+
+    /// What an administrator's request to reset is answered; none where the account cannot ask.
+    async fn sure_request(
+        &mut self,
+        url: &str,
+        caller: usize,
+        target: usize,
+        proof: Proof,
+    ) -> Option<String> {
+        let account: &Account = &self.trial.accounts[caller];
+        let is_able = account.person.is_admin && !account.may_be_locked() && caller != target;
+        let token = account.token().filter(|_| is_able)?;
+        let intent = Intent {
+            caller,
+            act: Act::Reset(Whom::Member(target)),
+            by_mail: false,
+            token: Some(token),
+            proof,
+        };
+        let request = self.crowd.ask(url, intent).await;
+        let answer = match &request.outcome {
+            Outcome::Answered(answer) if answer.status == 200 => "done".to_owned(),
+            Outcome::Answered(answer) => answer.error.clone().unwrap_or_default(),
+            Outcome::Unanswered | Outcome::NotSent => "not".to_owned(),
+        };
+        self.requests.push(request);
+        Some(answer)
+    }
+
+    /// Lets mail catch up, and checks the file.
+    async fn calm_down(&mut self) -> Result<(), Vec<String>> {
+        let deadline = Instant::now() + CALM;
+        loop {
+            self.look().await?;
+            let before = self.figures.waiting;
+            sleep(CALM / 10).await;
+            self.look().await?;
+            if self.figures.waiting == before || Instant::now() > deadline {
+                break;
+            }
+        }
+        match self.site.check_file() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(problems),
+        }
+    }
+
+    /// Looks a last time, when nothing serves any more.
+    async fn end(&mut self) -> Result<(), Vec<String>> {
+        self.calm_down().await?;
+        for host in self.hosts.iter_mut().filter_map(Option::take) {
+            host.kill().await;
+        }
+        self.look().await?;
+        match self.site.check_file() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(problems),
+        }
+    }
+}
