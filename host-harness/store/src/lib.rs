@@ -55,6 +55,9 @@ pub enum Unavailable {
     /// The disk is full.
     #[error("the disk is full: make room")]
     Full,
+    /// The system refuses to write it: a quota is used up, or the disk is broken.
+    #[error("the system refuses to write it: make room within its quota, or look at its disk")]
+    Refused,
     /// The file, its folder or the disk cannot be written.
     #[error("it cannot be written: its file, folder or disk is read-only")]
     ReadOnly,

@@ -38,6 +38,7 @@ use chat_domain::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use place::Place;
 use readers::Readers;
+use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -256,10 +257,15 @@ impl From<rusqlite::Error> for StoreError {
         {
             return Self(unread.to_string().into());
         }
+        // SQLite calls a disk full that is, and a quota that is used up a write that failed.
+        let is_write = error
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == SQLITE_IOERR_WRITE);
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => Unavailable::Busy.into(),
             Some(ErrorCode::DiskFull) => Unavailable::Full.into(),
             Some(ErrorCode::ReadOnly) => Unavailable::ReadOnly.into(),
+            _ if is_write => Unavailable::Refused.into(),
             _ => Self(error.into()),
         }
     }

@@ -370,13 +370,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(data: Data, plugin: Plugin) -> Self {
+    pub(crate) async fn start(data: Data, plugin: impl Into<Arc<Plugin>>) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
         let workspace = HostedWorkspace::new(
             ACME.to_owned(),
             Arc::new(HostedStore::opened(data.url(), data.store.clone())),
-            Arc::new(plugin),
+            plugin.into(),
             limits(),
         );
         let metrics = Arc::new(Metrics::default());

@@ -9,6 +9,7 @@ mod admin;
 mod attacks;
 mod bounds;
 mod connections;
+mod faults;
 mod fuzz;
 mod hosted;
 mod hosting;

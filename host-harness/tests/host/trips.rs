@@ -13,81 +13,110 @@ use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::seal::{Position, Renewed, Sealing};
-use chat_store::{Decide, Result, Store};
+use chat_store::{Decide, Result, Store, StoreError};
 use chat_testing::{Data, admin_code};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A store that counts what it is asked.
-struct Counting {
+/// A store whose trips are counted, and end as a test says.
+pub(crate) struct Watched {
     store: Arc<dyn Store>,
     trips: Arc<AtomicUsize>,
-    /// What happens before the trip of this number.
-    at_trip: Option<(usize, Box<dyn Fn() + Send + Sync>)>,
+    /// What becomes of the trip of this number.
+    fate: Box<dyn Fn(usize) -> Fate + Send + Sync>,
 }
 
-impl Counting {
-    fn trip(&self) -> &dyn Store {
+/// What becomes of a trip to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is made.
+    Made,
+    /// It fails, and nothing is done.
+    Failed,
+    /// What is asked is done, and whoever asked is told that it failed.
+    Lost,
+}
+
+impl Watched {
+    /// `trips` counts from now on.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        trips: &Arc<AtomicUsize>,
+        fate: impl Fn(usize) -> Fate + Send + Sync + 'static,
+    ) -> Arc<dyn Store> {
+        Arc::new(Self {
+            store,
+            trips: trips.clone(),
+            fate: Box::new(fate),
+        })
+    }
+
+    async fn trip<T>(&self, trip: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let number = self.trips.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some((_, happens)) = self.at_trip.as_ref().filter(|(at, _)| *at == number) {
-            happens();
+        let fate = (self.fate)(number);
+        if fate == Fate::Failed {
+            return Err(StoreError("a test lets it fail".into()));
         }
-        &*self.store
+        let answer = trip.await?;
+        match fate {
+            Fate::Lost => Err(StoreError("a test loses the answer".into())),
+            Fate::Made | Fate::Failed => Ok(answer),
+        }
     }
 }
 
 #[async_trait]
-impl Store for Counting {
+impl Store for Watched {
     async fn read(&self, question: &Question) -> Result<Dossier> {
-        self.trip().read(question).await
+        self.trip(self.store.read(question)).await
     }
     async fn transact(&self, question: Question, decide: Decide) -> Result<()> {
-        self.trip().transact(question, decide).await
+        self.trip(self.store.transact(question, decide)).await
     }
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
-        self.trip().workspaces(now).await
+        self.trip(self.store.workspaces(now)).await
     }
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
-        self.trip().profiles(workspace).await
+        self.trip(self.store.profiles(workspace)).await
     }
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
-        self.trip().all_roles(workspace).await
+        self.trip(self.store.all_roles(workspace)).await
     }
     async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
-        self.trip().mails(workspace).await
+        self.trip(self.store.mails(workspace)).await
     }
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        self.trip().next_mail_due(now).await
+        self.trip(self.store.next_mail_due(now)).await
     }
     async fn mail_count(&self) -> Result<MailCount> {
-        self.trip().mail_count().await
+        self.trip(self.store.mail_count()).await
     }
     async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
-        self.trip().claim_mail(now, among).await
+        self.trip(self.store.claim_mail(now, among)).await
     }
     async fn expired_mails(&self, now: Timestamp) -> Result<Vec<Expired>> {
-        self.trip().expired_mails(now).await
+        self.trip(self.store.expired_mails(now)).await
     }
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
-        self.trip().records(workspace, filter).await
+        self.trip(self.store.records(workspace, filter)).await
     }
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
-        self.trip().clock_faults(horizon).await
+        self.trip(self.store.clock_faults(horizon)).await
     }
     async fn health(&self, now: Timestamp) -> Result<Health> {
-        self.trip().health(now).await
+        self.trip(self.store.health(now)).await
     }
     async fn probe(&self, now: Timestamp) -> Result<()> {
-        self.trip().probe(now).await
+        self.trip(self.store.probe(now)).await
     }
     async fn sealing(&self) -> Result<Option<Sealing>> {
-        self.trip().sealing().await
+        self.trip(self.store.sealing()).await
     }
     async fn renew(&self, from: Position, most: u32) -> Result<Renewed> {
-        self.trip().renew(from, most).await
+        self.trip(self.store.renew(from, most)).await
     }
     async fn set_sealing(&self) -> Result<()> {
-        self.trip().set_sealing().await
+        self.trip(self.store.set_sealing()).await
     }
 }
 
@@ -234,11 +263,7 @@ async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
         ..Settings::default()
     };
     let mut data = Data::with(settings).await;
-    data.store = Arc::new(Counting {
-        store: data.store.clone(),
-        trips: trips.clone(),
-        at_trip: None,
-    });
+    data.store = Watched::new(data.store.clone(), &trips, |_| Fate::Made);
     let server = Server::start(data, built()).await;
     for row in rows() {
         trips.store(0, Ordering::Relaxed);
@@ -264,16 +289,12 @@ async fn whose_login_ends_while_the_plugin_decides_is_told_to_log_in() {
     let trips = Arc::new(AtomicUsize::new(0));
     let mut data = Data::new().await;
     let db = std::sync::Mutex::new(data.connect());
-    data.store = Arc::new(Counting {
-        store: data.store.clone(),
-        trips: trips.clone(),
-        at_trip: Some((
-            4,
-            Box::new(move || {
-                let ended = "DELETE FROM login_token WHERE user = 'admin'";
-                db.lock().unwrap().execute_batch(ended).unwrap();
-            }),
-        )),
+    data.store = Watched::new(data.store.clone(), &trips, move |number| {
+        if number == 4 {
+            let ended = "DELETE FROM login_token WHERE user = 'admin'";
+            db.lock().unwrap().execute_batch(ended).unwrap();
+        }
+        Fate::Made
     });
     let server = Server::start(data, built()).await;
     let answer = server.reset_as("admin").await;

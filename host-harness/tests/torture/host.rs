@@ -52,20 +52,35 @@ impl Trouble {
 impl Host {
     /// Starts one that serves this configuration, and waits until it listens.
     pub(crate) async fn start(config: &Path, trouble: &Trouble) -> Self {
-        let (mut child, mut log) = spawn(config);
+        let started = Self::try_start(config, trouble, "exec \"$@\"").await;
+        started.unwrap_or_else(|said| panic!("a host did not start: {said}"))
+    }
+
+    /// The same by a line of the shell, whose arguments are the command.
+    ///
+    /// # Errors
+    ///
+    /// What one that has ended said.
+    pub(crate) async fn try_start(
+        config: &Path,
+        trouble: &Trouble,
+        line: &str,
+    ) -> Result<Self, String> {
+        let (mut child, mut log) = spawn(config, line);
+        let mut said = String::new();
         let listening = async {
             while let Some(line) = log.next_line().await.unwrap() {
                 match url(&line) {
                     Some(url) => return Some(url),
-                    None => trouble.note(line),
+                    None => said += &format!("{line}\n"),
                 }
             }
             None
         };
-        let url = timeout(START_LIMIT, listening).await.ok().flatten();
+        let url = timeout(START_LIMIT, listening).await.unwrap_or_default();
         let Some(url) = url else {
             let _ = child.start_kill();
-            panic!("a host did not start: {:#?}", trouble.lines());
+            return Err(said);
         };
         let noted = trouble.clone();
         tokio::spawn(async move {
@@ -73,16 +88,20 @@ impl Host {
                 noted.note(line);
             }
         });
-        Self {
+        Ok(Self {
             url,
             child,
             trouble: trouble.clone(),
-        }
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Starts one, and kills it before it has served anybody.
     pub(crate) async fn start_in_vain(config: &Path, life: Duration) {
-        let (mut child, _log) = spawn(config);
+        let (mut child, _log) = spawn(config, "exec \"$@\"");
         sleep(life).await;
         child.kill().await.unwrap();
     }
@@ -99,8 +118,10 @@ impl Host {
     }
 }
 
-fn spawn(config: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
-    let mut child = Command::new(program())
+fn spawn(config: &Path, line: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut child = Command::new("sh")
+        .args(["-c", line, "sh"])
+        .arg(program())
         .args(["serve", "--log", "json", "--config"])
         .arg(config)
         .env("RUST_LOG", "warn,host_harness=info")

@@ -11,6 +11,7 @@
 //! | `account` | what an account has after each thing that is done |
 //! | `trial` | the store held to the answers |
 //! | `figures` | what is counted |
+//! | `broken_disk` | what becomes of a host whose file is spoilt, or cannot be written |
 //! | `noticed` | that a store which was not kept so is found out |
 //!
 //! `cargo xtask torture` runs as many rounds as it is told; the suite runs some hundreds. SIGKILL
@@ -24,6 +25,7 @@
 )]
 
 mod account;
+mod broken_disk;
 mod client;
 mod figures;
 mod host;

@@ -34,11 +34,8 @@ mod mutants;
 mod npm;
 mod test;
 mod toolchain;
-<<<<<<< HEAD
 mod tools;
-=======
 mod torture;
->>>>>>> 594b08b (Processes are killed while clients ask them, and every account is held to the answers)
 mod typescript;
 
 use std::ffi::OsString;
