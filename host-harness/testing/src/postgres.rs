@@ -71,9 +71,23 @@ pub enum Durability {
     Disk,
 }
 
+/// What becomes of a server that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtItsEnd {
+    /// It is not there any more.
+    Stays,
+    /// It is started again, at the same place.
+    Restarts,
+}
+
 impl Server {
     /// With nothing in it but a superuser's login, and that of the stores.
     pub fn start(durability: Durability) -> Self {
+        Self::start_with(durability, AtItsEnd::Stays)
+    }
+
+    /// The same, where this becomes of one that has ended.
+    pub fn start_with(durability: Durability, at_its_end: AtItsEnd) -> Self {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
@@ -90,6 +104,10 @@ impl Server {
             .arg(match durability {
                 Durability::None => "off",
                 Durability::Disk => "on",
+            })
+            .arg(match at_its_end {
+                AtItsEnd::Stays => "stays",
+                AtItsEnd::Restarts => "restarts",
             })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -110,6 +128,37 @@ impl Server {
             "CREATE DATABASE {name} OWNER {LOGIN} TEMPLATE {like}"
         ));
         self.url(LOGIN, name)
+    }
+
+    /// Sends its first process a signal, such as `KILL`; nothing where there is none.
+    pub fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid"));
+        if let Some(pid) = pid.unwrap_or_default().lines().next() {
+            send(signal, pid);
+        }
+    }
+
+    /// Kills a process that serves a database, which one `which` decides; nothing where there
+    /// is none. The server ends all others then, and recovers.
+    pub fn kill_one_that_serves(&self, database: &str, which: u64) {
+        let url = self.superusers_url(database);
+        let pids = wait_for(async move {
+            let others = "SELECT pid FROM pg_stat_activity
+                          WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            let rows = connect(url).await?.query(others, &[]).await?;
+            Ok::<Vec<i32>, tokio_postgres::Error>(rows.iter().map(|row| row.get(0)).collect())
+        });
+        let pids = pids.unwrap_or_default();
+        let which = which.checked_rem(pids.len().try_into().unwrap());
+        let pid = which.and_then(|which| pids.get(usize::try_from(which).ok()?));
+        if let Some(pid) = pid {
+            send("KILL", &pid.to_string());
+        }
+    }
+
+    /// The URL of a database for a superuser.
+    pub fn superusers_url(&self, database: &str) -> String {
+        self.url(USER, database)
     }
 
     fn wait(&mut self, log: &Path) {
@@ -148,7 +197,7 @@ impl Server {
 /// the store wants them, where it does not say so.
 const SCRIPT: &str = r#"
     trap '' HUP INT TERM
-    programs=$1 folder=$2 port=$3 durable=$4
+    programs=$1 folder=$2 port=$3 durable=$4 at_its_end=$5
     as=
     chmod go= "$folder/server.key"
     if [ "$(id -u)" = 0 ]; then
@@ -159,13 +208,29 @@ const SCRIPT: &str = r#"
     $as "$programs/initdb" --pgdata="$folder/data" --username=postgres --auth=trust --no-sync \
         --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US \
         </dev/null >&2 || exit
-    $as "$programs/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c unix_socket_directories="$folder" -c ssl=on -c ssl_cert_file="$folder/server.crt" \
-        -c ssl_key_file="$folder/server.key" -c max_connections=300 -c fsync=$durable \
-        -c full_page_writes=$durable -c autovacuum=$durable -c max_wal_size=4GB </dev/null >&2 &
-    cat
-    kill -QUIT $!
+    serve() {
+        exec $as "$programs/postgres" -D "$folder/data" -p "$port" \
+            -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c ssl=on \
+            -c ssl_cert_file="$folder/server.crt" -c ssl_key_file="$folder/server.key" \
+            -c max_connections=300 -c fsync=$durable -c full_page_writes=$durable \
+            -c autovacuum=$durable -c max_wal_size=4GB \
+            -c recovery_init_sync_method=syncfs </dev/null >&2
+    }
+    if [ "$at_its_end" = restarts ]; then
+        # While processes of the last one are there, none begins.
+        until [ -e stop ]; do (serve); sleep 0.05; done &
+        cat
+        touch stop
+        while kill -0 $! && sleep 0.05; do
+            kill -QUIT "$(head -n 1 data/postmaster.pid)"
+        done 2>/dev/null
+    else
+        serve &
+        cat
+        kill -QUIT $!
+    fi
     wait
+    cd /
     rm -rf "$folder"
 "#;
 
@@ -186,6 +251,12 @@ fn programs() -> PathBuf {
         "the tests need PostgreSQL: `apt-get install postgresql`, as `cargo xtask test` does";
     assert!(found.is_some(), "{missing}");
     found.unwrap()
+}
+
+fn send(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args(["-s", signal, pid]).status();
+    // It may have ended by itself just now.
+    sent.unwrap();
 }
 
 fn free_port() -> u16 {

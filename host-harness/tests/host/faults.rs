@@ -317,7 +317,11 @@ async fn every_trip(request: &Request, fate: Fate) {
         }
         assert!(first.starts_with("500 "), "{name}");
         let after_first = State::of(&server.data, request);
-        let told = if after_first.is_done { request.notices } else { 0 };
+        let told = if after_first.is_done {
+            request.notices
+        } else {
+            0
+        };
         assert_eq!(after_first.notices, told, "{name}: notices");
         after_first.check(request, &name);
         if !after_first.is_done {
@@ -332,7 +336,10 @@ async fn every_trip(request: &Request, fate: Fate) {
         let after_second = State::of(&server.data, request);
         after_second.check(request, &format!("{name}, and then {second}"));
         let is_refusal = request.answer.starts_with("400 ");
-        assert!(after_second.is_done || is_refusal, "{name}, and then {second}");
+        assert!(
+            after_second.is_done || is_refusal,
+            "{name}, and then {second}"
+        );
         let is_answered = second.starts_with(request.answer);
         let is_clear = after_second.failures == 0 || is_refusal;
         let is_complete = is_answered && is_clear || after_first.is_done;
@@ -382,7 +389,10 @@ impl State {
         assert_eq!(self.records > 0, self.is_done, "{name}: records");
         // Asked again, some is done again.
         let told = request.notices..=2 * request.notices;
-        assert!(!self.is_done || told.contains(&self.notices), "{name}: notices");
+        assert!(
+            !self.is_done || told.contains(&self.notices),
+            "{name}: notices"
+        );
         assert!(self.failures <= 1, "{name}: {} failures", self.failures);
     }
 }
@@ -453,7 +463,10 @@ impl Before {
         }
         if self == Self::Mailed {
             let code = MAILED_CODE.into();
-            data.store.send_email_code(ACME, "bob", code, now()).await.unwrap();
+            data.store
+                .send_email_code(ACME, "bob", code, now())
+                .await
+                .unwrap();
         }
         // What made it so is not what is looked at.
         data.edit("DELETE FROM audit; DELETE FROM outbox");

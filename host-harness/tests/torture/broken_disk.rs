@@ -6,7 +6,7 @@ use crate::client::{Crowd, Intent, next_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Proof, Request, Whom};
-use crate::site::Site;
+use crate::site::{Kind, Site};
 use crate::trial::Trial;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,9 +29,10 @@ const MEMBER: usize = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_whose_file_is_spoilt_says_so_or_answers_and_does_not_panic() {
-    let (site, accounts) = Site::new(&mut StdRng::seed_from_u64(2)).await;
+    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(2)).await;
     let db = Connection::open(site.store()).unwrap();
-    db.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap();
+    db.pragma_update(None, "wal_checkpoint", "TRUNCATE")
+        .unwrap();
     drop(db);
     let file = std::fs::read(site.store()).unwrap();
     let (mut refused, mut served) = (0, 0);
@@ -41,7 +42,7 @@ async fn a_host_whose_file_is_spoilt_says_so_or_answers_and_does_not_panic() {
         }
         std::fs::write(site.store(), bytes).unwrap();
         let trouble = Trouble::default();
-        match Host::try_start(&site.config(), &trouble, "exec \"$@\"").await {
+        match Host::try_start(&site.config("host"), &trouble, "exec \"$@\"").await {
             Err(said) => {
                 refused += 1;
                 assert!(said.contains("host-harness: "), "{what}: {said}");
@@ -61,14 +62,20 @@ async fn a_host_whose_file_is_spoilt_says_so_or_answers_and_does_not_panic() {
         }
     }
     // Each way is gone.
-    assert!(refused > 0 && served > 0, "{refused} refused, {served} served");
+    assert!(
+        refused > 0 && served > 0,
+        "{refused} refused, {served} served"
+    );
 }
 
 /// What may become of a file, and in words.
 fn spoilt(file: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut spoilt = vec![
         ("nothing is left".to_owned(), Vec::new()),
-        ("a text is in its place".to_owned(), b"a letter\n".repeat(1000)),
+        (
+            "a text is in its place".to_owned(),
+            b"a letter\n".repeat(1000),
+        ),
         ("half is left".to_owned(), file[..file.len() / 2].to_vec()),
         (
             "it ends within a page".to_owned(),
@@ -96,14 +103,18 @@ fn spoilt(file: &[u8]) -> Vec<(String, Vec<u8>)> {
 /// fails, until there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_more_may_be_written_requests_fail_until_it_may() {
-    let (site, accounts) = Site::new(&mut StdRng::seed_from_u64(3)).await;
+    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(3)).await;
     let trouble = Trouble::default();
     // Otherwise the first write beyond the limit would end the process.
     let line = "trap '' XFSZ; exec \"$@\"";
-    let host = Host::try_start(&site.config(), &trouble, line).await.unwrap();
+    let host = Host::try_start(&site.config("host"), &trouble, line)
+        .await
+        .unwrap();
     let limit = |bytes: &str| {
         let (pid, limit) = (host.id().to_string(), format!("--fsize={bytes}:unlimited"));
-        let done = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        let done = Command::new("prlimit")
+            .args(["--pid", &pid, &limit])
+            .status();
         assert!(done.unwrap().success());
     };
     limit("1");
@@ -111,10 +122,15 @@ async fn where_no_more_may_be_written_requests_fail_until_it_may() {
     for request in &requests {
         let answer = request.answer().unwrap();
         let (status, error) = (answer.status, answer.error.as_deref());
-        assert_eq!((status, error), (503, Some("host-store-unavailable")), "{:?}", request.act);
+        assert_eq!(
+            (status, error),
+            (503, Some("host-store-unavailable")),
+            "{:?}",
+            request.act
+        );
     }
     let look = site.look(&accounts, 0).await;
-    let mut trial = Trial::new(accounts.clone());
+    let mut trial = Trial::new(accounts.clone(), false);
     let judged = trial.judge(&requests, &look, &[], &mut Figures::default());
     assert_eq!(judged, Ok(()));
 
@@ -136,7 +152,11 @@ async fn requests(accounts: &[Account], site: &Site, host: &Host) -> Vec<Request
     let wrong = Proof::Wrong("aaaaaaaa".to_owned());
     let mut requests = Vec::new();
     for (caller, act, proof) in [
-        (ADMIN, Act::Reset(Whom::Member(MEMBER + 1)), next_code(key(ADMIN), None)),
+        (
+            ADMIN,
+            Act::Reset(Whom::Member(MEMBER + 1)),
+            next_code(key(ADMIN), None),
+        ),
         (ADMIN, Act::Reset(Whom::Member(MEMBER)), Some(wrong)),
         (MEMBER, Act::LogIn, next_code(key(MEMBER), None)),
     ] {

@@ -1,6 +1,7 @@
 //! What was done in a run, counted.
 
 use crate::request::{Act, Outcome, Proof, Request};
+use crate::trial::GRANTED;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ pub(crate) struct Figures {
     pub(crate) rounds: u64,
     /// Processes that were killed while they served.
     pub(crate) kills: u64,
+    /// Databases that were ended.
+    pub(crate) blows: u64,
     /// Processes that were killed while they started.
     pub(crate) early_kills: u64,
     /// Looks before anything was started again.
@@ -18,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) done: u64,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
+    /// Of these, what was done as a whole.
+    pub(crate) failed_and_done: u64,
     pub(crate) unanswered: Unanswered,
     pub(crate) not_sent: u64,
     /// Resets that were answered as done.
@@ -66,12 +71,16 @@ impl Figures {
                 self.refused += 1;
                 self.guesses += u64::from(matches!(request.proof, Proof::Wrong(_)));
             }
-            Outcome::Answered(_) => self.failed += 1,
+            Outcome::Answered(_) => {
+                self.failed += 1;
+                let is_done = decision.is_some_and(|decision| GRANTED.contains(&decision));
+                self.failed_and_done += u64::from(is_done);
+            }
             Outcome::Unanswered => {
                 let lost = &mut self.unanswered;
                 let (count, resets) = match decision {
                     None => (&mut lost.nothing, Some(&mut lost.resets_nothing)),
-                    Some("done" | "reset" | "nothing-enrolled") => {
+                    Some(decision) if GRANTED.contains(&decision) => {
                         (&mut lost.done, Some(&mut lost.resets_done))
                     }
                     Some(_) => (&mut lost.refused, None),
@@ -89,7 +98,7 @@ impl Figures {
         format!(
             "round {}: {} kills, {} requests, {} resets answered as done, {} requests unanswered",
             self.rounds,
-            self.kills + self.early_kills,
+            self.kills + self.early_kills + self.blows,
             self.asked,
             self.resets,
             self.unanswered.done + self.unanswered.refused + self.unanswered.nothing
@@ -108,11 +117,13 @@ impl fmt::Display for Figures {
             ("rounds", self.rounds.to_string()),
             ("processes killed while they served", self.kills.to_string()),
             ("… while they started", self.early_kills.to_string()),
+            ("databases ended", self.blows.to_string()),
             ("looks before a start", self.cold_looks.to_string()),
             ("requests", self.asked.to_string()),
             ("… answered as done", self.done.to_string()),
             ("… refused", self.refused.to_string()),
             ("… answered that something failed", self.failed.to_string()),
+            ("… and done as a whole", self.failed_and_done.to_string()),
             ("… unanswered, and done as a whole", lost.done.to_string()),
             ("… unanswered, and refused", lost.refused.to_string()),
             (

@@ -18,6 +18,8 @@ const LAST_LINES: usize = 20;
 
 /// `host-harness serve`.
 pub(crate) struct Host {
+    /// That of its configuration.
+    name: String,
     pub(crate) url: String,
     child: Child,
     trouble: Trouble,
@@ -88,11 +90,17 @@ impl Host {
                 noted.note(line);
             }
         });
+        let name = config.file_stem().unwrap_or_default();
         Ok(Self {
+            name: name.to_string_lossy().into_owned(),
             url,
             child,
             trouble: trouble.clone(),
         })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -37,14 +37,21 @@ mod site;
 mod trial;
 
 use run::Plan;
+use site::Kind;
 
 /// `cargo xtask torture` runs this with as many hosts as it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_outlives_a_kill_on_sqlite() {
-    run::rounds(Plan::of(1)).await;
+    run::rounds(Plan::of(Kind::Sqlite, 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_outlives_a_kill_of_one_of_two_hosts() {
-    run::rounds(Plan::of(2)).await;
+    run::rounds(Plan::of(Kind::Sqlite, 2)).await;
+}
+
+/// A host is killed as often as the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_outlives_a_kill_on_postgresql() {
+    run::rounds(Plan::of(Kind::Postgres, 2)).await;
 }

@@ -5,7 +5,7 @@ use crate::client::{Crowd, Intent, next_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Answer, Outcome, Proof, Request, Whom};
-use crate::site::{Site, look};
+use crate::site::{Kind, Site, look};
 use crate::trial::Trial;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -117,12 +117,12 @@ async fn an_answer_that_the_store_does_not_bear_out_is_noticed() {
 /// A store that holds all that the clients of these requests were told. Its mail waits: what
 /// has arrived is in no store.
 async fn kept() -> (Site, Vec<Account>, Vec<Request>) {
-    let (site, accounts) = Site::new(&mut StdRng::seed_from_u64(1)).await;
+    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(1)).await;
     edit(
         &site.store(),
         "UPDATE setting SET value = '' WHERE name = 'mail-server'",
     );
-    let host = Host::start(&site.config(), &Trouble::default()).await;
+    let host = Host::start(&site.config("host"), &Trouble::default()).await;
     let requests = requests(&accounts, &site, &host).await;
     host.kill().await;
     edit(&site.store(), "");
@@ -164,7 +164,7 @@ async fn judge(
     requests: &[Request],
 ) -> Result<(), Vec<String>> {
     let look = look(store, accounts, 0).await;
-    let mut trial = Trial::new(accounts.to_vec());
+    let mut trial = Trial::new(accounts.to_vec(), false);
     trial.judge(requests, &look, &[], &mut Figures::default())
 }
 

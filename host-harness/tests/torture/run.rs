@@ -5,7 +5,7 @@ use crate::client::{Crowd, Intent, next_code, spent_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Outcome, Proof, Request, Whom};
-use crate::site::Site;
+use crate::site::{BLOWS, Blow, Kind, Site};
 use crate::trial::Trial;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 const ROUNDS: u64 = 100;
 
 /// Clients of all processes together.
-const CLIENTS: u64 = 12;
+const CLIENTS: usize = 12;
 
 /// The longest time under load, in which some dozens of requests are answered.
 const LONGEST_LOAD: Duration = Duration::from_millis(150);
@@ -43,6 +43,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// What is run.
 pub(crate) struct Plan {
+    kind: Kind,
     rounds: u64,
     hosts: usize,
     seed: u64,
@@ -51,7 +52,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// As `cargo xtask torture` says; in the suite nobody says anything, and there are so many
     /// hosts.
-    pub(crate) fn of(hosts: usize) -> Self {
+    pub(crate) fn of(kind: Kind, hosts: usize) -> Self {
         let number = |name: &str| {
             let text = std::env::var(name).ok()?;
             Some(
@@ -61,6 +62,7 @@ impl Plan {
         };
         let asked = number("TORTURE_HOSTS").map(|hosts| usize::try_from(hosts).unwrap());
         Self {
+            kind,
             rounds: number("TORTURE_ROUNDS").unwrap_or(ROUNDS),
             hosts: asked.unwrap_or(hosts).max(1),
             seed: number("TORTURE_SEED").unwrap_or_else(rand::random),
@@ -73,10 +75,22 @@ impl Plan {
     }
 }
 
+/// Whom a round ends.
+#[derive(Clone, Copy)]
+enum Victim {
+    /// The host of this number.
+    Host(usize),
+    Database(Blow),
+}
+
 /// A run, and what there is of it at a moment.
 struct Run {
     site: Site,
     hosts: Vec<Option<Host>>,
+    /// How often a host was started: each has a name of its own.
+    started: u64,
+    /// The names of those that were killed since the last look.
+    gone: Vec<String>,
     crowd: Arc<Crowd>,
     trial: Trial,
     figures: Figures,
@@ -91,7 +105,10 @@ struct Run {
 ///
 /// Where an answer was not kept; the folder is left for people to look at.
 pub(crate) async fn rounds(plan: Plan) -> Figures {
-    say(&format!("seed {}, {} hosts", plan.seed, plan.hosts));
+    let Plan {
+        kind, hosts, seed, ..
+    } = plan;
+    say(&format!("{kind:?}, seed {seed}, {hosts} hosts"));
     let mut run = Run::new(&plan).await;
     let mut told = Instant::now();
     for round in 1..=plan.rounds {
@@ -118,21 +135,29 @@ fn say(text: &str) {
 
 impl Run {
     async fn new(plan: &Plan) -> Self {
-        let (site, accounts) = Site::new(&mut plan.random(0)).await;
-        let trouble = Trouble::default();
-        let mut hosts = Vec::new();
-        for _ in 0..plan.hosts {
-            hosts.push(Some(Host::start(&site.config(), &trouble).await));
-        }
-        Self {
+        let (site, accounts) = Site::new(plan.kind, &mut plan.random(0)).await;
+        let mut run = Self {
             crowd: Arc::new(Crowd::new(accounts.clone(), site.mail.clone())),
-            trial: Trial::new(accounts),
+            trial: Trial::new(accounts, site.may_be_unknown()),
             site,
-            hosts,
+            hosts: Vec::new(),
+            started: 0,
+            gone: Vec::new(),
             figures: Figures::default(),
-            trouble,
+            trouble: Trouble::default(),
             requests: Vec::new(),
+        };
+        for _ in 0..plan.hosts {
+            let host = run.start().await;
+            run.hosts.push(Some(host));
         }
+        run
+    }
+
+    async fn start(&mut self) -> Host {
+        self.started += 1;
+        let name = format!("host-{}", self.started);
+        Host::start(&self.site.config(&name), &self.trouble).await
     }
 
     fn fail(self, plan: &Plan, round: u64, faults: &[String]) -> ! {
@@ -155,35 +180,51 @@ impl Run {
     /// Load, a kill, a look, a start and a few requests whose answers are known.
     async fn round(&mut self, mut random: StdRng, round: u64) -> Result<(), Vec<String>> {
         let start = Instant::now();
-        let victim = random.random_range(0..self.hosts.len());
+        let victim = self.choose(&mut random);
         self.load(victim, &mut random).await;
         self.figures.rounds = round;
         self.figures.loading += start.elapsed();
-        let is_cold = self.hosts.len() == 1 && random.random_range(0..3) == 0;
+        let is_alone = self.hosts.len() == 1 && matches!(victim, Victim::Host(_));
+        let is_cold = is_alone && random.random_range(0..3) == 0;
         if is_cold {
             self.figures.cold_looks += 1;
             self.look().await?;
         }
         let start = Instant::now();
-        if random.random_range(0..10) == 0 {
-            let life = random.random_range(Duration::ZERO..LONGEST_START);
-            Host::start_in_vain(&self.site.config(), life).await;
-            self.figures.early_kills += 1;
+        if let Victim::Host(number) = victim {
+            if random.random_range(0..10) == 0 {
+                let life = random.random_range(Duration::ZERO..LONGEST_START);
+                let name = format!("early-{round}");
+                Host::start_in_vain(&self.site.config(&name), life).await;
+                self.gone.push(name);
+                self.figures.early_kills += 1;
+            }
+            let host = self.start().await;
+            self.hosts[number] = Some(host);
         }
-        self.hosts[victim] = Some(Host::start(&self.site.config(), &self.trouble).await);
         self.figures.starting += start.elapsed();
         if !is_cold {
             self.look().await?;
         }
-        self.ask_what_is_known(victim, &mut random).await?;
+        let asked = random.random_range(0..self.hosts.len());
+        self.ask_what_is_known(asked, &mut random).await?;
         if round.is_multiple_of(CALM_ROUNDS) {
             self.calm_down().await?;
         }
         Ok(())
     }
 
+    /// Where there is a database that can be ended, it is as often as a host is.
+    fn choose(&self, random: &mut StdRng) -> Victim {
+        let blow = BLOWS.choose(random).copied();
+        match blow.filter(|_| self.site.may_be_unknown() && random.random()) {
+            Some(blow) => Victim::Database(blow),
+            None => Victim::Host(random.random_range(0..self.hosts.len())),
+        }
+    }
+
     /// Clients ask all processes until one of these is killed.
-    async fn load(&mut self, victim: usize, random: &mut StdRng) {
+    async fn load(&mut self, victim: Victim, random: &mut StdRng) {
         self.crowd.inform(&self.trial.accounts);
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
@@ -193,7 +234,7 @@ impl Run {
             .flatten()
             .map(|host| host.url.clone())
             .collect();
-        for url in urls.iter().cycle().take(usize::try_from(CLIENTS).unwrap()) {
+        for url in urls.iter().cycle().take(CLIENTS) {
             let (crowd, url, seed, stop) = (
                 self.crowd.clone(),
                 url.clone(),
@@ -203,12 +244,24 @@ impl Run {
             clients.spawn(async move { crowd.act(&url, seed, &stop).await });
         }
         sleep(random.random_range(Duration::ZERO..LONGEST_LOAD)).await;
-        if let Some(host) = self.hosts[victim].take() {
-            host.kill().await;
-            self.figures.kills += 1;
-        }
-        if self.hosts.len() > 1 {
-            sleep(random.random_range(Duration::ZERO..AFTER_A_KILL)).await;
+        match victim {
+            Victim::Host(number) => {
+                if let Some(host) = self.hosts[number].take() {
+                    self.gone.push(host.name().to_owned());
+                    host.kill().await;
+                    self.figures.kills += 1;
+                }
+                if self.hosts.len() > 1 {
+                    sleep(random.random_range(Duration::ZERO..AFTER_A_KILL)).await;
+                }
+            }
+            Victim::Database(blow) => {
+                self.site.strike(blow, random);
+                self.figures.blows += 1;
+                // Until it is back, and longer, hosts are asked all the same.
+                sleep(random.random_range(Duration::ZERO..LONGEST_LOAD)).await;
+                self.site.settle(&[]).await;
+            }
         }
         stop.store(true, Ordering::Relaxed);
         while let Some(asked) = clients.join_next().await {
@@ -219,6 +272,7 @@ impl Run {
     /// Holds the store to all requests since the last look.
     async fn look(&mut self) -> Result<(), Vec<String>> {
         let start = Instant::now();
+        self.site.settle(&std::mem::take(&mut self.gone)).await;
         let trial = &mut self.trial;
         let look = self.site.look(&trial.accounts, trial.last_record).await;
         let arrived = self.site.mail.arrived(trial.arrived);
@@ -318,7 +372,7 @@ impl Run {
                 break;
             }
         }
-        match self.site.check_file() {
+        match self.site.check().await {
             problems if problems.is_empty() => Ok(()),
             problems => Err(problems),
         }
@@ -328,10 +382,11 @@ impl Run {
     async fn end(&mut self) -> Result<(), Vec<String>> {
         self.calm_down().await?;
         for host in self.hosts.iter_mut().filter_map(Option::take) {
+            self.gone.push(host.name().to_owned());
             host.kill().await;
         }
         self.look().await?;
-        match self.site.check_file() {
+        match self.site.check().await {
             problems if problems.is_empty() => Ok(()),
             problems => Err(problems),
         }

@@ -12,16 +12,27 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{self, TotpKey};
-use chat_store::Store;
-use chat_store::sqlite::Sqlite;
+use chat_store::StoreUrl;
 use chat_testing::guest::plugin_bytes;
+use chat_testing::postgres::{AtItsEnd, Durability, Server};
 use plugin_sandbox::digest::Digest;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::time::sleep;
+use tokio_postgres::{Client, NoTls};
+
+/// The database of the store, where it is in PostgreSQL.
+const DATABASE: &str = "chat";
+
+/// How long a database that has ended may take until it answers again, and the pause between
+/// two looks whether it does.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The one that is served.
 const WORKSPACE: &str = "default";
@@ -41,11 +52,40 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// What bcrypt costs here: the least that it takes, since log-ins are many.
 const COST: u32 = 4;
 
-/// A folder with everything in it.
+/// A folder with everything in it, and the store.
 pub(crate) struct Site {
     folder: TempDir,
+    place: Place,
     pub(crate) mail: MailServer,
 }
+
+/// Where the store is.
+enum Place {
+    /// In the folder.
+    Sqlite,
+    /// In a server of its own, at this URL.
+    Postgres(Server, String),
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// What a database is told that ends it; one that has ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blow {
+    /// SIGKILL to its first process.
+    Kill,
+    /// An immediate shutdown.
+    Quit,
+    /// SIGKILL to a process that serves a host.
+    KillOne,
+}
+
+pub(crate) const BLOWS: [Blow; 3] = [Blow::Kill, Blow::Quit, Blow::KillOne];
 
 /// What the store holds at a moment at which no client waits for an answer.
 pub(crate) struct Look {
@@ -83,11 +123,20 @@ pub(crate) struct Queued {
 
 impl Site {
     /// Makes the store and fills it; says what each account has.
-    pub(crate) async fn new(random: &mut StdRng) -> (Self, Vec<Account>) {
-        let mail = MailServer::start().await;
+    pub(crate) async fn new(kind: Kind, random: &mut StdRng) -> (Self, Vec<Account>) {
+        let place = match kind {
+            Kind::Sqlite => Place::Sqlite,
+            Kind::Postgres => {
+                // On its disk, as in production.
+                let server = Server::start_with(Durability::Disk, AtItsEnd::Restarts);
+                let url = server.create(DATABASE, "template0");
+                Place::Postgres(server, url)
+            }
+        };
         let site = Self {
             folder: tempfile::tempdir().unwrap(),
-            mail,
+            place,
+            mail: MailServer::start().await,
         };
         let accounts: Vec<_> = cast()
             .map(|(person, is_enrolled)| holder(person, is_enrolled, random))
@@ -110,33 +159,49 @@ impl Site {
             roles: default_roles(),
             users: users.collect(),
         };
-        let store = Sqlite::open_or_create(&site.store()).await.unwrap();
+        let store = site.url("driver").open_or_create().await.unwrap();
         assert!(store.create_workspace(workspace).await.unwrap());
-        site.configure();
+        let plugin = site.folder.path().join("plugin.wasm");
+        std::fs::write(plugin, plugin_bytes()).unwrap();
         (site, accounts)
     }
 
-    fn configure(&self) {
-        let plugin = plugin_bytes();
-        std::fs::write(self.folder.path().join("plugin.wasm"), &plugin).unwrap();
+    /// The configuration of a host that calls itself so.
+    pub(crate) fn config(&self, host: &str) -> PathBuf {
         let text = format!(
             "[host]\nlisten = \"127.0.0.1:0\"\ncache = \"code\"\n\
              [plugins]\nfiles = [\"plugin.wasm\"]\n\
-             [workspaces.{WORKSPACE}]\nhosts = [\"*\"]\nstore = \"store.sqlite\"\n\
-             plugin = \"{}\"\n\
+             [workspaces.{WORKSPACE}]\nhosts = [\"*\"]\nstore = \"{}\"\nplugin = \"{}\"\n\
              grants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n",
-            Digest::of(&plugin)
+            self.address(host),
+            Digest::of(&plugin_bytes())
         );
-        std::fs::write(self.config(), text).unwrap();
+        let config = self.folder.path().join(format!("{host}.toml"));
+        std::fs::write(&config, text).unwrap();
+        config
     }
 
-    /// The configuration of its hosts.
-    pub(crate) fn config(&self) -> PathBuf {
-        self.folder.path().join("chat.toml")
+    /// The address of the store, for who calls itself so.
+    fn address(&self, host: &str) -> String {
+        match &self.place {
+            Place::Sqlite => self.store().display().to_string(),
+            Place::Postgres(_, url) => format!("{url}&application_name={host}"),
+        }
     }
 
+    fn url(&self, host: &str) -> StoreUrl {
+        self.address(host).parse().unwrap()
+    }
+
+    /// The file, where the store is in SQLite.
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store.sqlite")
+    }
+
+    /// Where it may be that a failure is answered to what was done: a host that lost its
+    /// database cannot always tell.
+    pub(crate) fn may_be_unknown(&self) -> bool {
+        matches!(self.place, Place::Postgres(..))
     }
 
     /// Leaves everything where it is, for people to look at.
@@ -144,46 +209,90 @@ impl Site {
         self.folder.keep()
     }
 
+    /// Ends the database so.
+    pub(crate) fn strike(&self, blow: Blow, random: &mut StdRng) {
+        if let Place::Postgres(server, _) = &self.place {
+            match blow {
+                Blow::Kill => server.signal("KILL"),
+                Blow::Quit => server.signal("QUIT"),
+                Blow::KillOne => server.kill_one_that_serves(DATABASE, random.random()),
+            }
+        }
+    }
+
+    /// Waits until the database answers, and works no more for hosts that call themselves so
+    /// and were killed.
+    pub(crate) async fn settle(&self, gone: &[String]) {
+        let Place::Postgres(server, _) = &self.place else {
+            return;
+        };
+        let url = server.superusers_url(DATABASE);
+        let left = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY($1)";
+        let begun = Instant::now();
+        loop {
+            if let Ok(client) = connect(&url).await
+                && let Ok(rows) = client.query(left, &[&gone]).await
+                && rows.is_empty()
+            {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the database does not answer");
+            sleep(PAUSE).await;
+        }
+    }
+
     /// What the store holds, of the audit trail what came after the record with this id.
     pub(crate) async fn look(&self, accounts: &[Account], after: i64) -> Look {
-        look(&self.store(), accounts, after).await
+        match &self.place {
+            Place::Sqlite => look(&self.store(), accounts, after).await,
+            Place::Postgres(server, _) => {
+                let client = connect(&server.superusers_url(DATABASE)).await.unwrap();
+                let records = client.query(&records_after("$1"), &[&after]).await.unwrap();
+                let outbox = client.query(OUTBOX, &[]).await.unwrap();
+                Look {
+                    records: records.iter().map(postgres::record).collect(),
+                    outbox: outbox.iter().map(postgres::queued).collect(),
+                    profiles: profiles(self.url("driver"), accounts).await,
+                }
+            }
+        }
     }
 
-    /// Whether the file is as SQLite wants it.
-    pub(crate) fn check_file(&self) -> Vec<String> {
-        let db = Connection::open(self.store()).unwrap();
-        let mut problems = texts(&db, "PRAGMA integrity_check");
-        problems.retain(|problem| problem != "ok");
-        problems.extend(texts(
-            &db,
-            "SELECT \"table\" || ' refers to no ' || parent FROM pragma_foreign_key_check",
-        ));
-        problems
+    /// What is not in the store as its database wants it.
+    pub(crate) async fn check(&self) -> Vec<String> {
+        match &self.place {
+            Place::Sqlite => check_file(&self.store()),
+            Place::Postgres(server, _) => {
+                let client = connect(&server.superusers_url(DATABASE)).await.unwrap();
+                let checked = client.batch_execute(CHECK).await;
+                checked
+                    .err()
+                    .map(|error| error.to_string())
+                    .into_iter()
+                    .collect()
+            }
+        }
     }
 }
 
-/// The same of a store in this file.
-pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look {
+/// All indexes, and that each finds every row (PostgreSQL's documentation, "amcheck").
+const CHECK: &str = "
+    CREATE EXTENSION IF NOT EXISTS amcheck;
+    SELECT bt_index_check(index => index.oid, heapallindexed => TRUE)
+    FROM pg_class AS index
+    JOIN pg_am ON pg_am.oid = index.relam
+    JOIN pg_index ON pg_index.indexrelid = index.oid
+    WHERE amname = 'btree' AND index.relpersistence = 'p' AND indisready AND indisvalid";
+
+fn check_file(store: &Path) -> Vec<String> {
     let db = Connection::open(store).unwrap();
-    let (records, outbox) = (records(&db, after), outbox(&db));
-    drop(db);
-    let store = Sqlite::open(store).await.unwrap();
-    let mut profiles = Vec::with_capacity(accounts.len());
-    for account in accounts {
-        profiles.push(profile(&store, &account.person.id).await);
-    }
-    Look {
-        records,
-        outbox,
-        profiles,
-    }
-}
-
-async fn profile(store: &Arc<dyn Store>, id: &str) -> Profile {
-    let subject = Subject::id(id).with_backup_codes().with_tokens();
-    let question = Question::of(WORKSPACE).about(subject);
-    let dossier = store.read(&question).await.unwrap();
-    dossier.accounts.into_iter().flatten().next().unwrap()
+    let mut problems = texts(&db, "PRAGMA integrity_check");
+    problems.retain(|problem| problem != "ok");
+    problems.extend(texts(
+        &db,
+        "SELECT \"table\" || ' refers to no ' || parent FROM pragma_foreign_key_check",
+    ));
+    problems
 }
 
 fn texts(db: &Connection, sql: &str) -> Vec<String> {
@@ -192,14 +301,50 @@ fn texts(db: &Connection, sql: &str) -> Vec<String> {
     rows.map(Result::unwrap).collect()
 }
 
-fn records(db: &Connection, after: i64) -> Vec<Record> {
-    let mut query = db
-        .prepare(
-            "SELECT id, request_id, action, caller, target, decision, reason, proof, told, agent
-             FROM audit WHERE id > ?1 ORDER BY id",
-        )
-        .unwrap();
-    let record = |row: &rusqlite::Row<'_>| {
+/// What a store in this file holds.
+pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look {
+    let db = Connection::open(store).unwrap();
+    let mut records = db.prepare(&records_after("?1")).unwrap();
+    let records = records.query_map([after], sqlite::record).unwrap();
+    let records = records.map(Result::unwrap).collect();
+    let mut outbox = db.prepare(OUTBOX).unwrap();
+    let outbox = outbox.query_map([], sqlite::queued).unwrap();
+    let outbox = outbox.map(Result::unwrap).collect();
+    Look {
+        records,
+        outbox,
+        profiles: profiles(store.into(), accounts).await,
+    }
+}
+
+async fn profiles(url: StoreUrl, accounts: &[Account]) -> Vec<Profile> {
+    let store = url.open().await.unwrap();
+    let mut profiles = Vec::with_capacity(accounts.len());
+    for account in accounts {
+        let subject = Subject::id(&account.person.id);
+        let subject = subject.with_backup_codes().with_tokens();
+        let question = Question::of(WORKSPACE).about(subject);
+        let dossier = store.read(&question).await.unwrap();
+        profiles.extend(dossier.accounts.into_iter().flatten());
+    }
+    profiles
+}
+
+fn records_after(id: &str) -> String {
+    format!(
+        "SELECT id, request_id, action, caller, target, decision, reason, proof, told, agent
+         FROM audit WHERE id > {id} ORDER BY id"
+    )
+}
+
+const OUTBOX: &str = "SELECT message_id, recipient, subject, holds_code, queued FROM outbox";
+
+/// Rows as SQLite gives them.
+mod sqlite {
+    use super::{Queued, Record, Timestamp};
+    use rusqlite::{Result, Row};
+
+    pub(super) fn record(row: &Row<'_>) -> Result<Record> {
         Ok(Record {
             id: row.get(0)?,
             request_id: row.get(1)?,
@@ -212,16 +357,9 @@ fn records(db: &Connection, after: i64) -> Vec<Record> {
             told: row.get(8)?,
             agent: row.get(9)?,
         })
-    };
-    let rows = query.query_map([after], record).unwrap();
-    rows.map(Result::unwrap).collect()
-}
+    }
 
-fn outbox(db: &Connection) -> Vec<Queued> {
-    let mut query = db
-        .prepare("SELECT message_id, recipient, subject, holds_code, queued FROM outbox")
-        .unwrap();
-    let queued = |row: &rusqlite::Row<'_>| {
+    pub(super) fn queued(row: &Row<'_>) -> Result<Queued> {
         Ok(Queued {
             message_id: row.get(0)?,
             recipient: row.get(1)?,
@@ -229,9 +367,45 @@ fn outbox(db: &Connection) -> Vec<Queued> {
             holds_code: row.get(3)?,
             queued: Timestamp::from_millis(row.get(4)?),
         })
-    };
-    let rows = query.query_map([], queued).unwrap();
-    rows.map(Result::unwrap).collect()
+    }
+}
+
+/// The same as PostgreSQL gives them.
+mod postgres {
+    use super::{Queued, Record, Timestamp};
+    use tokio_postgres::Row;
+
+    pub(super) fn record(row: &Row) -> Record {
+        let told: Option<i64> = row.get(8);
+        Record {
+            id: row.get(0),
+            request_id: row.get(1),
+            action: row.get(2),
+            caller: row.get(3),
+            target: row.get(4),
+            decision: row.get(5),
+            reason: row.get(6),
+            proof: row.get(7),
+            told: told.map(|told| told.try_into().unwrap()),
+            agent: row.get(9),
+        }
+    }
+
+    pub(super) fn queued(row: &Row) -> Queued {
+        Queued {
+            message_id: row.get(0),
+            recipient: row.get(1),
+            subject: row.get(2),
+            holds_code: row.get(3),
+            queued: Timestamp::from_millis(row.get(4)),
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// All accounts, and whether each has TOTP at the beginning.

@@ -68,9 +68,9 @@ Usage: cargo xtask <task> [args…]
   fuzz [target] [--seconds N] [--from CASE]
                   look for input that breaks admission, http, body, decision or the rules for
                   any sequence of requests, a minute each
-  torture [--store sqlite] [--rounds N] [--hosts N] [--seed S]
-                  kill processes while clients ask them, 1,000 times where nothing is said, and
-                  hold every account to what the clients were answered
+  torture [--store sqlite|postgres] [--rounds N] [--hosts N] [--seed S]
+                  kill hosts or the database while clients ask, 1,000 times where nothing is said,
+                  and hold every account to what the clients were answered
   mutants [rules|plugin] [--shard K/N]
                   plant small bugs in the rules and in the plugin, one after the other, and list
                   those that no test notices; an hour or more

@@ -4,13 +4,19 @@
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, step};
-use crate::component;
+use crate::{component, debian};
 
 /// The stores that there are, and the test that tortures each.
-const STORES: [(&str, &str); 1] = [("sqlite", "what_was_answered_outlives_a_kill_on_sqlite")];
+const STORES: [(&str, &str); 2] = [
+    ("sqlite", "what_was_answered_outlives_a_kill_on_sqlite"),
+    (
+        "postgres",
+        "what_was_answered_outlives_a_kill_on_postgresql",
+    ),
+];
 
 /// Rounds where nothing is said: some minutes.
 const ROUNDS: u64 = 1000;
@@ -73,6 +79,7 @@ impl Torture {
     ///
     /// Something does not compile, or an answer was not kept: what was random is above.
     pub(crate) fn run(&self) -> Result<()> {
+        debian::postgresql().context("a database is killed, too")?;
         eprint!("{}", component::build()?);
         step("torture: compiling the host, optimised; minutes the first time …");
         let mut host = cargo::cargo("build");
@@ -144,7 +151,7 @@ mod tests {
             ("--hosts two", "`--hosts` takes a number"),
             (
                 "--store oracle",
-                "`oracle` is no store; the stores are sqlite",
+                "`oracle` is no store; the stores are sqlite, postgres",
             ),
             ("again", "`cargo xtask torture` does not know `again`"),
         ] {
