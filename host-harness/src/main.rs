@@ -15,7 +15,6 @@ use chat_server::http;
 use chat_server::telemetry::{self, LAST_LINES_LIMIT, LogFormat};
 use chat_server::workspace::ANY_HOST;
 use chat_store::StoreUrl;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use chat_store::seal::KeySource;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};

@@ -3,6 +3,7 @@
 
 mod account;
 mod audit;
+mod audit_log;
 mod config;
 mod enrolment;
 mod input;
@@ -100,7 +101,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: outbox::Command,
     },
-    /// Show what was decided, by whom and from where.
+    /// Show what was decided, by whom and from where, and prove that nobody has changed that.
     Audit {
         #[command(flatten)]
         place: Place,
@@ -232,10 +233,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             outbox::run(&Desk::at(&place).await?, command).await?,
             place.file.json,
         ),
-        Command::Audit { place, command } => (
-            audit::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
-        ),
+        Command::Audit { place, command } => return audit::run(&place, command).await,
         Command::Prune { place } => (prune(&Desk::at(&place).await?).await?, place.file.json),
         Command::Inspect { plugin } => return inspect(&plugin),
         Command::Admit { plugin, cache } => {

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use chat_domain::account::{Caller, Methods, Profile, Selector, Token, TotpFactor, User};
 use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
 use chat_domain::audit::{RecordFilter, Source, StoredRecord};
+use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::health::Health;
@@ -254,6 +255,9 @@ impl Store for Canned {
         absent()
     }
     async fn records(&self, _: &str, _: &RecordFilter) -> Result<Vec<StoredRecord>> {
+        absent()
+    }
+    async fn log(&self, _: &str, _: i64) -> Result<Option<Page>> {
         absent()
     }
     async fn clock_faults(&self, _: Horizon) -> Result<u32> {

@@ -283,6 +283,8 @@ pub struct StoredRecord {
     pub told: Option<u32>,
     /// Requests that were decided so.
     pub calls: u32,
+    /// Its place in the workspace's log; none of one that is in no log.
+    pub index: Option<u64>,
 }
 
 /// Which records are asked for: those for which all holds that is there.
@@ -296,6 +298,8 @@ pub struct RecordFilter {
     pub action: Option<Action>,
     /// Not before.
     pub since: Option<Timestamp>,
+    /// Of the request with this id.
+    pub request_id: Option<String>,
     /// So many at most, the newest.
     pub most: u32,
 }

@@ -48,7 +48,7 @@ pub const SALT_BYTES: usize = 16;
 const BLOCK_BYTES: usize = 64;
 
 /// Leaves of a [`Page`] at most: some hundred kilobytes with their records.
-pub const PAGE: usize = 1000;
+pub const PAGE: u16 = 1000;
 
 /// What hides a record behind its leaf, until it is shown.
 pub type Salt = [u8; SALT_BYTES];
@@ -261,12 +261,12 @@ impl Page {
         mut records: Vec<KeptRecord>,
     ) -> Self {
         let last_leaf = match leaves.last() {
-            Some(leaf) if leaves.len() >= PAGE => leaf.index,
+            Some(leaf) if leaves.len() >= usize::from(PAGE) => leaf.index,
             _ => u64::MAX,
         };
         // Of the last place, more records may be left.
         let last_record = match (records.first(), records.last()) {
-            (Some(first), Some(last)) if records.len() >= 2 * PAGE => {
+            (Some(first), Some(last)) if records.len() >= 2 * usize::from(PAGE) => {
                 let last = first.index.max(last.index.saturating_sub(1));
                 u64::try_from(last).unwrap_or(0)
             }

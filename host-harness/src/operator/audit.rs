@@ -1,13 +1,16 @@
 //! `audit`: what was decided.
 
+use super::audit_log::{self, Prove, Verdict, Verify};
 use super::table::headed;
-use super::{Desk, Report};
+use super::{Desk, Place, Report, show};
+use anyhow::ensure;
 use chat_domain::audit::{ACTIONS, Action, RecordFilter, StoredRecord};
 use chat_domain::operator::OPERATOR;
 use chat_domain::time::Timestamp;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,6 +22,40 @@ pub(crate) enum Command {
     ///
     /// Example: host-harness audit list --of bob --since 2h
     List(Filter),
+    /// Look whether a record was edited, removed, moved, duplicated or added past the host.
+    ///
+    /// With a checkpoint that was kept elsewhere it is found, too, when an older copy was put in
+    /// the place of the log, or another log. Exits with 1 where something is found.
+    ///
+    /// Example: host-harness audit verify --checkpoint monday.txt
+    Verify(Verify),
+    /// Write the whole log into a file, of which every byte is signed.
+    ///
+    /// It has the names and addresses that the records have.
+    ///
+    /// Example: host-harness audit export acme.jsonl
+    Export {
+        /// The file, which is made.
+        file: PathBuf,
+    },
+    /// Print what the log is now, signed: keep it where whoever can write the store cannot.
+    ///
+    /// It is a checkpoint as transparency logs have them (C2SP tlog-checkpoint), which others
+    /// verify with their own tools.
+    ///
+    /// Example: host-harness audit checkpoint > monday.txt
+    Checkpoint {
+        /// Print the key that verifies it, as C2SP signed-note writes it.
+        #[arg(long)]
+        key: bool,
+    },
+    /// Prove to others that records are in the log, without showing them the rest.
+    ///
+    /// Prints JSON: the records, what hides them, the way from each to the root of the tree, and
+    /// the signed checkpoint of that.
+    ///
+    /// Example: host-harness audit prove 9d3c1a… --since monday.txt
+    Prove(Prove),
 }
 
 /// Which records.
@@ -36,6 +73,9 @@ pub(crate) struct Filter {
     /// Not older: a time such as 2026-03-01T12:00:00Z, or an age such as 90s, 15m, 2h or 7d.
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
+    /// Of the request with this id.
+    #[arg(long, value_name = "REQUEST_ID")]
+    request: Option<String>,
     /// So many at most, the newest.
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     most: u32,
@@ -81,8 +121,24 @@ fn since(text: &str) -> Result<Since, String> {
     }
 }
 
-pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report> {
-    let Command::List(filter) = command;
+/// Does it, and prints what was found also where that is wrong.
+pub(super) async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
+    let report = match command {
+        Command::List(filter) => list(&Desk::at(place).await?, filter).await?,
+        Command::Verify(verify) => {
+            let Verdict { report, is_whole } = audit_log::verify(place, verify).await?;
+            show(report, place.file.json)?;
+            ensure!(is_whole, "the audit log is not whole");
+            return Ok(());
+        }
+        Command::Export { file } => audit_log::export(&Desk::at(place).await?, &file).await?,
+        Command::Checkpoint { key } => audit_log::checkpoint(&Desk::at(place).await?, key).await?,
+        Command::Prove(prove) => audit_log::prove(&Desk::at(place).await?, &prove).await?,
+    };
+    show(report, place.file.json)
+}
+
+async fn list(desk: &Desk, filter: Filter) -> anyhow::Result<Report> {
     let filter = RecordFilter {
         caller: match filter.by {
             Some(name) if name == OPERATOR => Some(name),
@@ -98,6 +154,7 @@ pub(super) async fn run(desk: &Desk, command: Command) -> anyhow::Result<Report>
             Since::Moment(moment) => moment,
             Since::Age(age) => desk.now.before(age),
         }),
+        request_id: filter.request,
         most: filter.most,
     };
     let workspace = desk.store.find_workspace(&desk.workspace).await?;
@@ -202,6 +259,7 @@ pub(super) fn described(record: &StoredRecord) -> Value {
         "proof": record.proof,
         "told": record.told,
         "calls": record.calls,
+        "index": record.index,
     })
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The tables that hold what was told to a store; those that others refer to come first.
-pub(crate) const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 19] = [
     "sealing",
     "workspace",
     "setting",
@@ -26,6 +26,8 @@ pub(crate) const TABLES: [&str; 17] = [
     "failed_attempt",
     "outbox",
     "audit",
+    "audit_leaf",
+    "audit_log",
 ];
 
 /// Rows that travel together: some hundred kilobytes, so that neither side waits for each.

@@ -16,6 +16,7 @@
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
 
+mod audit_log;
 mod backup;
 mod convention;
 mod open;
@@ -25,12 +26,14 @@ pub mod seal;
 pub mod sqlite;
 mod url;
 
+pub use audit_log::BrokenLog;
 pub use open::Surveyed;
 pub use url::{InvalidUrl, StoreUrl};
 
 use async_trait::async_trait;
 use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
@@ -135,6 +138,12 @@ pub trait Store: Send + Sync {
 
     /// Records of a workspace, oldest first.
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>>;
+
+    /// The part of a workspace's audit log that begins at this place, as of one moment, with what
+    /// [`Page::of`] takes; none where it has no log.
+    ///
+    /// It fails with [`BrokenLog`], too, where rows are no log's.
+    async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>>;
 
     /// How many moments lie beyond the horizon: a clock was ahead when they were written.
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32>;

@@ -4,6 +4,8 @@
 use crate::{Result, Store, StoreError};
 use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
+use chat_domain::audit_log::Page;
+use chat_domain::audit_log::check::{Check, Past, Report};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{
@@ -229,6 +231,32 @@ impl dyn Store + '_ {
     /// Removes a mail; one that is being sent may still arrive.
     pub async fn remove_mail(&self, operation: Operation, id: i64) -> Result<Answer<()>> {
         self.decide(RemoveMail { operation, id }).await
+    }
+
+    /// Has `look` see a workspace's audit log, from the first part to the last; gives the last,
+    /// none where there is no log. What is appended meanwhile is seen, too.
+    pub async fn read_log(
+        &self,
+        workspace: &str,
+        mut look: impl FnMut(&Page),
+    ) -> Result<Option<Page>> {
+        let mut from = Page::FIRST;
+        while let Some(page) = self.log(workspace, from).await? {
+            look(&page);
+            match page.next {
+                Some(next) => from = next.try_into().unwrap_or(i64::MAX),
+                None => return Ok(Some(page)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a workspace's audit log is whole, and goes on from the `past` one; none where there
+    /// is no log.
+    pub async fn check_log(&self, workspace: &str, past: Option<Past>) -> Result<Option<Report>> {
+        let mut check = Check::new(past);
+        let last = self.read_log(workspace, |page| check.page(page)).await?;
+        Ok(last.map(|last| check.finish(&last.head)))
     }
 
     async fn named(&self, workspace: &str, name: &str) -> Result<Answer<(Profile, Settings)>> {

@@ -7,6 +7,7 @@
 
 mod address;
 mod apply;
+mod audit_log;
 pub(crate) mod copy;
 mod create;
 mod database;
@@ -27,6 +28,7 @@ use address::Access;
 use async_trait::async_trait;
 use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
@@ -263,6 +265,12 @@ impl Store for Postgres {
         let mut records = each(&rows.await?, list::record_in)?;
         records.reverse();
         Ok(records)
+    }
+
+    async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>> {
+        let page = || audit_log::page(workspace, from);
+        let found = self.database.read(Some(workspace), page, LIST_PATIENCE);
+        audit_log::page_in(&self.seal, &found.await?, workspace)
     }
 
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {

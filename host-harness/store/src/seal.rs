@@ -89,14 +89,22 @@ pub const MAIL_BODY: SealedColumn = SealedColumn {
     ..of_account("outbox", "body", "outbox.body")
 };
 
+/// What a workspace's audit log is chained and signed with.
+pub const AUDIT_SECRET: SealedColumn = SealedColumn {
+    // A mere constant is nothing that PostgreSQL orders by.
+    account: "'' || ''",
+    ..of_account("audit_log", "secret", "audit_log.secret")
+};
+
 /// Every column with sealed values: what a store seals anew.
-pub const SEALED: [&SealedColumn; 6] = [
+pub const SEALED: [&SealedColumn; 7] = [
     &TOTP_KEY,
     &PENDING_KEY,
     &BACKUP_CODE,
     &EMAIL_CODE,
     &SETTING,
     &MAIL_BODY,
+    &AUDIT_SECRET,
 ];
 
 const fn of_account(table: &'static str, column: &'static str, name: &'static str) -> SealedColumn {

@@ -6,6 +6,7 @@
 //! in it is sealed where there is a key.
 
 mod apply;
+mod audit_log;
 pub(crate) mod copy;
 mod create;
 pub mod evidence;
@@ -23,12 +24,14 @@ mod writer;
 pub use readers::files_each;
 pub use rekey::rekey;
 
+use crate::audit_log::BrokenLog;
 use crate::convention::{AN_OLDER_PROGRAMS, Unread};
 use crate::seal::{Position, Renewed, Seal, Sealing, StoreIs};
 use crate::{Decide, Result, Store, StoreError, Surveyed, Unavailable};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
@@ -250,12 +253,16 @@ fn bring_up_to_date(connection: &mut Connection, seal: &Seal) -> Result<()> {
     Ok(seal.admit(sealing::read(connection)?.as_ref())?)
 }
 
+/// What is kept and cannot be understood is told as it is.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error
-            && let Some(unread) = cause.downcast_ref::<Unread>()
-        {
-            return Self(unread.to_string().into());
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error {
+            if let Some(unread) = cause.downcast_ref::<Unread>() {
+                return Self(unread.to_string().into());
+            }
+            if let Some(broken) = cause.downcast_ref::<BrokenLog>() {
+                return broken.clone().into();
+            }
         }
         // SQLite calls a disk full that is, and a quota that is used up a write that failed.
         let is_write = error
@@ -425,6 +432,13 @@ impl Store for Sqlite {
         let (workspace, filter) = (workspace.to_owned(), filter.clone());
         let list = move |db: &Connection| list::records(db, &workspace, &filter);
         self.readers.wait_and_read(list).await
+    }
+
+    async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>> {
+        let workspace = workspace.to_owned();
+        let seal = self.seal.clone();
+        let look = move |db: &Connection| audit_log::page(seal.over(db), &workspace, from);
+        self.readers.wait_and_read(look).await
     }
 
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {

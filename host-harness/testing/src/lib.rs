@@ -335,6 +335,15 @@ impl Data {
         ));
     }
 
+    /// Holds every workspace's audit log to its records.
+    pub async fn assert_logs_are_whole(&self) {
+        for workspace in self.store.workspaces(now()).await.unwrap() {
+            let report = self.store.check_log(&workspace.id, None).await.unwrap();
+            let faults = report.map(|report| report.faults).unwrap_or_default();
+            assert_eq!(faults, [], "{}", workspace.id);
+        }
+    }
+
     /// Everything that the store holds.
     pub fn dump(&self) -> Dump {
         self.dump_without(&[])
@@ -343,17 +352,30 @@ impl Data {
     /// Everything that the store holds, as it is kept: what is sealed is not opened.
     pub fn dump_as_kept(&self) -> Dump {
         let rows = match &self.home {
-            Home::Sqlite(file) => file.rows(&[], &Seal::none()),
-            Home::Postgres(database) => database.rows(&[], &Seal::none()),
+            Home::Sqlite(file) => file.rows(&[], &[], &Seal::none()),
+            Home::Postgres(database) => database.rows(&[], &[], &Seal::none()),
         };
         Dump(rows.into_iter().collect())
     }
 
     /// Everything that the store holds, but for these tables.
+    ///
+    /// What makes the audit trail a log is never in it: it is random, and
+    /// [`Data::assert_logs_are_whole`] holds it to the records.
     pub fn dump_without(&self, left_out: &[&str]) -> Dump {
+        let left_out: Vec<_> = left_out.iter().copied().chain(LOG_TABLES).collect();
+        self.everything_but(&left_out, &LOG_COLUMNS)
+    }
+
+    /// Everything that the store holds, the log of the audit trail, too, but for these tables.
+    pub fn dump_with_log_without(&self, left_out: &[&str]) -> Dump {
+        self.everything_but(left_out, &[])
+    }
+
+    fn everything_but(&self, tables: &[&str], columns: &[&str]) -> Dump {
         let rows = match &self.home {
-            Home::Sqlite(file) => file.rows(left_out, &self.seal),
-            Home::Postgres(database) => database.rows(left_out, &self.seal),
+            Home::Sqlite(file) => file.rows(tables, columns, &self.seal),
+            Home::Postgres(database) => database.rows(tables, columns, &self.seal),
         };
         Dump(rows.into_iter().collect())
     }
@@ -430,6 +452,10 @@ pub fn caller_of(id: &str) -> Caller {
         bypass_token: false,
     }
 }
+
+/// Tables, and columns of `audit`, that make the audit trail a log.
+const LOG_TABLES: [&str; 2] = ["audit_leaf", "audit_log"];
+const LOG_COLUMNS: [&str; 2] = ["idx", "salt"];
 
 /// The rows of a store, each as one line; what is sealed shows as [`sealed`] does.
 #[derive(Debug, PartialEq, Eq)]

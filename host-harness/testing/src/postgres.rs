@@ -389,11 +389,13 @@ impl Database {
         self.edit(&trigger);
     }
 
-    pub(super) fn rows(&self, left_out: &[&str], seal: &Seal) -> Vec<String> {
-        let left_out: Vec<_> = left_out.iter().chain(&NOT_SHOWN).copied().collect();
-        let left_out = left_out.iter().map(ToString::to_string).collect();
+    /// The rows of all tables but these, without these columns.
+    pub(super) fn rows(&self, tables_but: &[&str], without: &[&str], seal: &Seal) -> Vec<String> {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let (mut tables_but, without): (Vec<String>, Vec<_>) = (owned(tables_but), owned(without));
+        tables_but.extend(NOT_SHOWN.map(str::to_owned));
         let (url, seal) = (self.url(), seal.clone());
-        wait_for(async move { rows(url, left_out, &seal).await }).unwrap()
+        wait_for(async move { rows(url, &tables_but, &without, &seal).await }).unwrap()
     }
 }
 
@@ -418,7 +420,8 @@ impl Drop for Database {
 
 async fn rows(
     url: String,
-    left_out: Vec<String>,
+    tables_but: &[String],
+    without: &[String],
     seal: &Seal,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let client = connect(url).await?;
@@ -426,20 +429,22 @@ async fn rows(
     let tables = client.query(tables, &[]).await?;
     let tables = tables.iter().map(|row| row.get(0));
     let mut lines = Vec::new();
-    for table in tables.filter(|table: &String| !left_out.contains(table)) {
+    for table in tables.filter(|table: &String| !tables_but.contains(table)) {
         let query = format!(r#"SELECT *, {} FROM "{table}""#, account_of(&table));
         let rows = client.query(&query, &[]).await?;
-        lines.extend(rows.iter().map(|row| line(&table, row, seal)));
+        lines.extend(rows.iter().map(|row| line(&table, row, without, seal)));
     }
     Ok(lines)
 }
 
 /// As SQLite's rows are shown.
-fn line(table: &str, row: &Row, seal: &Seal) -> String {
+fn line(table: &str, row: &Row, without: &[String], seal: &Seal) -> String {
     let workspace: String = row.try_get("workspace").unwrap_or_default();
     let (_, columns) = row.columns().split_last().unwrap();
     let account: String = row.get(columns.len());
     let columns = columns.iter().enumerate();
+    let is_shown = |name: &str| !without.iter().any(|left_out| left_out == name);
+    let columns = columns.filter(|(_, column)| is_shown(column.name()));
     let values = columns.map(|(index, column)| {
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         let value = match *column.type_() {

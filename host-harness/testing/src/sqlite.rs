@@ -43,7 +43,8 @@ impl File {
         self.connect().execute_batch(&trigger).unwrap();
     }
 
-    pub(super) fn rows(&self, left_out: &[&str], seal: &Seal) -> Vec<String> {
+    /// The rows of all tables but these, without these columns.
+    pub(super) fn rows(&self, tables_but: &[&str], without: &[&str], seal: &Seal) -> Vec<String> {
         let db = self.connect();
         let mut tables = db
             .prepare(
@@ -55,12 +56,13 @@ impl File {
             .query_map([], |row| row.get::<_, String>(0))
             .unwrap()
             .map(Result::unwrap)
-            .filter(|table| !left_out.contains(&table.as_str()));
-        tables.flat_map(|table| rows(&db, &table, seal)).collect()
+            .filter(|table| !tables_but.contains(&table.as_str()));
+        let rows = tables.flat_map(|table| rows(&db, &table, without, seal));
+        rows.collect()
     }
 }
 
-fn rows(db: &Connection, table: &str, seal: &Seal) -> Vec<String> {
+fn rows(db: &Connection, table: &str, without: &[&str], seal: &Seal) -> Vec<String> {
     let query = format!("SELECT *, {} FROM {table}", account_of(table));
     let mut query = db.prepare(&query).unwrap();
     let mut columns: Vec<_> = query
@@ -70,16 +72,18 @@ fn rows(db: &Connection, table: &str, seal: &Seal) -> Vec<String> {
         .collect();
     columns.pop();
     query
-        .query_map([], |row| Ok(line(table, &columns, row, seal)))
+        .query_map([], |row| Ok(line(table, &columns, row, without, seal)))
         .unwrap()
         .map(Result::unwrap)
         .collect()
 }
 
-fn line(table: &str, columns: &[String], row: &Row<'_>, seal: &Seal) -> String {
+fn line(table: &str, columns: &[String], row: &Row<'_>, without: &[&str], seal: &Seal) -> String {
     let workspace: String = row.get("workspace").unwrap_or_default();
     let account: String = row.get(columns.len()).unwrap();
-    let values = columns.iter().enumerate().map(|(index, column)| {
+    let columns = columns.iter().enumerate();
+    let columns = columns.filter(|(_, column)| !without.contains(&column.as_str()));
+    let values = columns.map(|(index, column)| {
         let value = match row.get_ref(index).unwrap() {
             ValueRef::Null => "null".to_owned(),
             ValueRef::Integer(number) => number.to_string(),

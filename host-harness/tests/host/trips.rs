@@ -5,6 +5,7 @@ use crate::http::{PATH, Server, built};
 use async_trait::async_trait;
 use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
@@ -39,7 +40,7 @@ pub(crate) enum Fate {
 
 impl Watched {
     /// `trips` counts from now on.
-    pub(crate) fn new(
+    pub(crate) fn around(
         store: Arc<dyn Store>,
         trips: &Arc<AtomicUsize>,
         fate: impl Fn(usize) -> Fate + Send + Sync + 'static,
@@ -99,6 +100,9 @@ impl Store for Watched {
     }
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
         self.trip(self.store.records(workspace, filter)).await
+    }
+    async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>> {
+        self.trip(self.store.log(workspace, from)).await
     }
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
         self.trip(self.store.clock_faults(horizon)).await
@@ -263,7 +267,7 @@ async fn a_request_goes_to_the_store_as_seldom_as_it_can() {
         ..Settings::default()
     };
     let mut data = Data::with(settings).await;
-    data.store = Watched::new(data.store.clone(), &trips, |_| Fate::Made);
+    data.store = Watched::around(data.store.clone(), &trips, |_| Fate::Made);
     let server = Server::start(data, built()).await;
     for row in rows() {
         trips.store(0, Ordering::Relaxed);
@@ -289,7 +293,7 @@ async fn whose_login_ends_while_the_plugin_decides_is_told_to_log_in() {
     let trips = Arc::new(AtomicUsize::new(0));
     let mut data = Data::new().await;
     let db = std::sync::Mutex::new(data.connect());
-    data.store = Watched::new(data.store.clone(), &trips, move |number| {
+    data.store = Watched::around(data.store.clone(), &trips, move |number| {
         if number == 4 {
             let ended = "DELETE FROM login_token WHERE user = 'admin'";
             db.lock().unwrap().execute_batch(ended).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::request::{Act, Outcome, Proof, Request};
 use crate::trial::GRANTED;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(crate) struct Figures {
     pub(crate) done: u64,
     pub(crate) refused: u64,
     pub(crate) failed: u64,
+    /// How these were answered.
+    pub(crate) failures: BTreeMap<String, u64>,
     /// Of these, what was done as a whole.
     pub(crate) failed_and_done: u64,
     pub(crate) unanswered: Unanswered,
@@ -71,8 +74,11 @@ impl Figures {
                 self.refused += 1;
                 self.guesses += u64::from(matches!(request.proof, Proof::Wrong(_)));
             }
-            Outcome::Answered(_) => {
+            Outcome::Answered(answer) => {
                 self.failed += 1;
+                let error = answer.error.as_deref().unwrap_or("without an error");
+                let how = format!("{} {error}", answer.status);
+                *self.failures.entry(how).or_default() += 1;
                 let is_done = decision.is_some_and(|decision| GRANTED.contains(&decision));
                 self.failed_and_done += u64::from(is_done);
             }
@@ -165,6 +171,9 @@ impl fmt::Display for Figures {
         ];
         for (name, value) in rows {
             writeln!(f, "{name:<42} {value}")?;
+        }
+        for (how, times) in &self.failures {
+            writeln!(f, "answered {how:<33} {times}")?;
         }
         Ok(())
     }

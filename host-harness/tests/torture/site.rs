@@ -13,6 +13,7 @@ use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{self, TotpKey};
 use chat_store::StoreUrl;
+use chat_store::seal::Seal;
 use chat_testing::guest::plugin_bytes;
 use chat_testing::postgres::{AtItsEnd, Durability, Server};
 use plugin_sandbox::digest::Digest;
@@ -159,7 +160,11 @@ impl Site {
             roles: default_roles(),
             users: users.collect(),
         };
-        let store = site.url("driver").open_or_create().await.unwrap();
+        let store = site
+            .url("driver")
+            .open_or_create(&Seal::none())
+            .await
+            .unwrap();
         assert!(store.create_workspace(workspace).await.unwrap());
         let plugin = site.folder.path().join("plugin.wasm");
         std::fs::write(plugin, plugin_bytes()).unwrap();
@@ -318,16 +323,15 @@ pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look
 }
 
 async fn profiles(url: StoreUrl, accounts: &[Account]) -> Vec<Profile> {
-    let store = url.open().await.unwrap();
-    let mut profiles = Vec::with_capacity(accounts.len());
-    for account in accounts {
-        let subject = Subject::id(&account.person.id);
-        let subject = subject.with_backup_codes().with_tokens();
-        let question = Question::of(WORKSPACE).about(subject);
-        let dossier = store.read(&question).await.unwrap();
-        profiles.extend(dossier.accounts.into_iter().flatten());
-    }
-    profiles
+    let store = url.open(&Seal::none()).await.unwrap();
+    let question = accounts
+        .iter()
+        .fold(Question::of(WORKSPACE), |question, account| {
+            let subject = Subject::id(&account.person.id);
+            question.about(subject.with_backup_codes().with_tokens())
+        });
+    let dossier = store.read(&question).await.unwrap();
+    dossier.accounts.into_iter().map(Option::unwrap).collect()
 }
 
 fn records_after(id: &str) -> String {

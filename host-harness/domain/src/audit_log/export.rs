@@ -5,7 +5,7 @@
 //! checkpoint of these leaves, which has beside them the SHA-256 of all lines above: every byte is
 //! signed.
 
-use super::check::{Check, End, Tombstone};
+use super::check::{Check, End, Past, Tombstone};
 use super::checkpoint::{Distrust, LogSigner, VerifierKey};
 use super::fault::Fault;
 use super::record::LoggedRecord;
@@ -25,7 +25,7 @@ const VERSION: u8 = 1;
 const DIGEST: &str = "sha256 ";
 
 /// Bytes of a line at most: many times those of a record.
-pub const MOST_BYTES: usize = 1 << 20;
+pub const MOST_BYTES: u64 = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,10 +191,11 @@ pub struct ExportCheck {
 /// Lines that are told of at most.
 const MOST_LINES: usize = 1000;
 
-impl Default for ExportCheck {
-    fn default() -> Self {
+impl ExportCheck {
+    /// Of a log that is the `past` one and more.
+    pub fn new(past: Option<Past>) -> Self {
         Self {
-            check: Check::new(None),
+            check: Check::new(past),
             digest: Sha256::new(),
             lines: 0,
             unread: 0,
@@ -205,9 +206,7 @@ impl Default for ExportCheck {
             end: String::new(),
         }
     }
-}
 
-impl ExportCheck {
     /// The next line, with its newline.
     pub fn line(&mut self, line: &[u8]) {
         self.lines += 1;
@@ -233,7 +232,8 @@ impl ExportCheck {
             Some(origin) => text == origin,
             None => self.lines > 1 && !text.starts_with('{'),
         };
-        (begins || !self.end.is_empty()) && self.end.len() < MOST_BYTES
+        let room = u64::try_from(self.end.len()).is_ok_and(|length| length < MOST_BYTES);
+        room && (begins || !self.end.is_empty())
     }
 
     fn heading(&mut self, text: &str) -> bool {

@@ -60,24 +60,26 @@ impl TryFrom<u8> for Version {
     }
 }
 
+/// A NUL becomes U+FFFD: not every store keeps one.
 impl From<&AuditRecord> for LoggedRecord {
     fn from(record: &AuditRecord) -> Self {
         let source = record.source.as_ref();
+        let kept = |text: &String| text.replace('\0', "\u{fffd}");
         Self {
             action: record.action.name().to_owned(),
             address: source.map(|source| source.address.to_string()),
-            agent: source.and_then(|source| source.agent.clone()),
+            agent: source.and_then(|source| source.agent.as_ref()).map(kept),
             at: record.at.millis(),
             calls: record.calls.into(),
-            caller: record.caller.clone(),
+            caller: kept(&record.caller),
             decision: record.decision.name().to_owned(),
             proof: record.proof.map(str::to_owned),
-            reason: record.reason.clone(),
-            request_id: record.request_id.clone(),
-            target: record.target.clone(),
+            reason: record.reason.as_ref().map(kept),
+            request_id: kept(&record.request_id),
+            target: record.target.as_ref().map(kept),
             told: record.told.map(i64::from),
             version: Version::One,
-            workspace: record.workspace.clone(),
+            workspace: kept(&record.workspace),
         }
     }
 }

@@ -4,19 +4,21 @@ use super::create::{
     enrol, insert_permission, insert_role, insert_token, replace_backup_codes, user, workspace,
     write_setting,
 };
-use super::outbox;
 use super::query::{Query, Value, query};
 use super::read::HeldCode;
+use super::{audit_log, outbox};
+use crate::Result;
+use crate::audit_log::OpenLog;
 use crate::convention::{NEVER, PRUNED_TOGETHER, sealed_key};
 use crate::seal::{EMAIL_CODE, PENDING_KEY, Seal};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
-use chat_domain::audit::AuditRecord;
 use chat_domain::operator::SettingPlace;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::retention::Retention;
 use chat_domain::settings::Setting;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::Row;
 
 /// What makes all changes, in this order, where these backup codes were read.
 pub(super) fn queries(
@@ -24,13 +26,27 @@ pub(super) fn queries(
     workspace: &str,
     codes: &[HeldCode],
     changes: &[Change],
-) -> Vec<Query> {
+    log: &mut Log,
+) -> Result<Vec<Query>> {
     let at = Place {
         seal,
         workspace,
         codes,
     };
-    changes.iter().flat_map(|change| at.apply(change)).collect()
+    let mut queries = Vec::new();
+    for change in changes {
+        queries.extend(at.apply(change, log)?);
+    }
+    Ok(queries)
+}
+
+/// The audit log of the workspace, as of the last trip.
+#[derive(Default)]
+pub(super) struct Log {
+    /// None where there are no records yet.
+    pub(super) open: Option<OpenLog>,
+    /// Records to be erased.
+    pub(super) old: Vec<Row>,
 }
 
 /// A workspace in a store.
@@ -41,17 +57,17 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn apply(&self, change: &Change) -> Vec<Query> {
+    fn apply(&self, change: &Change, log: &mut Log) -> Result<Vec<Query>> {
         let (seal, at) = (self.seal, self.workspace);
         let query = match change {
-            Change::CreateWorkspace(new) => return workspace(seal, new),
-            Change::AddUser(new) => return user(seal, at, new),
-            Change::Enrol { user, factor } => return enrol(seal, at, user, factor),
+            Change::CreateWorkspace(new) => return Ok(workspace(seal, new)),
+            Change::AddUser(new) => return Ok(user(seal, at, new)),
+            Change::Enrol { user, factor } => return Ok(enrol(seal, at, user, factor)),
             Change::ReplaceBackupCodes { user, hashes } => {
-                return replace_backup_codes(seal, at, user, hashes);
+                return Ok(replace_backup_codes(seal, at, user, hashes));
             }
-            Change::FixSettings(fixed) => return self.fix_settings(fixed),
-            Change::Prune(retention) => return self.prune(retention),
+            Change::FixSettings(fixed) => return Ok(self.fix_settings(fixed)),
+            Change::Prune(retention) => return self.prune(retention, log),
             Change::SetSetting { name, value } => self.set_setting(name, value.as_ref()),
             Change::AddRole { role } => insert_role(at, role),
             Change::AllowPermission { role, permission } => insert_permission(at, role, permission),
@@ -138,9 +154,9 @@ impl Place<'_> {
                 self.key(),
                 *id,
             ),
-            Change::Record(record) => insert_record(record),
+            Change::Record(record) => audit_log::append(seal, &mut log.open, record.into()),
         };
-        vec![query]
+        Ok(vec![query])
     }
 
     fn key(&self) -> Value {
@@ -276,16 +292,8 @@ impl Place<'_> {
         queries
     }
 
-    fn prune(&self, retention: &Retention) -> Vec<Query> {
-        let records = retention.records_before.map(|before| {
-            query!(
-                "DELETE FROM audit WHERE id IN
-                    (SELECT id FROM audit WHERE workspace = $1 AND at < $2 ORDER BY at LIMIT $3)",
-                self.key(),
-                before,
-                PRUNED_TOGETHER,
-            )
-        });
+    fn prune(&self, retention: &Retention, log: &Log) -> Result<Vec<Query>> {
+        let mut queries = audit_log::erase(log.open.as_ref(), self.workspace, &log.old)?;
         let dead_letters = retention.dead_letters_before.map(|before| {
             query!(
                 "DELETE FROM outbox WHERE id IN
@@ -305,32 +313,8 @@ impl Place<'_> {
             retention.sessions_ended_before,
             PRUNED_TOGETHER,
         );
-        [records, dead_letters, Some(sessions)]
-            .into_iter()
-            .flatten()
-            .collect()
+        queries.extend(dead_letters);
+        queries.push(sessions);
+        Ok(queries)
     }
-}
-
-fn insert_record(record: &AuditRecord) -> Query {
-    let source = record.source.as_ref();
-    let address = source.map(|source| source.address.to_string());
-    query!(
-        "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason,
-                            address, agent, proof, told, calls)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        Value::key(&record.workspace),
-        record.at,
-        &record.request_id,
-        record.action.name(),
-        &record.caller,
-        &record.target,
-        record.decision.name(),
-        &record.reason,
-        &address,
-        source.and_then(|source| source.agent.as_deref()),
-        record.proof,
-        record.told,
-        record.calls,
-    )
 }

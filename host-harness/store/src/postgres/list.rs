@@ -39,7 +39,8 @@ macro_rules! records_where {
     ($condition:literal) => {
         concat!(
             r#"SELECT audit.workspace, at, request_id, action, caller, callers.username, target,
-                      targets.username, decision, reason, address, agent, proof, told, calls
+                      targets.username, decision, reason, address, agent, proof, told, calls,
+                      idx
                FROM audit
                LEFT JOIN "user" callers
                       ON callers.workspace = audit.workspace AND callers.id = caller
@@ -55,7 +56,8 @@ pub(super) use records_where;
 const RECORDS: &str = records_where!(
     "audit.workspace = $1 AND at >= $2 AND ($3::TEXT IS NULL OR caller = $3)
        AND ($4::TEXT IS NULL OR target = $4) AND ($5::TEXT IS NULL OR action = $5)
-     ORDER BY at DESC, audit.id DESC LIMIT $6"
+       AND ($6::TEXT IS NULL OR request_id = $6)
+     ORDER BY at DESC, audit.id DESC LIMIT $7"
 );
 
 const CLOCK_FAULTS: &str = "
@@ -154,6 +156,7 @@ pub(super) fn record_in(row: &Row) -> Result<StoredRecord, Failure> {
         proof: get(row, 12)?,
         told: count_if_any(row, 13)?,
         calls: count(row, 14)?,
+        index: get::<i64>(row, 15)?.try_into().ok(),
     })
 }
 
@@ -164,6 +167,7 @@ pub(super) fn records(workspace: &str, filter: &RecordFilter) -> Query {
         target,
         action,
         since,
+        request_id,
         most,
     } = filter;
     query!(
@@ -173,6 +177,7 @@ pub(super) fn records(workspace: &str, filter: &RecordFilter) -> Query {
         caller,
         target,
         action.map(Action::name),
+        request_id,
         *most,
     )
 }

@@ -32,8 +32,10 @@ pub(super) enum Value {
     Text(Option<String>),
     Texts(Vec<String>),
     Number(Option<i64>),
+    Numbers(Vec<i64>),
     Flag(bool),
     Bytes(Vec<u8>),
+    ManyBytes(Vec<Vec<u8>>),
 }
 
 impl Value {
@@ -124,6 +126,24 @@ impl From<&[u8]> for Value {
     }
 }
 
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<Vec<i64>> for Value {
+    fn from(numbers: Vec<i64>) -> Self {
+        Self::Numbers(numbers)
+    }
+}
+
+impl From<Vec<Vec<u8>>> for Value {
+    fn from(many: Vec<Vec<u8>>) -> Self {
+        Self::ManyBytes(many)
+    }
+}
+
 impl From<Vec<String>> for Value {
     fn from(texts: Vec<String>) -> Self {
         Self::Texts(texts)
@@ -158,8 +178,10 @@ impl ToSql for Value {
             Self::Text(text) => text.to_sql_checked(type_, out),
             Self::Texts(texts) => texts.to_sql_checked(type_, out),
             Self::Number(number) => number.to_sql_checked(type_, out),
+            Self::Numbers(numbers) => numbers.to_sql_checked(type_, out),
             Self::Flag(flag) => flag.to_sql_checked(type_, out),
             Self::Bytes(bytes) => bytes.to_sql_checked(type_, out),
+            Self::ManyBytes(many) => many.to_sql_checked(type_, out),
         }
     }
 }

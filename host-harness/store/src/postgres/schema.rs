@@ -1,5 +1,6 @@
 //! The schema and its versions, and who may see what of it.
 
+use super::audit_log;
 use super::database::{Connection, Database, WORKSPACE_ROLE};
 use super::failure::{Failure, Kind};
 use super::query::{Query, get, query};
@@ -7,18 +8,23 @@ use super::sealing;
 use crate::convention::{A_NEWER_PROGRAMS, ANOTHER_PROGRAMS};
 use crate::seal::Seal;
 use chat_domain::totp::TotpKey;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// One script a version, in order, of the numbers that SQLite's scripts have.
-const MIGRATIONS: [(i64, &str); 2] = [
+const MIGRATIONS: [(i64, &str); 3] = [
     (3, include_str!("schema/3.sql")),
     (SEALED, include_str!("schema/4.sql")),
+    (LOGGED, include_str!("schema/5.sql")),
 ];
-const VERSION: i64 = SEALED;
+const VERSION: i64 = LOGGED;
 
 /// The version from which on a store can be sealed, and keys are text.
 const SEALED: i64 = 4;
+
+/// The version from which on the audit trail is a log.
+const LOGGED: i64 = 5;
 
 /// How long one who migrates waits for another who does, and for the scripts: an index on
 /// millions of rows takes a minute.
@@ -71,7 +77,7 @@ pub(super) async fn migrate(
             return admit(&mut connection, seal, deadline).await;
         }
         Place::Empty if !may_create => return Err(Failure::new(Kind::Fault, NO_STORE).into()),
-        Place::Store(..SEALED) => seal.admit(None)?,
+        Place::Store(version) if version < SEALED => seal.admit(None)?,
         Place::Empty | Place::Store(_) => (),
     }
     create_role(&mut connection, deadline).await?;
@@ -208,6 +214,9 @@ impl Migration<'_> {
             let write = sealing::write(&row);
             self.connection.one(write, self.deadline).await?;
         }
+        if applied < LOGGED {
+            self.begin_logs().await?;
+        }
         self.share().await?;
         self.script(&format!(
             "UPDATE chat_store SET version = {VERSION}; COMMIT"
@@ -236,6 +245,24 @@ impl Migration<'_> {
             }
         }
         Ok(())
+    }
+
+    /// All records that there are become logs, in the order in which they were written.
+    async fn begin_logs(&mut self) -> Result<(), Failure> {
+        let mut logs = BTreeMap::new();
+        let mut last = Some(0);
+        while let Some(id) = last {
+            let found = self.connection.one(audit_log::all_after(id), self.deadline);
+            let (queries, next) = audit_log::begin(&mut logs, &found.await?)?;
+            self.write(&queries).await?;
+            last = next;
+        }
+        self.write(&audit_log::first_heads(self.seal, &logs)).await
+    }
+
+    async fn write(&mut self, queries: &[Query]) -> Result<(), Failure> {
+        let written = self.connection.part(queries, self.deadline).await;
+        written.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
     }
 
     /// Of every table with a workspace, the role has the rows of the one that the transaction is

@@ -8,7 +8,8 @@
 //! lost, a second transaction writes the same mark, and finds the first one's or keeps it from
 //! ever being written. What was done is then known, and nothing is done twice.
 
-use super::apply;
+use super::apply::{self, Log};
+use super::audit_log;
 use super::database::{Connection, Database, LIST_PATIENCE, PATIENCE, Tries, begin, commit};
 use super::failure::{Failure, Kind};
 use super::query::{Query, Value, get, query};
@@ -17,6 +18,7 @@ use crate::seal::Seal;
 use crate::{Decide, Result, StoreError, Unavailable};
 use chat_domain::dossier::Question;
 use chat_domain::order::Change;
+use chat_domain::time::Timestamp;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -299,6 +301,8 @@ struct Transaction<'a> {
     /// What is pending creates the workspace.
     creates: bool,
     has_changes: bool,
+    /// Where the audit log of the workspace ends, as of the last trip.
+    head: Vec<Row>,
     /// How each piece ends, if this is committed.
     outcomes: Vec<Result<()>>,
 }
@@ -339,6 +343,7 @@ impl<'a> Transaction<'a> {
             is_locked: false,
             creates: false,
             has_changes: false,
+            head: Vec::new(),
             outcomes: Vec::new(),
         }
     }
@@ -352,10 +357,7 @@ impl<'a> Transaction<'a> {
                 Err(failure) => Err(failure.into()),
             };
             let outcome = match decided {
-                Ok((codes, changes)) => {
-                    self.change(&codes, &changes).await?;
-                    Ok(())
-                }
+                Ok((codes, changes)) => self.change(&codes, &changes).await?,
                 Err(error) => Err(error),
             };
             self.outcomes.push(outcome);
@@ -416,8 +418,13 @@ impl<'a> Transaction<'a> {
         }
         let begun = trip.len();
         trip.extend(read::queries(question, Purpose::Change));
+        trip.push(audit_log::head(self.workspace));
         let mut found = self.connection.part(&trip, self.deadline).await;
-        let answer = found.split_off(begun).into_iter().collect();
+        let answer: std::result::Result<Vec<_>, _> = found.split_off(begun).into_iter().collect();
+        let answer = answer.map(|mut answer| {
+            self.head = answer.pop().unwrap_or_default();
+            answer
+        });
         found.truncate(before);
         (found.into_iter().collect(), answer)
     }
@@ -430,15 +437,15 @@ impl<'a> Transaction<'a> {
         undone.map(drop).map_err(Undone::All)
     }
 
-    /// Makes `changes` pending. Where there was no workspace to be locked, there may be one by
-    /// now.
+    /// Makes `changes` pending, or tells why they cannot be made. Where there was no workspace to
+    /// be locked, there may be one by now.
     async fn change(
         &mut self,
         codes: &[HeldCode],
         changes: &[Change],
-    ) -> std::result::Result<(), Undone> {
+    ) -> std::result::Result<Result<()>, Undone> {
         if changes.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let creates = changes
             .iter()
@@ -449,12 +456,27 @@ impl<'a> Transaction<'a> {
                 return Err(Undone::All(created_meanwhile()));
             }
         }
-        let queries = apply::queries(self.seal, self.workspace, codes, changes);
-        self.pending.extend(queries);
+        let old = match changes.iter().find_map(erases_before) {
+            Some(before) => {
+                let old = audit_log::old(self.workspace, before);
+                let found = self.connection.one(old, self.deadline).await;
+                found.map_err(Undone::All)?
+            }
+            None => Vec::new(),
+        };
+        let open = audit_log::open_in(self.seal, &self.head, self.workspace);
+        let queries = open.and_then(|open| {
+            let mut log = Log { open, old };
+            apply::queries(self.seal, self.workspace, codes, changes, &mut log)
+        });
+        match queries {
+            Ok(queries) => self.pending.extend(queries),
+            Err(error) => return Ok(Err(error)),
+        }
         self.has_changes = true;
         self.creates = creates;
         self.is_locked |= creates;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Makes what is pending, and all durable.
@@ -498,6 +520,14 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// Which audit records the change erases.
+fn erases_before(change: &Change) -> Option<Timestamp> {
+    match change {
+        Change::Prune(retention) => retention.records_before,
+        _ => None,
+    }
+}
+
 fn created_meanwhile() -> Failure {
     Failure::new(Kind::Conflict, "the workspace was created meanwhile")
 }
@@ -523,16 +553,16 @@ mod tests {
 
     #[tokio::test]
     async fn marks_are_removed_when_nobody_asks_for_them_any_more() {
-        let home = chat_testing::postgres::Database::with_store();
+        let home = chat_testing::postgres::Database::with_store(&Default::default());
         home.edit(
-            "INSERT INTO commit_mark (id, committed) VALUES (x'00', TRUE);
+            "INSERT INTO commit_mark (id, committed) VALUES ('0', TRUE);
              INSERT INTO commit_mark (id, at, committed) SELECT '1', at - 3601000, TRUE
              FROM commit_mark;
              INSERT INTO commit_mark (id, at, committed) SELECT '2', at - 3500000, FALSE
-             FROM commit_mark WHERE id = x'00'",
+             FROM commit_mark WHERE id = '0'",
         );
         let database = Database::at(&home.url(), Access::Write).unwrap();
-        Writer::of(Arc::new(database))
+        Writer::of(Arc::new(database), Seal::none())
             .sweep(KEPT_MARKS)
             .await
             .unwrap();

@@ -4,12 +4,11 @@ use super::create::{
     create_user, create_workspace, enrol, insert_permission, insert_role, insert_token,
     replace_backup_codes, spend_backup_code, write_setting,
 };
-use super::{Db, SqlResult, outbox};
+use super::{Db, SqlResult, audit_log, outbox};
 use crate::convention::{NEVER, PRUNED_TOGETHER, sealed_key};
 use crate::seal::{EMAIL_CODE, PENDING_KEY};
 use chat_domain::account::{MailedCode, PendingKey};
 use chat_domain::attempts::Failures;
-use chat_domain::audit::AuditRecord;
 use chat_domain::operator::SettingPlace;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::retention::Retention;
@@ -107,7 +106,7 @@ impl Place<'_> {
             ),
             Change::FixSettings(fixed) => self.fix_settings(fixed),
             Change::Prune(retention) => self.prune(retention),
-            Change::Record(record) => self.record(record),
+            Change::Record(record) => audit_log::append(db, record),
         }
     }
 
@@ -236,12 +235,9 @@ impl Place<'_> {
             ),
             None => Ok(()),
         };
-        prune(
-            "DELETE FROM audit WHERE id IN
-                (SELECT id FROM audit WHERE workspace = :workspace AND at < :before
-                 ORDER BY at LIMIT :most)",
-            retention.records_before,
-        )?;
+        if let Some(before) = retention.records_before {
+            audit_log::erase(self.db, self.workspace, before)?;
+        }
         prune(
             &format!(
                 "DELETE FROM outbox WHERE id IN
@@ -257,30 +253,6 @@ impl Place<'_> {
                 (SELECT user, hash FROM login_token
                  WHERE workspace = :workspace AND expires < :before LIMIT :most)",
             Some(retention.sessions_ended_before),
-        )
-    }
-
-    fn record(&self, record: &AuditRecord) -> SqlResult<()> {
-        let source = record.source.as_ref();
-        self.run(
-            "INSERT INTO audit (workspace, at, request_id, action, caller, target, decision, reason,
-                                address, agent, proof, told, calls)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            params![
-                record.workspace,
-                record.at.millis(),
-                record.request_id,
-                record.action.name(),
-                record.caller,
-                record.target,
-                record.decision.name(),
-                record.reason,
-                source.map(|source| source.address.to_string()),
-                source.and_then(|source| source.agent.as_ref()),
-                record.proof,
-                record.told,
-                record.calls
-            ],
         )
     }
 }

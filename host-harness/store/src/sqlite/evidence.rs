@@ -9,7 +9,13 @@ use std::fmt;
 use std::path::Path;
 
 /// Tables that record attempts and decisions: what a refusal may change.
-const RECORDS: [&str; 3] = ["audit", "failed_attempt", "sqlite_sequence"];
+const RECORDS: [&str; 5] = [
+    "audit",
+    "audit_leaf",
+    "audit_log",
+    "failed_attempt",
+    "sqlite_sequence",
+];
 
 /// A store's file cannot be looked at.
 #[derive(Debug, thiserror::Error)]

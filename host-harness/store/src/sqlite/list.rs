@@ -200,7 +200,7 @@ pub(super) fn oldest(db: &Connection, workspace: &str) -> SqlResult<Oldest> {
 /// What [`record_in`] reads.
 pub(super) const RECORD: &str =
     "audit.workspace, at, request_id, action, caller, callers.username, target,
-    targets.username, decision, reason, address, agent, proof, told, calls";
+    targets.username, decision, reason, address, agent, proof, told, calls, idx";
 
 /// The accounts of a record beside it.
 pub(super) const WITH_NAMES: &str =
@@ -224,6 +224,7 @@ pub(super) fn record_in(row: &Row<'_>) -> SqlResult<StoredRecord> {
         proof: row.get(12)?,
         told: row.get(13)?,
         calls: row.get(14)?,
+        index: row.get::<_, i64>(15)?.try_into().ok(),
     })
 }
 
@@ -236,19 +237,21 @@ pub(super) fn records(
         "SELECT {RECORD} FROM audit {WITH_NAMES}
          WHERE audit.workspace = ?1 AND at >= ?2 AND (?3 IS NULL OR caller = ?3)
            AND (?4 IS NULL OR target = ?4) AND (?5 IS NULL OR action = ?5)
-         ORDER BY at DESC, audit.id DESC LIMIT ?6"
+           AND (?6 IS NULL OR request_id = ?6)
+         ORDER BY at DESC, audit.id DESC LIMIT ?7"
     ))?;
     let RecordFilter {
         caller,
         target,
         action,
         since,
+        request_id,
         most,
     } = filter;
     let since = since.map_or(0, Timestamp::millis);
     let action = action.map(Action::name);
     let records = query.query_map(
-        params![workspace, since, caller, target, action, most],
+        params![workspace, since, caller, target, action, request_id, most],
         record_in,
     )?;
     let mut records: Vec<_> = records.collect::<SqlResult<_>>()?;

@@ -1,6 +1,6 @@
 //! The schema and its versions.
 
-use super::{SqlResult, sealing};
+use super::{SqlResult, audit_log, sealing};
 use crate::convention::{A_NEWER_PROGRAMS, ANOTHER_PROGRAMS};
 use crate::seal::Seal;
 use crate::{Result, StoreError};
@@ -14,14 +14,17 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// The version from which on names are kept as they are compared now.
 const NAMES_COMPARED: u32 = 3;
 
 /// The version from which on a store can be sealed, and keys are text.
 const SEALED: u32 = 4;
+/// The version from which on the audit trail is a log.
+const LOGGED: u32 = 5;
 
 /// Marks the file as this program's: "totp" in ASCII.
 const APPLICATION_ID: i32 = 0x746f_7470;
@@ -81,6 +84,9 @@ pub(super) fn migrate(db: &mut Connection, seal: &Seal) -> Result<()> {
     }
     if let Some(sealing) = sealing {
         sealing::write(&tx, &sealing)?;
+    }
+    if applied < LOGGED {
+        audit_log::begin(seal.over(&tx))?;
     }
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)

@@ -2,6 +2,7 @@
 
 use crate::suite::new_data;
 use chat_testing::Data;
+use chat_testing::ask::Ask as _;
 use chat_testing::postgres::connect;
 
 /// Tables with a workspace: `workspace` itself has it as its id.
@@ -22,10 +23,10 @@ async fn full() -> Data {
              INSERT INTO email_code VALUES ('{workspace}', 'alice', 'h', 1, 0, 0, 1);
              INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
                                  holds_code, next_try)
-             VALUES ('{workspace}', '{workspace}', 'a', 's', 'b', 0, 1, FALSE, 0);
-             INSERT INTO audit (workspace, at, request_id, caller, decision)
-             VALUES ('{workspace}', 0, 'r', 'alice', 'refused')"
+             VALUES ('{workspace}', '{workspace}', 'a', 's', 'b', 0, 1, FALSE, 0)"
         ));
+        let record = crate::suite::audit_log::record_in(workspace, 0);
+        data.store.record(record).await.unwrap();
     }
     data
 }

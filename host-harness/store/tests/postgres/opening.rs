@@ -40,7 +40,7 @@ async fn a_store_is_made_only_where_asked() {
         .await
         .unwrap();
     Postgres::open(&database.url(), &seal()).await.unwrap();
-    assert_eq!(database.numbers("SELECT version FROM chat_store"), [4]);
+    assert_eq!(database.numbers("SELECT version FROM chat_store"), [5]);
 }
 
 #[tokio::test]

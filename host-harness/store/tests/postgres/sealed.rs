@@ -64,7 +64,7 @@ async fn a_database_that_is_not_sealed_is_sealed_once_nobody_uses_it() {
     assert_eq!(none, "the store failed: there is no key to seal it under");
     assert_eq!(before.changes(&data.dump()), "");
     data.close().await;
-    assert_eq!(seal_in_time(&url).await, 36);
+    assert_eq!(seal_in_time(&url).await, 38);
     assert_eq!(found(&data), [""; 0]);
     let refused = Postgres::open(&url, &Seal::none()).await.err().unwrap();
     assert!(refused.to_string().contains("--key-file"), "{refused}");
@@ -96,7 +96,7 @@ async fn an_older_database_is_not_touched_by_a_host_that_has_a_key() {
     assert!(refused.to_string().contains("store rekey"), "{refused}");
     assert_eq!(version(), [3], "it is as it was");
     assert_eq!(seal_in_time(&url).await, 3);
-    assert_eq!(version(), [4]);
+    assert_eq!(version(), [5]);
     let store = Postgres::open(&url, &seal()).await.unwrap();
     let profiles = store.profiles("acme").await.unwrap();
     let factor = profiles[0].factor.as_ref().unwrap();

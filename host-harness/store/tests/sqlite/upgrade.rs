@@ -94,6 +94,11 @@ async fn a_file_of_every_earlier_version_keeps_what_it_holds() {
                 known,
                 ["r1", "r2", "r3"][..if version == 3 { 3 } else { 2 }]
             );
+            // They are in a log now, in the order in which they were written.
+            let log = store.check_log("acme", None).await.unwrap().unwrap();
+            assert_eq!((log.faults, log.size), (vec![], known.len() as u64));
+            let places: Vec<_> = records.iter().filter_map(|record| record.index).collect();
+            assert!(places.is_sorted() && places.len() == known.len());
             drop(store);
             assert_eq!(
                 schema(url.path().unwrap()),

@@ -1,8 +1,10 @@
 //! Backups: made while a store is served, restored into either kind.
 
 use super::new_data;
+use super::store::refusal;
 use chat_domain::operator::{NewUser, Operation};
 use chat_store::StoreUrl;
+use chat_testing::ask::Ask as _;
 use chat_testing::{ACME, Data, Kind, now};
 use std::os::unix::fs::PermissionsExt;
 use tokio::task::JoinSet;
@@ -12,8 +14,6 @@ const MORE: &str = "
     INSERT INTO setting VALUES ('acme', 'totp-window', '2');
     INSERT INTO fixed_setting VALUES ('acme', 'totp-window', 'chat.toml line 4');
     INSERT INTO failed_attempt VALUES ('acme', 'bob', 3, NULL, 0);
-    INSERT INTO audit (workspace, at, request_id, caller, decision, action, calls)
-    VALUES ('acme', 1000, 'r1', 'alice', 'refused', 'reset-totp', 1);
     INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
                         holds_code, tries, claimed, next_try, doubtful)
     VALUES ('acme', 'm1', 'alice@example.com', 'Hello', 'It''s you\n', 1000, 2000, FALSE, 1, TRUE,
@@ -28,27 +28,29 @@ async fn a_backup_is_restored_into_either_kind_of_store() {
     data.edit(MORE);
     data.show_key(ACME, "bob", "shown", 2000);
     data.send_code(ACME, "bob", "hash", 1, 1);
+    data.store.record(refusal()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup.sqlite");
     data.url().back_up(&backup).await.unwrap();
     let mode = backup.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(folder.path().read_dir().unwrap().count(), 1, "one file");
-    let before = data.dump_without(&OWN);
+    let before = data.dump_with_log_without(&OWN);
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let restored = Data::restored(kind, &backup).await;
-        let after = restored.dump_without(&OWN);
+        let after = restored.dump_with_log_without(&OWN);
         assert_eq!(before.changes(&after), "", "{kind:?}");
         // It goes on: what is numbered gets other numbers.
         let added = restored.store.add_user(operation(), user("zoe")).await;
         assert_eq!(added.unwrap().unwrap().user.username, "zoe", "{kind:?}");
+        restored.assert_logs_are_whole().await;
         // A second copy of it is the same.
         let again = folder.path().join(format!("{kind:?}"));
         restored.url().back_up(&again).await.unwrap();
         let twice = Data::restored(Kind::Sqlite, &again).await;
         let changes = restored
-            .dump_without(&OWN)
-            .changes(&twice.dump_without(&OWN));
+            .dump_with_log_without(&OWN)
+            .changes(&twice.dump_with_log_without(&OWN));
         assert_eq!(changes, "", "{kind:?}");
     }
 }

@@ -30,6 +30,7 @@ fn filter() -> RecordFilter {
         caller: None,
         target: None,
         action: None,
+        request_id: None,
         since: None,
         most: 100,
     }
@@ -133,6 +134,7 @@ async fn records_are_found_by_whom_of_whom_what_and_when() {
         unreachable!("four were written")
     };
     let expected = StoredRecord {
+        index: Some(0),
         workspace: ACME.to_owned(),
         at: after(1),
         request_id: "request-1".to_owned(),
