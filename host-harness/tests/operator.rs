@@ -31,11 +31,15 @@ const WRONG_CODE: &str = "aaaaaaaa";
 /// Bytes of the shortest secret that is given on standard input; the tests give nonsense, too.
 const SHORTEST: usize = 6;
 
+/// Characters of the key of a store: 32 bytes in base64.
+const KEY_LENGTH: usize = 44;
+
 /// What these tell on standard output is secret; all other output of a command tells no secret.
-const TELLING: [[&str; 2]; 3] = [
+const TELLING: [[&str; 2]; 4] = [
     ["user", "enrol-totp"],
     ["user", "backup-codes"],
     ["token", "create"],
+    ["store", "new-key"],
 ];
 
 /// A store's file, and the program on it.
@@ -306,13 +310,14 @@ fn keep(args: &[&str], output: &Output) {
     let text = String::from_utf8_lossy(&output.stdout);
     let told: Value = serde_json::from_str(&text).unwrap_or_default();
     let codes = told["backupCodes"].as_array().into_iter().flatten();
-    for secret in codes.chain([&told["secret"], &told["token"]]) {
+    for secret in codes.chain([&told["secret"], &told["token"], &told["key"]]) {
         secret_scan::register(secret.as_str().unwrap_or_default());
     }
     for line in text.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
             ["X-Auth-Token" | "secret", secret] => secret_scan::register(secret),
+            [key] if key.len() == KEY_LENGTH => secret_scan::register(key),
             [_, _, _, _] if words.iter().all(|word| word.len() == 8) => {
                 words.iter().for_each(secret_scan::register);
             }

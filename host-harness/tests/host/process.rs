@@ -279,6 +279,7 @@ async fn an_operator_changes_the_key_of_the_store_while_requests_go_on() {
         served += 1;
     }
     let output = rekey.await.unwrap();
+    secret_scan::keep_output(&output);
     assert!(output.status.success());
     let said = String::from_utf8(output.stdout).unwrap();
     let id = seal_of(&[NEW_KEY]).key_id().unwrap();
@@ -294,8 +295,10 @@ async fn an_operator_changes_the_key_of_the_store_while_requests_go_on() {
     let address = process.admin.strip_prefix("http://").unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_host-harness"))
         .args(["status", "--admin", address])
-        .output();
-    let status = String::from_utf8(status.unwrap().stdout).unwrap();
+        .output()
+        .unwrap();
+    secret_scan::keep_output(&status);
+    let status = String::from_utf8(status.stdout).unwrap();
     let line = format!("{} is sealed under the key {id}", path.display());
     assert!(status.contains(&line), "{status}");
 }

@@ -1,7 +1,7 @@
 //! What a store keeps secret is sealed: how an operator makes the key, seals, changes the key,
 //! and what a copy without it is worth (OWASP ASVS 5.0 V13.3.1).
 
-use crate::{Server, Store};
+use crate::{Server, Store, keep};
 use chat_domain::totp::{TotpKey, code_hash};
 use serde_json::Value;
 use std::fs::{OpenOptions, Permissions};
@@ -36,6 +36,7 @@ impl Store {
     /// The one line that a command says when it refuses.
     fn refused(&self, command: &mut Command) -> String {
         let output = command.output().unwrap();
+        secret_scan::keep_output(&output);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(output.stdout.is_empty());
@@ -47,6 +48,7 @@ impl Store {
     fn with_keys(&self, file: &Path, args: &[&str]) -> String {
         let mut command = self.command(args);
         let output = command.env("HOST_HARNESS_KEY_FILE", file).output().unwrap();
+        keep(args, &output);
         let said = String::from_utf8(output.stderr).unwrap();
         let is_well = output.status.success() && said.is_empty();
         assert!(is_well, "{args:?}: {said}");
@@ -67,6 +69,7 @@ impl Store {
         self.text(&["user", "add", "ada", "--role", "admin"]);
         let enrolled = self.json(&["user", "enrol-totp", "ada"]);
         let url = format!("smtps://chat:{MAIL_PASSWORD}@mail.example.com\n");
+        secret_scan::register(MAIL_PASSWORD);
         self.text_with(&["setting", "set", "mail-server"], &url);
         let secret = enrolled["secret"].as_str().unwrap();
         let key = TotpKey::from_base32(secret).unwrap();
@@ -179,7 +182,9 @@ fn the_key_is_changed_and_the_old_one_thrown_away() {
     let status = || {
         let mut command = store.command(&["status", "--admin", "127.0.0.1:9"]);
         let output = command.env("HOST_HARNESS_KEY_FILE", &keys).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+        let output = output.unwrap();
+        secret_scan::keep_output(&output);
+        String::from_utf8(output.stdout).unwrap()
     };
     store.key_file("chat.key", &[&new, &old]);
     let (begun, path) = (status(), store.path());
@@ -278,7 +283,9 @@ fn a_sealing_that_is_killed_leaves_a_store_that_can_be_sealed() {
         for delay in (0..200).step_by(20) {
             let mut rekey = store.command(&["store", "rekey"]);
             rekey.env("HOST_HARNESS_KEY_FILE", keys);
-            let rekey = rekey.stdout(Stdio::null()).stderr(Stdio::null());
+            let rekey = rekey
+                .stdout(secret_scan::file("stdout"))
+                .stderr(secret_scan::file("stderr"));
             let mut child = rekey.spawn().unwrap();
             std::thread::sleep(Duration::from_millis(delay));
             child.kill().unwrap();
@@ -311,7 +318,8 @@ fn a_host_that_serves_what_is_not_sealed_says_so_once() {
             .spawn()
             .unwrap();
         let mut warnings = 0;
-        for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let log = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
+        for line in BufReader::new(log).lines() {
             let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
             let message = line["fields"]["message"].as_str().unwrap();
             warnings += usize::from(message.contains("is not sealed") && line["level"] == "WARN");

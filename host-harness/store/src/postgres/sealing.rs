@@ -7,7 +7,7 @@ use crate::StoreError;
 use crate::convention::Unread;
 use crate::seal::{Position, Renewed, SEALED, Seal, SealedColumn, Sealing, StoreIs, Unopened};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -214,10 +214,37 @@ async fn write_all(
 /// Who opens the store waits, and finds it sealed.
 const KEEP_OUT: &str = "LOCK TABLE sealing IN ACCESS EXCLUSIVE MODE";
 
-/// Whoever has it open already.
-const OTHERS: &str = "
-    SELECT 1 FROM pg_stat_activity
-    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()";
+/// Whoever has it open already, as of now.
+const OTHERS: [&str; 2] = [
+    "SELECT pg_stat_clear_snapshot()",
+    "SELECT 1 FROM pg_stat_activity
+     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
+];
+
+/// The pause between two looks whether those who have ended are gone.
+const POLL: Duration = Duration::from_millis(20);
+
+/// # Errors
+///
+/// When somebody has the store open for longer than it takes to go.
+async fn require_alone(connection: &mut Connection, deadline: Instant) -> crate::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let [clear, others] = OTHERS;
+        connection.one(query!(clear), deadline).await?;
+        if connection.one(query!(others), deadline).await?.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() >= PATIENCE {
+            return Err(StoreError(
+                "another program has it open: stop the hosts that serve it, and what else works \
+                 on it"
+                    .into(),
+            ));
+        }
+        sleep(POLL).await;
+    }
+}
 
 /// Seals a store that is not, in one transaction; then nothing is left of what it was in its
 /// tables. Gives how many values there were.
@@ -230,12 +257,7 @@ pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Resul
     let mut connection = database.connection(Instant::now() + PATIENCE).await?;
     let begin = format!("{BEGIN}; SET LOCAL statement_timeout = 0; {KEEP_OUT}");
     connection.script(&begin, deadline).await?;
-    if !connection.one(query!(OTHERS), deadline).await?.is_empty() {
-        return Err(StoreError(
-            "another program has it open: stop the hosts that serve it, and what else works on it"
-                .into(),
-        ));
-    }
+    require_alone(&mut connection, deadline).await?;
     // Somebody may have sealed it just now.
     let rows = connection.one(query!(ROW), deadline).await?;
     let sealing = rows.first().map(row_in).transpose()?;
