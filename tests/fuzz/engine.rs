@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What `cargo xtask fuzz` sets: how long to look, in seconds, and at which case to
 /// begin.
-pub(crate) const SECONDS: &str = "FUZZ_SECONDS";
+const SECONDS: &str = "FUZZ_SECONDS";
 const FIRST_CASE: &str = "FUZZ_FIRST_CASE";
 
 /// How often it says how far it is.
@@ -17,6 +17,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Bytes of chance from which one input is made.
 const CHANCE: usize = 1024;
+
+/// How deep what an input is made of lies in it: bolero's own choice.
+const DEPTH: usize = Options::DEFAULT_MAX_DEPTH;
 
 /// How long a failing input is made smaller.
 const SHRINK_TIME: Duration = Duration::from_secs(5);
@@ -32,39 +35,64 @@ pub(crate) fn fuzz<Input>(cases: u64, target: impl Fn(&Input) + RefUnwindSafe)
 where
     Input: TypeGenerator + Debug,
 {
-    TestTarget::new(Repeatable { cases })
+    match seconds() {
+        Some(seconds) => hold(numbers_until(seconds), CHANCE, DEPTH, target),
+        None => hold(0..cases, CHANCE, DEPTH, target),
+    }
+}
+
+/// Holds `target` to the inputs with these numbers, each made from so many bytes.
+///
+/// # Panics
+///
+/// As [`fuzz`].
+pub(crate) fn hold<Input>(
+    numbers: impl Iterator<Item = u64>,
+    bytes: usize,
+    depth: usize,
+    target: impl Fn(&Input) + RefUnwindSafe,
+) where
+    Input: TypeGenerator + Debug,
+{
+    TestTarget::new(Repeatable { numbers, bytes })
         .with_type::<Input>()
+        .with_max_depth(depth)
         .with_shrink_time(SHRINK_TIME)
         .for_each(target);
 }
 
-/// Each case is the same input each time.
-struct Repeatable {
-    cases: u64,
+/// For how long `cargo xtask fuzz` looks; none in the tests.
+pub(crate) fn seconds() -> Option<u64> {
+    number(SECONDS)
 }
 
-impl Repeatable {
-    /// The numbers of the cases to try.
-    fn numbers(&self) -> Box<dyn Iterator<Item = u64>> {
-        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-        let Some(seconds) = number(SECONDS) else {
-            return Box::new(0..self.cases);
-        };
-        let (start, first) = (Instant::now(), number(FIRST_CASE).unwrap_or_default());
-        let mut told = start;
-        let in_time = move |case: &u64| {
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
-                eprintln!("{} inputs", case - first);
-            }
-            start.elapsed() < Duration::from_secs(seconds)
-        };
-        Box::new((first..).take_while(in_time))
-    }
+/// Numbers of cases to try until the time is over, from the first that `cargo xtask fuzz` names.
+pub(crate) fn numbers_until(seconds: u64) -> impl Iterator<Item = u64> {
+    let (start, first) = (Instant::now(), number(FIRST_CASE).unwrap_or_default());
+    let mut told = start;
+    let in_time = move |case: &u64| {
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            eprintln!("{} inputs", case - first);
+        }
+        start.elapsed() < Duration::from_secs(seconds)
+    };
+    (first..).take_while(in_time)
 }
 
-impl<T> Engine<T> for Repeatable
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Each number is the same input each time.
+struct Repeatable<Numbers> {
+    numbers: Numbers,
+    bytes: usize,
+}
+
+impl<T, Numbers> Engine<T> for Repeatable<Numbers>
 where
+    Numbers: Iterator<Item = u64>,
     T: Test,
     T::Value: Debug,
 {
@@ -73,8 +101,8 @@ where
     fn run(self, mut test: T, options: Options) {
         panic::set_hook();
         let forward = panic::forward_panic(false);
-        for case in self.numbers() {
-            let chance = chance(case);
+        for case in self.numbers {
+            let chance = chance(case, self.bytes);
             let Err(error) = test.test(&mut Bytes::new(&chance, &options)) else {
                 continue;
             };
@@ -89,8 +117,8 @@ where
     }
 }
 
-/// The bytes of a case, by SplitMix64.
-fn chance(case: u64) -> Vec<u8> {
+/// So many bytes of a case, by SplitMix64.
+pub(crate) fn chance(case: u64, bytes: usize) -> Vec<u8> {
     const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut state = case << 32;
     let words = std::iter::repeat_with(|| {
@@ -100,7 +128,7 @@ fn chance(case: u64) -> Vec<u8> {
         mixed ^ (mixed >> 31)
     });
     words
-        .take(CHANCE / size_of::<u64>())
+        .take(bytes / size_of::<u64>())
         .flat_map(u64::to_le_bytes)
         .collect()
 }

@@ -1,4 +1,5 @@
-//! The workspace of the tests: who is there, and what they have.
+//! The workspace of the tests: who is there, and what they have. Others have accounts of the same
+//! ids, with other keys, codes, passwords and tokens.
 //!
 //! | id | roles | has |
 //! |---|---|---|
@@ -18,6 +19,7 @@ use chat_domain::operator::{NewUser, NewWorkspace, default_roles};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{TotpKey, code_hash};
+use secrecy::ExposeSecret as _;
 use std::time::Duration;
 
 /// The first moment of the time step [`STEP`].
@@ -67,15 +69,33 @@ pub const CODES: [&str; 6] = [
     "543210",
 ];
 
-/// The workspace, as it is before anything happens.
+/// The backup codes of everybody of a workspace who has TOTP.
+pub fn backup_codes(workspace: &str) -> [String; 2] {
+    match workspace {
+        "acme" => BACKUP_CODES.map(str::to_owned),
+        other => BACKUP_CODES.map(|code| code.replace(char::is_numeric, &own_digit(other))),
+    }
+}
+
+/// A digit of the workspace's own.
+fn own_digit(workspace: &str) -> String {
+    (2 + workspace.len() % 8).to_string()
+}
+
+/// The workspace acme, as it is before anything happens.
 pub fn acme() -> Workspace {
+    new("acme").into()
+}
+
+/// A workspace with everybody in it.
+pub fn new(workspace: &str) -> NewWorkspace {
     let mut roles = default_roles();
     roles.push(chat_domain::operator::NewRole {
         name: "helpdesk".to_owned(),
         permissions: Vec::new(),
     });
-    NewWorkspace {
-        id: "acme".to_owned(),
+    let mut new = NewWorkspace {
+        id: workspace.to_owned(),
         settings: Settings::default(),
         roles,
         users: vec![
@@ -131,8 +151,31 @@ pub fn acme() -> Workspace {
                 ..with_password("nell")
             },
         ],
+    };
+    if workspace != "acme" {
+        for user in &mut new.users {
+            move_to(workspace, user);
+        }
     }
-    .into()
+    new
+}
+
+/// What is told of acme's accounts is not true of another workspace's.
+fn move_to(workspace: &str, user: &mut NewUser) {
+    if let Some(hash) = &mut user.password_hash {
+        *hash = format!("{workspace}-{}", hash.expose_secret()).into();
+    }
+    for token in &mut user.tokens {
+        token.hash = format!("{workspace}-{}", token.hash);
+    }
+    for email in &mut user.emails {
+        email.address = format!("{workspace}.{}", email.address);
+    }
+    if let Some(factor) = &mut user.totp {
+        factor.key = key(&format!("{workspace}-{}", user.id));
+        let codes = backup_codes(workspace);
+        factor.backup_code_hashes = codes.iter().map(|code| code_hash(code)).collect();
+    }
 }
 
 /// An account with a password, a verified address and a session.

@@ -1,456 +1,52 @@
 //! Laws that no sequence of requests may break, judged from what was before and after
 //! each deed, and from a ledger of what was issued and what was spent that knows
-//! nothing of the rules.
+//! nothing of the rules. A deed is judged by what was done, whether or not the store lost the
+//! answer.
 
-use crate::acme::BACKUP_CODES;
-use crate::model::Workspace;
+use crate::deed::Deed;
+use crate::ledger::{Ledger, is_excused, uses_email, uses_totp};
+use crate::model::{Model, Workspace};
+use crate::seen::Seen;
 use crate::text;
-use chat_domain::account::{Caller, Profile};
-use chat_domain::audit::Action;
-use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
-use chat_domain::operator::{ChangeUser, UserChange};
-use chat_domain::outbox::StoredMail;
+use chat_domain::account::{Profile, Token};
+use chat_domain::audit::{Action, AuditRecord};
+use chat_domain::member::{Act, Code, Denial, MemberChange};
+use chat_domain::operator::UserChange;
+use chat_domain::outbox::{LEASE, NextTry, StoredMail};
 use chat_domain::proof::Proof;
-use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
+use chat_domain::reset::{Receipt, Reset, Target};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{code_hash, step_of};
-use secrecy::ExposeSecret;
+use secrecy::ExposeSecret as _;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Mutex;
-
-/// What an order did, with all that is needed to judge it.
-pub(crate) enum Deed {
-    Attempt {
-        user: String,
-        now: Timestamp,
-        begun: bool,
-    },
-    Reset(Reset, Result<Receipt, Refusal>),
-    /// The record of a request of this proof that was refused.
-    RefusedReset {
-        refused: RefuseReset,
-        proof: Proof,
-    },
-    Change {
-        change: MemberChange,
-        answer: Result<(), Denial>,
-        /// The backup codes, where it gives any.
-        issued: Vec<String>,
-    },
-    SendCode {
-        user: String,
-        /// The code, where it was sent, and when it ends.
-        code: Option<(String, Timestamp)>,
-        now: Timestamp,
-    },
-    LogOut(Caller),
-    Operation {
-        change: ChangeUser,
-        done: bool,
-        issued: Vec<String>,
-    },
-    Setting,
-}
-
-/// How often what is worth judging happened.
-#[derive(Default)]
-pub struct Seen(Mutex<BTreeMap<&'static str, u32>>);
-
-impl Seen {
-    fn note(&self, what: &'static str) {
-        *self.0.lock().unwrap().entry(what).or_default() += 1;
-    }
-
-    /// # Panics
-    ///
-    /// When something did not happen often enough for a law to mean anything.
-    pub fn enough(&self) {
-        let seen = self.0.lock().unwrap();
-        for what in [
-            "a reset of another's factor",
-            "a reset of one's own factor",
-            "a reset of nothing",
-            "a reset by an excuse",
-            "a reset that was refused",
-            "a reset by a code that was replayed",
-            "a TOTP code was accepted",
-            "a backup code was accepted",
-            "a code by e-mail was accepted",
-            "a password was accepted",
-            "a code that was spent was refused",
-            "an attempt was begun",
-            "an attempt of a locked account",
-            "a code of a locked account was refused",
-            "a code was sent",
-            "a log-in",
-            "an enrolment was begun",
-            "an enrolment was confirmed",
-            "a factor was disabled",
-            "backup codes were replaced",
-            "a change was refused",
-            "an operator changed an account",
-            "failures were forgotten",
-            "an attempt was no guess",
-        ] {
-            let times = seen.get(what).copied().unwrap_or_default();
-            assert!(times >= 10, "{what}: {times} times; all: {seen:#?}");
-        }
-    }
-}
-
-/// What was issued to each account, and what became of it.
-pub(crate) struct Ledger<'a> {
-    seen: &'a Seen,
-    /// The highest step that was accepted of each key.
-    steps: BTreeMap<Vec<u8>, u64>,
-    /// All backup codes that an account was ever given, and whether each can be used.
-    backup_codes: BTreeMap<String, Vec<(String, bool)>>,
-    /// All codes that an account was ever sent, and until when each can be used.
-    mailed: BTreeMap<String, Vec<(String, Option<Timestamp>)>>,
-    accepted: BTreeMap<String, Proof>,
-}
+use std::time::Duration;
 
 type Fields = BTreeMap<&'static str, String>;
 
-impl<'a> Ledger<'a> {
-    pub(crate) fn new(workspace: &Workspace, seen: &'a Seen) -> Self {
-        let enrolled = workspace.accounts.values().filter(|a| a.factor.is_some());
-        let codes = || BACKUP_CODES.map(|code| (code.to_owned(), true)).to_vec();
-        Self {
-            seen,
-            steps: BTreeMap::new(),
-            backup_codes: enrolled.map(|a| (a.user.id.clone(), codes())).collect(),
-            mailed: BTreeMap::new(),
-            accepted: BTreeMap::new(),
-        }
+/// Holds a deed to the laws, and enters it.
+///
+/// # Panics
+///
+/// When a law is broken.
+pub(crate) fn judge(ledger: &mut Ledger<'_>, before: &Workspace, after: &Workspace, deed: &Deed) {
+    let proved = ledger.proved(before, deed);
+    let seen = ledger.seen;
+    no_factor_is_lost_without_a_proof(before, after, deed);
+    failures_are_forgotten_by_a_proof_or_with_the_factor(before, after, deed, proved, seen);
+    a_locked_account_accepts_nothing(before, deed, seen);
+    nothing_changes_but_what_is_named(before, after, deed);
+    every_decision_is_recorded(before, after, deed);
+    every_change_of_an_authenticator_is_told(before, after);
+    every_mail_is_queued_once(before, after);
+    no_mail_is_lost(before, after, deed);
+    nobody_sends_what_another_sends_or_has_sent(ledger, before, after, deed);
+    somebody_may_reset_others(before, after, deed, seen);
+    if let Deed::Reset(order, Ok(Receipt::Removed)) = deed {
+        what_a_reset_leaves(before, after, order);
     }
-
-    /// What was accepted last of this account's.
-    pub(crate) fn last_accepted(&self, id: &str) -> Proof {
-        self.accepted.get(id).cloned().unwrap_or(Proof::None)
-    }
-
-    /// One of the last six backup codes that the account was given.
-    pub(crate) fn backup_code(&self, id: &str, number: u8) -> &str {
-        let given = self.backup_codes.get(id).into_iter().flatten().rev();
-        let code = given.map(|(code, _)| code).nth(number.into());
-        code.map_or("nonesuch", String::as_str)
-    }
-
-    /// A backup code that was not used, by its number for [`Ledger::backup_code`].
-    pub(crate) fn unspent(&self, id: &str) -> Option<u8> {
-        let given = self.backup_codes.get(id).into_iter().flatten().rev();
-        let mut usable = given.map(|(_, usable)| usable);
-        u8::try_from(usable.position(|usable| *usable)?).ok()
-    }
-
-    /// The last code that the account was sent is 1.
-    pub(crate) fn mailed_code(&self, id: &str, last: usize) -> &str {
-        let sent = self.mailed.get(id).into_iter().flatten().rev();
-        let code = sent.map(|(code, _)| code).nth(last - 1);
-        code.map_or("000000", String::as_str)
-    }
-
-    /// # Panics
-    ///
-    /// When a law is broken.
-    pub(crate) fn judge(&mut self, before: &Workspace, after: &Workspace, deed: &Deed) {
-        let proved = self.proved(before, deed);
-        no_factor_is_lost_without_a_proof(before, after, deed);
-        failures_are_forgotten_by_a_proof_or_with_the_factor(
-            before, after, deed, proved, self.seen,
-        );
-        a_locked_account_accepts_nothing(before, deed, self.seen);
-        nothing_changes_but_what_is_named(before, after, deed);
-        every_decision_is_recorded(before, after, deed);
-        every_change_of_an_authenticator_is_told(before, after);
-        if let Deed::Reset(order, Ok(Receipt::Removed)) = deed {
-            what_a_reset_leaves(before, after, order);
-        }
-        self.enter(after, deed);
-    }
-
-    /// Whether a proof was accepted, which must be right and unspent; it is spent now.
-    fn proved(&mut self, before: &Workspace, deed: &Deed) -> bool {
-        match deed {
-            Deed::Reset(order, Ok(_)) => {
-                let caller = before.account(&order.caller.id);
-                self.authenticated(
-                    before,
-                    &order.caller.id,
-                    &order.caller.token_hash,
-                    order.now,
-                );
-                if let Target::User(target) = &order.target {
-                    assert!(
-                        may_reset(before, caller),
-                        "{} may not reset",
-                        order.caller.id
-                    );
-                    assert!(!before.account(target).user.federated);
-                }
-                if matches!(order.proof, Proof::None) {
-                    let bypass = token_of(caller, &order.caller.token_hash).is_some_and(|t| t.1);
-                    assert!(is_excused(&before.settings, caller, bypass), "no excuse");
-                    self.seen.note("a reset by an excuse");
-                    return false;
-                }
-                self.accept(before, caller, &order.proof, order.now);
-                true
-            }
-            Deed::Reset(order, Err(refusal)) => {
-                self.refused(&order.caller.id, &order.proof);
-                self.seen.note("a reset that was refused");
-                if *refusal == Refusal::Replayed {
-                    self.seen.note("a reset by a code that was replayed");
-                }
-                false
-            }
-            Deed::Change {
-                change,
-                answer: Ok(()),
-                ..
-            } => self.changed(before, change),
-            Deed::Change { change, .. } => {
-                self.seen.note("a change was refused");
-                if let Some(Code::Totp(code)) = &change.code {
-                    let (step, code) = (step_of(change.now), code.clone());
-                    let proof = Proof::TotpStep { step, code };
-                    self.refused(&change.user, &proof);
-                }
-                false
-            }
-            _ => false,
-        }
-    }
-
-    fn refused(&self, id: &str, proof: &Proof) {
-        let text = |proof: &Proof| match proof {
-            Proof::TotpStep { code, .. } | Proof::BackupCode(code) | Proof::EmailCode(code) => {
-                Some(code.expose_secret().to_owned())
-            }
-            Proof::Password(_) | Proof::None => None,
-        };
-        let spent = self.accepted.get(id).and_then(text);
-        if spent.is_some() && spent == text(proof) {
-            self.seen.note("a code that was spent was refused");
-        }
-    }
-
-    fn changed(&mut self, before: &Workspace, change: &MemberChange) -> bool {
-        let (settings, profile) = (&before.settings, before.account(&change.user));
-        match &change.authority {
-            Authority::Token(hash) => self.authenticated(before, &change.user, hash, change.now),
-            Authority::Password(hash) => {
-                let stored = profile.password_hash.as_ref().unwrap();
-                assert_eq!(stored.expose_secret(), hash.expose_secret());
-                assert!(!profile.deactivated);
-            }
-        }
-        let (totp, email) = (uses_totp(settings, profile), uses_email(settings, profile));
-        let needed = match &change.act {
-            Act::LogIn(_) => settings.two_factor_enabled && (totp || email),
-            Act::BeginEnrolment(_) => {
-                let any = totp || email || uses_password(settings, profile);
-                any || !settings.missing_factor_allowed
-            }
-            Act::ConfirmTotp { .. } => {
-                self.confirmed(before, change);
-                return false;
-            }
-            Act::DisableTotp | Act::ReplaceBackupCodes { .. } => {
-                assert!(
-                    matches!(change.code, Some(Code::Totp(_))),
-                    "not its own code"
-                );
-                true
-            }
-        };
-        if needed {
-            let code = change.code.as_ref().expect("a code is needed");
-            let proof = self.entered(before, change, code);
-            self.accept(before, profile, &proof, change.now);
-        }
-        needed
-    }
-
-    /// What a code that was entered must have been.
-    fn entered(&self, before: &Workspace, change: &MemberChange, code: &Code) -> Proof {
-        match code {
-            Code::Email(code) => Proof::EmailCode(code.clone()),
-            Code::Password(compared) => Proof::Password(compared.clone().unwrap()),
-            Code::Totp(code) => {
-                let key = &before.account(&change.user).factor.as_ref().unwrap().key;
-                let window = u64::from(before.settings.totp_window);
-                let now = step_of(change.now);
-                let mut steps = (now.saturating_sub(window)..=now + window).rev();
-                match steps.find(|step| key.code(*step) == code.expose_secret()) {
-                    Some(step) => Proof::TotpStep {
-                        step,
-                        code: code.clone(),
-                    },
-                    None => Proof::BackupCode(code.clone()),
-                }
-            }
-        }
-    }
-
-    /// A code is accepted once, of whoever has the factor, where the workspace uses it.
-    fn accept(&mut self, before: &Workspace, profile: &Profile, proof: &Proof, now: Timestamp) {
-        let (settings, id) = (&before.settings, profile.user.id.as_str());
-        match proof {
-            Proof::TotpStep { step, code } => {
-                assert!(uses_totp(settings, profile), "{id} does not use TOTP");
-                let key = &profile.factor.as_ref().unwrap().key;
-                assert_eq!(key.code(*step), code.expose_secret(), "a wrong code");
-                let distance = step.abs_diff(step_of(now));
-                assert!(
-                    distance <= settings.totp_window.into(),
-                    "outside the window"
-                );
-                let before = self.steps.insert(key.expose().to_vec(), *step);
-                assert!(
-                    before.is_none_or(|last| last < *step),
-                    "a step was accepted twice"
-                );
-                self.seen.note("a TOTP code was accepted");
-            }
-            Proof::BackupCode(code) => {
-                assert!(uses_totp(settings, profile), "{id} does not use TOTP");
-                let mut given = self.backup_codes.get_mut(id).into_iter().flatten();
-                let found = given.find(|(given, _)| given == code.expose_secret());
-                let (_, usable) = found.expect("a backup code that was never given");
-                assert!(std::mem::take(usable), "a backup code was accepted twice");
-                self.seen.note("a backup code was accepted");
-            }
-            Proof::EmailCode(code) => {
-                assert!(
-                    uses_email(settings, profile),
-                    "{id} uses no codes by e-mail"
-                );
-                let mut sent = self.mailed.get_mut(id).into_iter().flatten();
-                let found = sent.find(|(sent, _)| sent == code.expose_secret());
-                let (_, expires) = found.expect("a code that was never sent");
-                let expires = expires.take().expect("a code by e-mail was accepted twice");
-                assert!(expires > now, "a code by e-mail that has ended");
-                self.seen.note("a code by e-mail was accepted");
-            }
-            Proof::Password(hash) => {
-                assert!(
-                    uses_password(settings, profile),
-                    "{id} may not use the password"
-                );
-                let stored = profile.password_hash.as_ref().unwrap();
-                assert_eq!(stored.expose_secret(), hash.expose_secret());
-                self.seen.note("a password was accepted");
-            }
-            Proof::None => panic!("none is no proof"),
-        }
-        self.accepted.insert(id.to_owned(), proof.clone());
-    }
-
-    /// The key was shown not long ago, and its code is spent like every other.
-    fn confirmed(&mut self, before: &Workspace, change: &MemberChange) {
-        let pending = before.account(&change.user).pending_key.as_ref();
-        let pending = pending.expect("no key was shown");
-        assert!(pending.expires > change.now, "a key that has ended");
-        let Some(Code::Totp(code)) = &change.code else {
-            panic!("no code of the key")
-        };
-        let window = u64::from(before.settings.totp_window);
-        let now = step_of(change.now);
-        let mut steps = (now.saturating_sub(window)..=now + window).rev();
-        let step = steps.find(|step| pending.key.code(*step) == code.expose_secret());
-        let step = step.expect("a wrong code");
-        let spent = self.steps.insert(pending.key.expose().to_vec(), step);
-        assert_eq!(spent, None, "a key was enrolled twice");
-        let proof = Proof::TotpStep {
-            step,
-            code: code.clone(),
-        };
-        self.accepted.insert(change.user.clone(), proof);
-    }
-
-    fn authenticated(&self, before: &Workspace, id: &str, hash: &str, now: Timestamp) {
-        let profile = before.account(id);
-        let (expires, _) = token_of(profile, hash).expect("a token of the account's own");
-        assert!(
-            expires.is_none_or(|expires| expires > now),
-            "a token that ended"
-        );
-        assert!(!profile.deactivated, "{id} is deactivated");
-    }
-
-    /// Enters what was issued, and what can be used no longer.
-    fn enter(&mut self, after: &Workspace, deed: &Deed) {
-        let (user, issued, note) = match deed {
-            Deed::Reset(order, Ok(receipt)) => {
-                self.seen.note(match (receipt, &order.target) {
-                    (Receipt::NothingEnrolled, _) => "a reset of nothing",
-                    (Receipt::Removed, Target::Caller) => "a reset of one's own factor",
-                    (Receipt::Removed, Target::User(_)) => "a reset of another's factor",
-                });
-                return;
-            }
-            Deed::Change {
-                change,
-                answer: Ok(()),
-                issued,
-            } => match &change.act {
-                Act::LogIn(_) => (&change.user, None, "a log-in"),
-                Act::BeginEnrolment(_) => (&change.user, None, "an enrolment was begun"),
-                Act::ConfirmTotp { .. } => {
-                    (&change.user, Some(issued), "an enrolment was confirmed")
-                }
-                Act::DisableTotp => (&change.user, Some(issued), "a factor was disabled"),
-                Act::ReplaceBackupCodes { .. } => {
-                    (&change.user, Some(issued), "backup codes were replaced")
-                }
-            },
-            Deed::Operation {
-                change,
-                done: true,
-                issued,
-            } => {
-                let issued = match &change.change {
-                    UserChange::EnrolTotp(_) | UserChange::ReplaceBackupCodes { .. } => {
-                        Some(issued)
-                    }
-                    UserChange::SetPassword(_)
-                    | UserChange::Deactivate
-                    | UserChange::RevokeAllTokens => {
-                        let sent = self.mailed.entry(change.user.clone()).or_default();
-                        sent.iter_mut().for_each(|(_, expires)| *expires = None);
-                        let code = &after.account(&change.user).mailed_code;
-                        assert_eq!(*code, None, "a code outlives what must end it");
-                        None
-                    }
-                    _ => None,
-                };
-                (&change.user, issued, "an operator changed an account")
-            }
-            Deed::SendCode {
-                user,
-                code: Some((code, expires)),
-                ..
-            } => {
-                let sent = self.mailed.entry(user.clone()).or_default();
-                sent.iter_mut().for_each(|(_, expires)| *expires = None);
-                sent.push((code.clone(), Some(*expires)));
-                (user, None, "a code was sent")
-            }
-            _ => return,
-        };
-        self.seen.note(note);
-        if let Some(issued) = issued {
-            let codes = self.backup_codes.entry(user.clone()).or_default();
-            codes.iter_mut().for_each(|(_, usable)| *usable = false);
-            let usable = after.account(user).factor.is_some();
-            codes.extend(issued.iter().map(|code| (code.clone(), usable)));
-        }
-    }
+    ledger.enter(before, after, deed);
 }
 
 /// No sequence of requests without a right, unspent code or an excuse removes a factor
@@ -577,15 +173,25 @@ fn forgets_failures(change: &UserChange) -> bool {
     )
 }
 
-/// Until the lock ends no attempt is begun, no code sent and no code accepted. Of a
-/// reset, and of a password, the attempt is judged.
+/// No mail waits longer: twice the longest pause that is made, and what is due later was put off
+/// by a clock that was ahead.
+const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// No lock is longer: twice the longest that is given, and what ends later was given by a clock
+/// that was ahead.
+const LOCK: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Until the lock ends no attempt is begun, no code sent and no code accepted; nor where there
+/// were too many failures. Of a reset, and of a password, the attempt is judged.
 fn a_locked_account_accepts_nothing(before: &Workspace, deed: &Deed, seen: &Seen) {
     let is_locked = |id: &str, now: Timestamp| {
-        let until = before
-            .accounts
-            .get(id)
-            .and_then(|p| p.failures.locked_until);
-        until.is_some_and(|until| until > now)
+        let account = before.accounts.get(id);
+        account.is_some_and(|account| {
+            let failures = &account.failures;
+            let until = failures.locked_until.filter(|until| *until <= now + LOCK);
+            let are_too_many = failures.count >= before.settings.failure_budget;
+            are_too_many || until.is_some_and(|until| until > now)
+        })
     };
     match deed {
         Deed::Attempt { user, now, begun } => {
@@ -632,9 +238,9 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
     const COUNTS: [&str; 2] = ["failures", "tries"];
     const FACTOR: [&str; 6] = ["key", "codes", "last-step", "pending", "tokens", "password"];
     const RESET: [&str; 6] = ["key", "codes", "last-step", "pending", "tokens", "failures"];
-    if !matches!(deed, Deed::Setting) {
-        let settings = |workspace: &Workspace| format!("{:?}", workspace.settings);
-        assert_eq!(settings(before), settings(after));
+    if !matches!(deed, Deed::Settings { .. }) {
+        assert!(before.settings.is_same(&after.settings), "settings");
+        assert_eq!(before.fixed_settings, after.fixed_settings);
     }
     let may_mail = match deed {
         Deed::Reset(_, answer) => answer.is_ok(),
@@ -646,11 +252,19 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
     let is_refused = matches!(deed, Deed::Change { .. } | Deed::RefusedReset { .. });
     let mut mails = new_mails(before, after);
     let is_of_lock = |mail: &StoredMail| mail.subject.contains("authentication is locked");
-    let is_told_of_lock = is_refused && mails.all(is_of_lock);
-    let is_mailed = before.outbox != after.outbox;
-    assert!(may_mail || is_told_of_lock || !is_mailed, "mail");
-    assert_eq!(before.roles, after.roles);
-    assert_eq!(before.accounts.len(), after.accounts.len());
+    assert!(
+        may_mail || mails.all(|mail| is_refused && is_of_lock(mail)),
+        "mail"
+    );
+    assert!(before.roles.is_same(&after.roles) || matches!(deed, Deed::Role { done: true, .. }));
+    let is_added = matches!(deed, Deed::NewUser { done: true, .. });
+    let accounts = before.accounts.len() + usize::from(is_added);
+    assert_eq!(accounts, after.accounts.len());
+    // Whose code cannot arrive any more.
+    let holder = match deed {
+        Deed::Delivery { id, .. } | Deed::Outbox { id, done: true } => before.holder(*id),
+        _ => None,
+    };
     for (id, profile) in &before.accounts {
         if after
             .accounts
@@ -685,6 +299,15 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
                 vec!["mailed", "tries"]
             }
             Deed::LogOut(caller) if caller.id == *id => vec!["tokens"],
+            Deed::Prune { done: true, now } => {
+                let mut tokens = profile.tokens.iter();
+                let stays = |token: &Token| after.account(id).tokens.contains(token);
+                assert!(tokens.all(|token| stays(token) || !token.is_valid(*now)));
+                vec!["tokens"]
+            }
+            Deed::Delivery { .. } | Deed::Outbox { .. } if holder == Some(id) => {
+                vec!["mailed", "tries"]
+            }
             Deed::Operation { change, done, .. } if change.user == *id && *done => {
                 let others = ["deactivated", "roles"];
                 PROOF.into_iter().chain(FACTOR).chain(others).collect()
@@ -705,22 +328,51 @@ fn nothing_changes_but_what_is_named(before: &Workspace, after: &Workspace, deed
 fn every_decision_is_recorded(before: &Workspace, after: &Workspace, deed: &Deed) {
     let records = match deed {
         Deed::Reset(_, answer) => usize::from(answer.is_ok()),
-        Deed::Change { .. } | Deed::RefusedReset { .. } | Deed::Setting => 1,
-        Deed::Operation { done, .. } => usize::from(*done),
-        Deed::LogOut(_) => 1,
-        Deed::Attempt { .. } | Deed::SendCode { .. } => 0,
+        Deed::Change { .. } | Deed::RefusedReset { .. } | Deed::LogOut(_) => 1,
+        Deed::Operation { done, .. }
+        | Deed::Role { done, .. }
+        | Deed::NewUser { done, .. }
+        | Deed::Outbox { done, .. } => usize::from(*done),
+        Deed::Settings { records } | Deed::Recorded { records } => *records,
+        Deed::Prune { done: true, now } => return what_is_pruned_was_old(before, after, *now),
+        Deed::Attempt { .. }
+        | Deed::SendCode { .. }
+        | Deed::Created
+        | Deed::Claimed { .. }
+        | Deed::Delivery { .. }
+        | Deed::Prune { done: false, .. } => 0,
     };
+    let (kept, new) = after.audit.split_at(before.audit.len());
+    let mut kept = kept.iter().zip(&before.audit);
+    assert!(
+        kept.all(|(one, other)| Rc::ptr_eq(one, other)),
+        "a record was changed"
+    );
     // A lock by guesses has a record beside that of the request.
-    let new = after.audit.iter().skip(before.audit.len());
-    let new = new.filter(|record| record.action != Action::Guess);
+    let new = new.iter().filter(|record| record.action != Action::Guess);
     assert_eq!(new.count(), records, "records");
+}
+
+/// Records go when they are older than they are kept, and that is recorded.
+fn what_is_pruned_was_old(before: &Workspace, after: &Workspace, now: Timestamp) {
+    let (last, kept) = after.audit.split_last().unwrap();
+    assert_eq!(last.action, Action::Prune);
+    let limit = before.settings.audit_lifetime().map(|age| now.before(age));
+    let is_young = |record: &&Rc<AuditRecord>| limit.is_none_or(|limit| record.at >= limit);
+    let young = before.audit.iter().filter(is_young);
+    assert!(
+        young.map(Rc::as_ptr).eq(kept.iter().map(Rc::as_ptr)),
+        "a young record was pruned"
+    );
 }
 
 /// Whoever holds an account is told of everything that changes how it is proved.
 fn every_change_of_an_authenticator_is_told(before: &Workspace, after: &Workspace) {
     for (id, new) in &after.accounts {
-        let old = before.account(id);
-        let keys = [old, &**new].map(|profile| {
+        let Some(old) = before.accounts.get(id).filter(|old| !Rc::ptr_eq(old, new)) else {
+            continue;
+        };
+        let keys = [old, new].map(|profile| {
             let key = profile
                 .factor
                 .as_ref()
@@ -752,9 +404,141 @@ fn every_change_of_an_authenticator_is_told(before: &Workspace, after: &Workspac
     }
 }
 
-fn new_mails<'a>(before: &Workspace, after: &'a Workspace) -> impl Iterator<Item = &'a StoredMail> {
+fn new_mails<'a>(
+    before: &Workspace,
+    after: &'a Workspace,
+) -> impl Iterator<Item = &'a StoredMail> + Clone {
     let last = before.last_mail();
-    after.outbox.iter().filter(move |mail| mail.id > last)
+    let new = after
+        .outbox
+        .iter()
+        .rev()
+        .take_while(move |mail| mail.id > last);
+    new.map(|mail| &**mail)
+}
+
+/// Whoever is told something is told once at each address, which is theirs and verified.
+fn every_mail_is_queued_once(before: &Workspace, after: &Workspace) {
+    let new = new_mails(before, after);
+    for (place, mail) in new.clone().enumerate() {
+        let is_same = |other: &&StoredMail| {
+            other.recipient == mail.recipient && other.subject == mail.subject
+        };
+        let twice = new.clone().take(place).find(is_same);
+        assert!(
+            twice.is_none(),
+            "{} is told twice: {}",
+            mail.recipient,
+            mail.subject
+        );
+        let holder = after.account(after.holder(mail.id).unwrap());
+        let mut addresses = holder.verified_addresses();
+        assert!(
+            addresses.any(|address| address == mail.recipient),
+            "{}",
+            mail.recipient
+        );
+    }
+}
+
+/// A mail goes when it was sent, when an operator removes it, when its code is of no use any
+/// more, or as a dead letter that is old; and nobody else changes it.
+fn no_mail_is_lost(before: &Workspace, after: &Workspace, deed: &Deed) {
+    for mail in &before.outbox {
+        let id = mail.id;
+        let place = after.outbox.binary_search_by_key(&id, |mail| mail.id);
+        let kept = place.ok().and_then(|place| after.outbox.get(place));
+        if kept.is_some_and(|kept| Rc::ptr_eq(kept, mail)) {
+            continue;
+        }
+        let is_this = |named: i64| named == id;
+        let by = match (deed, kept) {
+            (Deed::Claimed { id, .. }, Some(_)) => is_this(*id),
+            (Deed::Delivery { id, sent }, kept) => {
+                is_this(*id) && (kept.is_some() || *sent || mail.holds_code())
+            }
+            (Deed::Outbox { id, done: true }, _) => is_this(*id),
+            (Deed::SendCode { user, code, .. }, None) => {
+                code.is_some() && mail.holds_code() && before.holder(id) == Some(user)
+            }
+            (
+                Deed::Operation {
+                    change, done: true, ..
+                },
+                None,
+            ) => mail.holds_code() && before.holder(id) == Some(&change.user),
+            (Deed::Prune { done: true, .. }, None) => mail.next_try == NextTry::Never,
+            _ => false,
+        };
+        assert!(by, "mail {id} is lost, or changed");
+    }
+}
+
+/// Nobody else has claimed a mail that is claimed, unless their time is over or their clock
+/// was ahead; and what was noted as sent is gone for good.
+fn nobody_sends_what_another_sends_or_has_sent(
+    ledger: &Ledger<'_>,
+    before: &Workspace,
+    after: &Workspace,
+    deed: &Deed,
+) {
+    let mut mails = new_mails(before, after);
+    assert!(
+        mails.all(|mail| !ledger.sent.contains(&mail.id)),
+        "an id is used again"
+    );
+    let Deed::Claimed { id, now } = deed else {
+        return;
+    };
+    assert!(!ledger.sent.contains(id), "mail {id} was sent");
+    let (was, is) = (before.mail(*id).unwrap(), after.mail(*id).unwrap());
+    let NextTry::At(next) = was.next_try else {
+        panic!("mail {id} is a dead letter")
+    };
+    assert!(next <= *now || next > *now + PAUSE, "mail {id} is not due");
+    assert!(is.claimed && is.tries == was.tries + 1);
+    assert_eq!(is.next_try, NextTry::At(*now + LEASE));
+    ledger.seen.note(match was.tries {
+        0 => "a mail was claimed",
+        _ => "a mail was claimed again",
+    });
+}
+
+/// Without force an operator leaves somebody who may reset others.
+fn somebody_may_reset_others(before: &Workspace, after: &Workspace, deed: &Deed, seen: &Seen) {
+    let is_left = |workspace: &Workspace| workspace.administrators().next().is_some();
+    match deed {
+        Deed::Role {
+            done: false,
+            forced: false,
+        } => seen.note("the last administrator stays"),
+        Deed::Role { forced: true, .. } => return,
+        Deed::Operation { change, .. } if change.operation.forced => return,
+        _ => {}
+    }
+    assert!(
+        is_left(after) || !is_left(before),
+        "nobody is left who may reset others"
+    );
+}
+
+/// What is done in one workspace changes nothing in another.
+///
+/// # Panics
+///
+/// When it does.
+pub(crate) fn nothing_of_another_workspace(place: &str, before: &Model, after: &Model) {
+    let others = |model: &Model| {
+        let others = model.workspaces().filter(|(id, _)| *id != place);
+        others
+            .map(|(_, workspace)| Rc::as_ptr(workspace))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        others(before),
+        others(after),
+        "another workspace is changed"
+    );
 }
 
 /// The target can log in nowhere by what was there, and knows it.
@@ -797,42 +581,4 @@ fn target_of(order: &Reset) -> &String {
         Target::Caller => &order.caller.id,
         Target::User(id) => id,
     }
-}
-
-/// When it ends, and whether it bypasses the second factor.
-fn token_of(profile: &Profile, hash: &str) -> Option<(Option<Timestamp>, bool)> {
-    let token = profile.tokens.iter().find(|token| token.hash == hash)?;
-    Some((token.expires, token.bypass_two_factor))
-}
-
-fn may_reset(workspace: &Workspace, profile: &Profile) -> bool {
-    let mut roles = profile
-        .roles
-        .iter()
-        .filter_map(|role| workspace.roles.get(role));
-    let permitted = roles.any(|granted| granted.contains("edit-other-user-totp"));
-    permitted && workspace.settings.two_factor_enabled
-}
-
-fn is_excused(settings: &Settings, profile: &Profile, bypass_token: bool) -> bool {
-    let any = uses_totp(settings, profile)
-        || uses_email(settings, profile)
-        || uses_password(settings, profile);
-    !settings.two_factor_enabled
-        || bypass_token && settings.bypass_token_allowed
-        || !any && settings.missing_factor_allowed
-}
-
-fn uses_totp(settings: &Settings, profile: &Profile) -> bool {
-    settings.totp_enabled && profile.factor.is_some()
-}
-
-fn uses_email(settings: &Settings, profile: &Profile) -> bool {
-    let verified = profile.emails.iter().any(|email| email.verified);
-    settings.email_enabled && profile.email_two_factor && verified
-}
-
-fn uses_password(settings: &Settings, profile: &Profile) -> bool {
-    let other = uses_totp(settings, profile) || uses_email(settings, profile);
-    settings.password_fallback && profile.password_hash.is_some() && !other
 }

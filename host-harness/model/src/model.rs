@@ -1,6 +1,6 @@
-//! A store in memory, as simple as one can be: it answers questions, makes changes, and
-//! panics where a database would refuse a row. It knows nothing of the rules, and makes
-//! changes by code of its own.
+//! A store in memory, as simple as one can be: it answers questions, makes changes, lists, gives
+//! out mail, and panics where a database would refuse a row. It knows nothing of the rules, and
+//! makes changes by code of its own.
 
 use crate::text;
 use chat_domain::account::{Profile, Selector, Token, look_alike, username_key};
@@ -15,37 +15,99 @@ use chat_domain::time::Timestamp;
 use secrecy::ExposeSecret as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// Workspaces by their ids.
+/// Workspaces by their ids. A copy costs little, and one that is not changed is the same.
 #[derive(Clone, Debug, Default)]
-pub struct Model(BTreeMap<String, Workspace>);
+pub struct Model {
+    workspaces: BTreeMap<String, Rc<Workspace>>,
+    /// The id of the mail that was queued last.
+    mails: i64,
+}
 
 /// All that is kept of one workspace.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
     /// All settings.
-    pub settings: Settings,
+    pub settings: Shared<Settings>,
     /// What each role grants.
-    pub roles: BTreeMap<String, BTreeSet<String>>,
+    pub roles: Shared<BTreeMap<String, BTreeSet<String>>>,
     /// By id; one that is not changed is the same. Of the fields, `receives_codes` and `permissions` are not kept.
     pub accounts: BTreeMap<String, Rc<Profile>>,
-    /// Mails, in the order in which they were queued.
-    pub outbox: Vec<StoredMail>,
+    /// Mails, in the order in which they were queued; one that is not changed is the same.
+    pub outbox: Vec<Rc<StoredMail>>,
     /// In the order in which they were written.
-    pub audit: Vec<AuditRecord>,
+    pub audit: Vec<Rc<AuditRecord>>,
     /// Settings that a configuration says.
     pub fixed_settings: Vec<SettingPlace>,
-    /// For whom each mail is.
-    holders: BTreeMap<i64, String>,
-    /// How many mails there were.
+    /// What was queued as each mail that is there.
+    posts: BTreeMap<i64, Rc<Post>>,
+    /// The id of the mail that was queued last.
     mails: i64,
+}
+
+/// What a copy has in common with its original until one of them is changed.
+#[derive(Debug, Default)]
+pub struct Shared<T>(Rc<T>);
+
+impl<T> Shared<T> {
+    /// Whether it was not changed since one was copied from the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Self(Rc::new(value))
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Rc::make_mut(&mut self.0)
+    }
 }
 
 impl Model {
     /// With this workspace and no other.
     pub fn new(id: &str, workspace: Workspace) -> Self {
-        Self(BTreeMap::from([(id.to_owned(), workspace)]))
+        let mut model = Self::default();
+        model.put(id, workspace);
+        model
+    }
+
+    /// With this workspace, too.
+    pub fn put(&mut self, id: &str, workspace: Workspace) {
+        self.mails = self.mails.max(workspace.mails);
+        self.workspaces.insert(id.to_owned(), Rc::new(workspace));
+    }
+
+    /// All workspaces, by their ids.
+    pub fn workspaces(&self) -> impl Iterator<Item = (&str, &Rc<Workspace>)> {
+        self.workspaces
+            .iter()
+            .map(|(id, workspace)| (id.as_str(), workspace))
+    }
+
+    /// Whether there is such a workspace.
+    pub fn has(&self, id: &str) -> bool {
+        self.workspaces.contains_key(id)
     }
 
     /// The workspace with this id.
@@ -54,7 +116,16 @@ impl Model {
     ///
     /// Where there is no such workspace.
     pub fn workspace(&self, id: &str) -> &Workspace {
-        self.0.get(id).unwrap()
+        self.workspaces.get(id).unwrap()
+    }
+
+    /// The workspace with this id, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such workspace.
+    pub(crate) fn edit_workspace(&mut self, id: &str) -> &mut Workspace {
+        Rc::make_mut(self.workspaces.get_mut(id).unwrap())
     }
 
     /// What `order` decides, and its changes as text; they are made.
@@ -69,19 +140,30 @@ impl Model {
     {
         let question = order.question();
         let Decided { answer, changes } = order.decide(&self.read(&question));
-        let again = order.decide(&self.read(&question));
         let lines = text::lines(&changes);
+        let again = self.ask_once(order);
         assert_eq!(lines, text::lines(&again.changes), "decided again");
         assert_eq!(format!("{answer:?}"), format!("{:?}", again.answer));
-        for change in &changes {
+        (again.answer, lines)
+    }
+
+    /// What `order` decides; its changes are made.
+    ///
+    /// # Panics
+    ///
+    /// When a change cannot be made.
+    pub fn ask_once<O: Order>(&mut self, order: &O) -> Decided<O::Answer> {
+        let question = order.question();
+        let decided = order.decide(&self.read(&question));
+        for change in &decided.changes {
             self.apply(&question.workspace, change);
         }
-        (answer, lines)
+        decided
     }
 
     /// The answer to `question`: what is asked for, and nothing more.
     pub fn read(&self, question: &Question) -> Dossier {
-        let Some(workspace) = self.0.get(&question.workspace) else {
+        let Some(workspace) = self.workspaces.get(&question.workspace) else {
             let accounts = question.accounts.iter().map(|_| None).collect();
             return Dossier {
                 accounts,
@@ -90,7 +172,7 @@ impl Model {
         };
         let mut dossier = Dossier {
             exists: question.existence,
-            settings: question.settings.then(|| workspace.settings.clone()),
+            settings: question.settings.then(|| (*workspace.settings).clone()),
             ..Dossier::default()
         };
         let mut holder = None;
@@ -113,12 +195,10 @@ impl Model {
         if question.administrators {
             dossier.administrators = workspace.administrators().collect();
         }
-        let mail = |id| workspace.outbox.iter().find(|mail| mail.id == id).cloned();
+        let mail = |id| workspace.mail(id).map(|mail| (**mail).clone());
         dossier.mail = question.mail.and_then(mail);
-        let holder = dossier
-            .mail
-            .as_ref()
-            .and_then(|mail| workspace.holders.get(&mail.id));
+        let mail = dossier.mail.as_ref();
+        let holder = mail.and_then(|mail| workspace.holder(mail.id));
         dossier.mail_holder = holder.and_then(|id| workspace.profile(&Subject::id(id), None));
         if question.fixed_settings {
             dossier.fixed_settings.clone_from(&workspace.fixed_settings);
@@ -132,10 +212,17 @@ impl Model {
     fn apply(&mut self, id: &str, change: &Change) {
         match change {
             Change::CreateWorkspace(new) => {
-                let workspace = Workspace::from((**new).clone());
-                assert!(self.0.insert(new.id.clone(), workspace).is_none());
+                assert!(!self.has(&new.id), "{} is there", new.id);
+                self.put(&new.id, Workspace::from((**new).clone()));
             }
-            change => self.0.get_mut(id).unwrap().apply(change),
+            change => {
+                let mails = self.mails;
+                let workspace = self.edit_workspace(id);
+                // Ids are the store's, not the workspace's.
+                workspace.mails = mails;
+                workspace.apply(id, change);
+                self.mails = self.workspace(id).mails;
+            }
         }
     }
 }
@@ -178,7 +265,8 @@ impl Workspace {
         assert!(self.accounts.insert(id, Rc::new(profile)).is_none());
     }
 
-    fn administrators(&self) -> impl Iterator<Item = Administrator> {
+    /// Who may reset others, by which role.
+    pub fn administrators(&self) -> impl Iterator<Item = Administrator> {
         let accounts = self.accounts.values();
         let able = accounts.filter(|profile| !profile.deactivated && !profile.user.federated);
         able.flat_map(|profile| {
@@ -241,12 +329,13 @@ impl Workspace {
         Some(profile)
     }
 
-    fn role(&self, name: &str) -> Option<Role> {
+    /// The role with this name.
+    pub(crate) fn role(&self, name: &str) -> Option<Role> {
         let permissions = self.roles.get(name)?.iter().cloned().collect();
         let has_it = |profile: &&Rc<Profile>| profile.roles.iter().any(|role| role == name);
         let members = self.accounts.values().filter(has_it);
         let mut members: Vec<_> = members.map(|p| p.user.username.clone()).collect();
-        members.sort();
+        members.sort_by_key(|member| username_key(member));
         Some(Role {
             name: name.to_owned(),
             permissions,
@@ -254,7 +343,7 @@ impl Workspace {
         })
     }
 
-    fn apply(&mut self, change: &Change) {
+    fn apply(&mut self, id: &str, change: &Change) {
         match change {
             Change::CreateWorkspace(_) => unreachable!("it is another workspace's"),
             Change::SetSetting { name, value } => {
@@ -333,10 +422,10 @@ impl Workspace {
             Change::SetFailures { user, failures } => self.edit(user).failures = *failures,
             Change::QueueMail(post) => self.queue(post),
             Change::RemoveCodeMails { user } => {
-                let holders = &self.holders;
-                let goes =
-                    |mail: &StoredMail| mail.body.is_none() && holders.get(&mail.id) == Some(user);
-                self.outbox.retain(|mail| !goes(mail));
+                let goes = |post: &Post| post.holds_code && post.user == *user;
+                let gone = self.posts.iter().filter(|(_, post)| goes(post));
+                let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+                gone.into_iter().for_each(|id| self.remove_mail(id));
             }
             Change::PostponeMail {
                 id,
@@ -344,7 +433,7 @@ impl Workspace {
                 problem,
                 doubtful,
             } => {
-                let mail = self.outbox.iter_mut().find(|mail| mail.id == *id).unwrap();
+                let mail = self.edit_mail(*id);
                 mail.claimed = false;
                 mail.next_try = *next;
                 mail.doubtful = *doubtful;
@@ -353,15 +442,48 @@ impl Workspace {
             Change::FixSettings(fixed) => self.fixed_settings.clone_from(fixed),
             Change::Prune(kept) => self.prune(kept),
             Change::RetryMail { id, due, expires } => {
-                let mail = self.outbox.iter_mut().find(|mail| mail.id == *id).unwrap();
+                let mail = self.edit_mail(*id);
                 mail.claimed = false;
                 mail.next_try = NextTry::At(*due);
                 mail.expires = *expires;
                 mail.doubtful = 0;
             }
-            Change::RemoveMail { id } => self.outbox.retain(|mail| mail.id != *id),
-            Change::Record(record) => self.audit.push(record.clone()),
+            Change::RemoveMail { id } => self.remove_mail(*id),
+            Change::Record(record) => {
+                assert_eq!(record.workspace, id, "another workspace's record");
+                self.audit.push(Rc::new(record.clone()));
+            }
         }
+    }
+
+    /// The mail with this id.
+    pub fn mail(&self, id: i64) -> Option<&Rc<StoredMail>> {
+        self.outbox.iter().find(|mail| mail.id == id)
+    }
+
+    /// What was queued as the mail with this id.
+    pub(crate) fn post(&self, mail: i64) -> Option<&Post> {
+        self.posts.get(&mail).map(|post| &**post)
+    }
+
+    /// The id of the account that the mail is for.
+    pub(crate) fn holder(&self, mail: i64) -> Option<&str> {
+        self.post(mail).map(|post| post.user.as_str())
+    }
+
+    /// The mail with this id, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such mail.
+    pub fn edit_mail(&mut self, id: i64) -> &mut StoredMail {
+        let mut mails = self.outbox.iter_mut();
+        Rc::make_mut(mails.find(|mail| mail.id == id).unwrap())
+    }
+
+    fn remove_mail(&mut self, id: i64) {
+        self.outbox.retain(|mail| mail.id != id);
+        self.posts.remove(&id);
     }
 
     /// The hash is unique in the workspace, the name in the account.
@@ -379,10 +501,10 @@ impl Workspace {
 
     /// Writes a record of that moment.
     pub fn note(&mut self, at: Timestamp) {
-        self.audit.push(AuditRecord {
+        self.audit.push(Rc::new(AuditRecord {
             at,
             ..crate::acme::record_of("alice")
-        });
+        }));
     }
 
     /// A dead letter that was written at that moment.
@@ -396,7 +518,7 @@ impl Workspace {
             queued,
             expires: queued,
         });
-        self.outbox.last_mut().unwrap().next_try = NextTry::Never;
+        self.edit_mail(self.mails).next_try = NextTry::Never;
     }
 
     /// The id of the mail that was queued last.
@@ -421,23 +543,29 @@ impl Workspace {
         let is_before = |at, limit: Option<Timestamp>| limit.is_some_and(|limit| at < limit);
         self.audit
             .retain(|record| !is_before(record.at, kept.records_before));
-        self.outbox.retain(|mail| {
-            mail.next_try != NextTry::Never || !is_before(mail.queued, kept.dead_letters_before)
-        });
-        let ids: Vec<_> = self.accounts.keys().cloned().collect();
-        for id in ids {
-            let ended = |end: Timestamp| end < kept.sessions_ended_before;
-            let tokens = &mut self.edit(&id).tokens;
-            tokens.retain(|token| !token.expires.is_some_and(ended));
+        let is_old = |mail: &StoredMail| {
+            mail.next_try == NextTry::Never && is_before(mail.queued, kept.dead_letters_before)
+        };
+        let old = self.outbox.iter().filter(|mail| is_old(mail));
+        let old: Vec<_> = old.map(|mail| mail.id).collect();
+        old.into_iter().for_each(|id| self.remove_mail(id));
+        let ended = |token: &Token| {
+            let end = token.expires;
+            end.is_some_and(|end| end < kept.sessions_ended_before)
+        };
+        for profile in self.accounts.values_mut() {
+            if profile.tokens.iter().any(ended) {
+                Rc::make_mut(profile).tokens.retain(|token| !ended(token));
+            }
         }
     }
 
     /// Queues a mail.
     pub fn queue(&mut self, post: &Post) {
         self.mails += 1;
-        self.holders.insert(self.mails, post.user.clone());
+        self.posts.insert(self.mails, Rc::new(post.clone()));
         let body = post.body.expose_secret().to_owned();
-        self.outbox.push(StoredMail {
+        self.outbox.push(Rc::new(StoredMail {
             id: self.mails,
             queued: post.queued,
             expires: post.expires,
@@ -449,7 +577,7 @@ impl Workspace {
             subject: post.subject.to_owned(),
             body: (!post.holds_code).then_some(body),
             last_problem: None,
-        });
+        }));
     }
 }
 
@@ -457,10 +585,11 @@ impl From<NewWorkspace> for Workspace {
     fn from(new: NewWorkspace) -> Self {
         let roles = new.roles.into_iter();
         let mut workspace = Self {
-            settings: new.settings,
+            settings: new.settings.into(),
             roles: roles
                 .map(|role| (role.name, role.permissions.into_iter().collect()))
-                .collect(),
+                .collect::<BTreeMap<_, _>>()
+                .into(),
             ..Self::default()
         };
         for user in new.users {

@@ -5,10 +5,12 @@ use crate::acme::{CODES, here, now};
 use chat_domain::account::{Email, MailedCode, PendingKey, Profile, Token, TotpFactor};
 use chat_domain::attempts::Failures;
 use chat_domain::audit::AuditRecord;
+use chat_domain::dossier::Dossier;
 use chat_domain::operator::OPERATOR;
 use chat_domain::order::{Change, Tokens};
 use chat_domain::outbox::{NextTry, Post};
 use chat_domain::retention::Retention;
+use chat_domain::settings::SETTINGS;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{TotpKey, code_hash};
 use secrecy::{ExposeSecret, SecretString};
@@ -138,6 +140,58 @@ pub fn fields(profile: &Profile) -> BTreeMap<&'static str, String> {
     ])
 }
 
+/// All that is known of an account, what follows from it included.
+pub fn account(profile: &Profile) -> String {
+    let mut permissions = profile.permissions.clone();
+    permissions.sort();
+    permissions.dedup();
+    let fields = fields(profile).into_iter();
+    let fields: Vec<_> = fields
+        .map(|(name, text)| format!("{name}={text}"))
+        .collect();
+    let receives_codes = profile.receives_codes;
+    format!(
+        "{} receives-codes={receives_codes} may={permissions:?}",
+        fields.join(" ")
+    )
+}
+
+/// All that is known, lists in an order of their own where a store gives them in any.
+pub fn dossier(dossier: &Dossier) -> String {
+    let Dossier {
+        exists,
+        settings,
+        token: known,
+        accounts,
+        role_names,
+        role,
+        administrators,
+        mail,
+        mail_holder,
+        fixed_settings,
+        oldest,
+    } = dossier;
+    let settings = settings.as_ref().map(|settings| {
+        let values = SETTINGS
+            .iter()
+            .map(|setting| shown(&setting.value(settings)));
+        values.collect::<Vec<_>>().join("|")
+    });
+    let accounts: Vec<_> = accounts
+        .iter()
+        .map(|one| or_none(one.as_ref().map(account)))
+        .collect();
+    let mut administrators: Vec<_> = administrators.iter().map(|a| format!("{a:?}")).collect();
+    administrators.sort();
+    format!(
+        "exists={exists} settings={} token={} accounts={accounts:?} roles={role_names:?} {role:?} \
+         administrators={administrators:?} mail={mail:?} for={} fixed={fixed_settings:?} {oldest:?}",
+        or_none(settings),
+        or_none(known.as_ref().map(token)),
+        or_none(mail_holder.as_ref().map(account)),
+    )
+}
+
 /// A moment, by its distance from [`now`].
 pub fn moment(moment: Timestamp) -> String {
     match moment.millis() - now().millis() {
@@ -167,18 +221,22 @@ pub fn record(record: &AuditRecord) -> String {
         told,
         calls,
     } = record;
-    assert_eq!(*calls, 1);
     assert_eq!(source.is_none(), caller == OPERATOR);
     assert!(source.as_ref().is_none_or(|source| *source == here()));
-    assert_eq!(
-        (workspace.as_str(), request_id.as_str()),
-        ("acme", "request")
-    );
+    assert_eq!(request_id, "request");
+    let place = match workspace.as_str() {
+        "acme" => String::new(),
+        other => format!("in {other} "),
+    };
+    let calls = match calls {
+        1 => String::new(),
+        calls => format!(" of {calls}"),
+    };
     let (target, reason) = (or_none(target.as_ref()), or_none(reason.as_ref()));
     let (action, decision, at) = (action.name(), decision.name(), moment(*at));
     let proof = proof.map_or_else(String::new, |proof| format!(" by {proof}"));
     let told = told.map_or_else(String::new, |told| format!(" told {told}"));
-    format!("{caller} {action} {target} {decision} {reason} {at}{proof}{told}")
+    format!("{place}{caller} {action} {target} {decision} {reason} {at}{proof}{told}{calls}")
 }
 
 fn letter(post: &Post) -> String {
@@ -219,7 +277,8 @@ fn token(token: &Token) -> String {
     format!("{hash}/{expires}/{}{bypass}", or_none(name.as_ref()))
 }
 
-fn factor(factor: &TotpFactor) -> String {
+/// The key, the step that was used last, and the codes.
+pub fn factor(factor: &TotpFactor) -> String {
     let TotpFactor {
         key: secret,
         last_step,

@@ -172,6 +172,20 @@ impl Data {
     }
 
     async fn sealed_by(seal: Seal, kind: Kind, settings: Settings) -> Self {
+        let data = Self::empty_sealed_by(seal, kind).await;
+        BACKUP_CODES.iter().for_each(secret_scan::register);
+        let store = &data.store;
+        assert!(store.create_workspace(acme(settings)).await.unwrap());
+        assert!(store.create_workspace(globex()).await.unwrap());
+        data
+    }
+
+    /// In a store of this kind, without any workspace.
+    pub async fn empty(kind: Kind) -> Self {
+        Self::empty_sealed_by(seal(), kind).await
+    }
+
+    async fn empty_sealed_by(seal: Seal, kind: Kind) -> Self {
         let (home, store) = match kind {
             Kind::Sqlite => {
                 let file = File::new();
@@ -184,9 +198,6 @@ impl Data {
                 (Home::Postgres(database), store)
             }
         };
-        BACKUP_CODES.iter().for_each(secret_scan::register);
-        assert!(store.create_workspace(acme(settings)).await.unwrap());
-        assert!(store.create_workspace(globex()).await.unwrap());
         Self { home, seal, store }
     }
 

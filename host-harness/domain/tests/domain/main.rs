@@ -6,12 +6,11 @@
 //! | who is there, and how the tables ask | `acme` |
 //! | the log that proves itself | `audit_log` |
 //! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `proof`, `reset`, `standing` |
-//! | random requests, and what must hold whatever they are | `laws`; what makes them is in `tests/fuzz` |
+//! | schedules of random requests, and what must hold whatever they are | `laws` |
 //!
-//! The store in memory, the requests and the laws are `chat-model`'s, which the tests of the stores
-//! know, too.
+//! The store in memory, the schedules and the laws are `chat-model`'s, which the tests of the
+//! stores know, too.
 #![expect(
-    clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
     reason = "a test that cannot go on must fail"
@@ -21,8 +20,6 @@ mod account;
 mod acme;
 mod attempts;
 mod audit_log;
-#[path = "../../../../tests/fuzz/engine.rs"]
-mod engine;
 mod laws;
 mod mailed_code;
 mod member;

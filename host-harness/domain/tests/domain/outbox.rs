@@ -27,7 +27,7 @@ fn post(holds_code: bool) -> Post {
 fn retried(holds_code: bool, edit: impl FnOnce(&mut StoredMail)) -> (String, String) {
     let queued = |acme: &mut Workspace| {
         acme.queue(&post(holds_code));
-        edit(acme.outbox.first_mut().unwrap());
+        edit(acme.edit_mail(1));
     };
     told(decided(queued, &retry(1)))
 }
@@ -89,7 +89,7 @@ fn a_mail_that_is_being_sent_is_left_alone_until_its_time_is_over() {
     let (answer, changes) = told(decided(
         |acme| {
             acme.queue(&post(true));
-            sent_until(after(1))(acme.outbox.first_mut().unwrap());
+            sent_until(after(1))(acme.edit_mail(1));
         },
         &remove(1),
     ));
@@ -197,7 +197,7 @@ fn being_sent(mails: u32, tries: u32) -> impl Fn(&mut Workspace) {
             user: "cora".to_owned(),
             ..post(true)
         });
-        let mail = acme.outbox.first_mut().unwrap();
+        let mail = acme.edit_mail(1);
         mail.claimed = true;
         mail.tries = tries;
         mail.next_try = NextTry::At(after(1));
@@ -231,7 +231,7 @@ fn a_code_is_forgotten_with_the_last_mail_that_could_bring_it() {
     assert!(changes.starts_with(last), "{changes}");
     let expired = |acme: &mut Workspace| {
         being_sent(1, 1)(acme);
-        let mail = acme.outbox.first_mut().unwrap();
+        let mail = acme.edit_mail(1);
         mail.expires = now();
         mail.claimed = false;
     };
@@ -256,7 +256,7 @@ fn a_mail_that_was_not_sent_is_tried_again_or_given_up_by_its_own_claim_alone() 
     let notice = |tries, doubtful| {
         move |acme: &mut Workspace| {
             acme.queue(&post(false));
-            let mail = acme.outbox.first_mut().unwrap();
+            let mail = acme.edit_mail(1);
             mail.claimed = true;
             mail.tries = tries;
             mail.doubtful = doubtful;
@@ -338,7 +338,7 @@ fn a_notice_dies_of_age_and_tries() {
     let aged = |tries| {
         move |acme: &mut Workspace| {
             acme.queue(&post(false));
-            let mail = acme.outbox.first_mut().unwrap();
+            let mail = acme.edit_mail(1);
             mail.tries = tries;
             mail.expires = now();
         }
@@ -355,7 +355,7 @@ fn a_notice_dies_of_age_and_tries() {
     assert_eq!(decided(aged(4), &give_up), (None, String::new()));
     let young = |acme: &mut Workspace| {
         aged(5)(acme);
-        acme.outbox.first_mut().unwrap().expires = after(1);
+        acme.edit_mail(1).expires = after(1);
     };
     assert_eq!(decided(young, &give_up), (None, String::new()));
 }

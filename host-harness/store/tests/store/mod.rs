@@ -8,6 +8,7 @@ mod directory;
 mod email_code;
 mod look_up;
 mod outbox;
+mod schedules;
 pub(crate) mod sealed;
 pub(crate) mod store;
 mod watch;
