@@ -137,27 +137,25 @@ fn a_log_is_verified_and_what_was_done_to_it_is_named() {
     );
 }
 
-/// What is old is removed by the program, which vouches for that.
+/// What the program removes as old it vouches for, but not for what it finds changed.
 #[test]
-fn what_is_pruned_is_erased_and_the_log_is_whole() {
+fn what_somebody_has_made_old_is_removed_and_named() {
     let store = Store::with_records(3);
-    store.keep("before.txt", &["audit", "checkpoint"]);
     store.text(&["setting", "set", "audit-days", "10"]);
-    store.edit("UPDATE audit SET at = at - 11 * 86400000");
+    store.edit("UPDATE audit SET at = at - 11 * 86400000 WHERE idx < 2");
     store.text(&["prune"]);
     let (removed, _) = store.fails(&["audit", "verify"]);
-    let lines = (0..4).map(|index| format!("!!  record {index} was removed\n"));
-    assert_eq!(
-        removed,
-        lines.collect::<String>(),
-        "somebody has made it old"
-    );
+    let expected = "!!  record 0 was removed\n!!  record 1 was removed\n";
+    assert_eq!(removed, expected);
 }
 
 #[test]
 fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
     let store = Store::with_records(2);
-    std::fs::copy(store.path("store.sqlite"), store.path("older.sqlite")).unwrap();
+    store.edit(&format!(
+        "VACUUM INTO '{}'",
+        store.path("older.sqlite").display()
+    ));
     store.record(2);
     store.keep("monday.txt", &["audit", "checkpoint"]);
     let verify = ["audit", "verify", "--checkpoint", "monday.txt"];
@@ -180,8 +178,11 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
         .1;
     assert!(edited.contains("edited.txt is not believed"), "{edited}");
 
-    let reopened = |name: &str| std::fs::rename(store.path(name), store.path("store.sqlite"));
-    reopened("older.sqlite").unwrap();
+    for beside in ["store.sqlite-wal", "store.sqlite-shm"] {
+        // The last who closes the store removes them.
+        let _ = std::fs::remove_file(store.path(beside));
+    }
+    std::fs::rename(store.path("older.sqlite"), store.path("store.sqlite")).unwrap();
     let (told, failed) = store.fails(&verify);
     let rolled_back =
         "!!  the log was rolled back: it has 2 records, and had 3 at the checkpoint\n";
@@ -243,12 +244,8 @@ fn an_export_is_verified_without_the_store_and_every_change_of_it_is_found() {
     assert_eq!(failed, NOT_WHOLE);
 
     let export = std::fs::read_to_string(store.path("log.jsonl")).unwrap();
-    let edited = export.replacen("\"user1\"", "\"user2\"", 1);
-    let edited = if edited == export {
-        export.replacen("operator", "somebody", 1)
-    } else {
-        edited
-    };
+    let edited = export.replacen("\"operator\"", "\"somebody\"", 1);
+    assert_ne!(edited, export);
     std::fs::write(store.path("log.jsonl"), edited).unwrap();
     let (told, _) = store.fails(&verify);
     assert!(
@@ -321,14 +318,13 @@ fn verified(key: &str, proof: &Value) -> Result<String, String> {
     drop(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    match output.status.code() {
-        Some(0) => Ok(text(output.stdout)),
-        Some(1) => Err(text(output.stderr)),
-        code => unreachable!("{code:?}: {}", text(output.stderr)),
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
     }
 }
 
-/// The text with another character where the `at`th is of `from`.
+/// The text with another first character.
 fn other(text: &Value) -> Value {
     let text = text.as_str().unwrap();
     let (first, rest) = text.split_at(1);
