@@ -41,7 +41,10 @@ use chat_domain::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use place::Place;
 use readers::Readers;
-use rusqlite::ffi::SQLITE_IOERR_WRITE;
+use rusqlite::ffi::{
+    SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMOPEN, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE,
+    SQLITE_IOERR_WRITE,
+};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -107,6 +110,15 @@ enum Access {
     /// It is read where nobody can write it, and no file beside it be made.
     LookAtFrozen,
 }
+
+/// What SQLite says of a write to a file of its that the system refuses.
+const WRITES: [i32; 5] = [
+    SQLITE_IOERR_FSYNC,
+    SQLITE_IOERR_SHMOPEN,
+    SQLITE_IOERR_SHMSIZE,
+    SQLITE_IOERR_TRUNCATE,
+    SQLITE_IOERR_WRITE,
+];
 
 type SqlResult<T> = rusqlite::Result<T>;
 
@@ -267,7 +279,7 @@ impl From<rusqlite::Error> for StoreError {
         // SQLite calls a disk full that is, and a quota that is used up a write that failed.
         let is_write = error
             .sqlite_error()
-            .is_some_and(|error| error.extended_code == SQLITE_IOERR_WRITE);
+            .is_some_and(|error| WRITES.contains(&error.extended_code));
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => Unavailable::Busy.into(),
             Some(ErrorCode::DiskFull) => Unavailable::Full.into(),
