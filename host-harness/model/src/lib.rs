@@ -10,10 +10,10 @@
 //! | what it lists, and how it gives out mail | [`lists`] |
 //! | changes and accounts as text | [`text`] |
 //! | schedules: requests, and what the store fails at | [`schedule`]; which are tried: [`seeds`] |
-//! | what a host does about each request | [`host`] |
+//! | what a host does about each request | `host` |
 //! | what a store was asked, so that another can be asked the same | [`asked`] |
-//! | what an order did, and what must hold whatever it was | [`deed`], [`laws`], with the [`ledger`] |
-//! | what was judged at all | [`seen`] |
+//! | what an order did, and what must hold whatever it was | `deed`, `laws`, with the `ledger` |
+//! | what was judged at all | `seen` |
 #![expect(
     clippy::expect_used,
     clippy::panic,

@@ -1,8 +1,8 @@
 //! No secret of a test is found in anything that the suite printed.
 //!
 //! A test says which secrets it uses ([`register`]) and keeps what the programs under test write
-//! ([`keep`], [`keep_output`], [`Kept`], [`file`]). When all tests have run, the program
-//! `secret-scan` looks for each secret in all of it ([`search`]), also as hexadecimal, as base64 and
+//! ([`keep`], [`keep_output`], [`Kept`], [`file()`]). When all tests have run, the program
+//! `secret-scan` looks for each secret in all of it ([`search()`]), also as hexadecimal, as base64 and
 //! as a list of bytes. So a secret is found, too, that was written before anybody registered it, or
 //! by another process.
 //!

@@ -70,7 +70,7 @@ impl StoreUrl {
 
     /// Seals everything in it under the key that seals, whether it is under another key or not
     /// sealed at all; gives how many values there were. A store that is sealed may be served
-    /// meanwhile, as [`crate::seal::rekey`] says; one that is not must not be.
+    /// meanwhile, as [`crate::seal::rekey()`] says; one that is not must not be.
     pub async fn rekey(&self, seal: &Seal) -> Result<u64> {
         match self {
             Self::Sqlite(path) => sqlite::rekey(path, seal).await,

@@ -171,11 +171,11 @@ pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>
 
 /// Seals everything in the store in the database at `url` under the key that seals, whether it
 /// is under another key or not sealed at all; gives how many values there were. A store that is
-/// sealed may be served meanwhile, as [`seal::rekey`] says; one that is not must not be.
+/// sealed may be served meanwhile, as [`seal::rekey()`] says; one that is not must not be.
 ///
 /// # Errors
 ///
-/// As [`Postgres::open`] and [`seal::rekey`]; when there is no key; when somebody has a store
+/// As [`Postgres::open`] and [`seal::rekey()`]; when there is no key; when somebody has a store
 /// open that is not sealed.
 pub async fn rekey(url: &str, seal: &Seal) -> Result<u64> {
     match Postgres::open(url, seal).await {

@@ -6,7 +6,7 @@
 //! `s1.KEY.VALUE`: the id of the key, and nonce and ciphertext in base64url (RFC 4648
 //! section 5) without padding. Everything here is the same for every store: which columns are
 //! sealed ([`SEALED`]), whether a store may be opened ([`Seal::admit`]), and how one comes
-//! under another key ([`rekey`]).
+//! under another key ([`rekey()`]).
 
 mod keys;
 mod rekey;

@@ -11,11 +11,11 @@ const TOGETHER: u32 = 10_000;
 
 /// Seals everything in the store in the file at `path` under the key that seals, whether it is
 /// under another key or not sealed at all; gives how many values there were. A store that is
-/// sealed may be served meanwhile, as [`seal::rekey`] says; one that is not must not be.
+/// sealed may be served meanwhile, as [`seal::rekey()`] says; one that is not must not be.
 ///
 /// # Errors
 ///
-/// As [`Sqlite::open`] and [`seal::rekey`]; when there is no key; when somebody has a store open
+/// As [`Sqlite::open`] and [`seal::rekey()`]; when there is no key; when somebody has a store open
 /// that is not sealed.
 pub async fn rekey(path: &Path, seal: &Seal) -> Result<u64> {
     match Sqlite::open(path, seal).await {
