@@ -364,7 +364,12 @@ fn intent(
             let acts = [Act::Reset(whom), Act::LogIn, Act::DisableTotp];
             let act = *acts.choose(random)?;
             let is_by_mail = by_mail && act != Act::DisableTotp;
-            asks(act, is_by_mail, wrong_code(&factor.key, random))
+            let wrong = match is_by_mail {
+                // A code by mail is digits: what has another form is no guess at it.
+                true => wrong_digits(&factor.key, random),
+                false => wrong_code(&factor.key, random),
+            };
+            asks(act, is_by_mail, wrong)
         }
         10..15 => asks(Act::Reset(whom), false, spent_code(account, random)?),
         15..19 => asks(Act::Reset(whom), false, Proof::None),
