@@ -34,13 +34,15 @@ impl Store {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
             .args(args)
             .env("HOST_HARNESS_STORE", self.path("store.sqlite"))
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
-            .unwrap()
+            .unwrap();
+        secret_scan::keep_output(&output);
+        output
     }
 
     /// What it prints when it succeeds.
@@ -431,6 +433,7 @@ fn no_command_prints_the_secret() {
         .query_row("SELECT secret FROM audit_log", [], |row| row.get(0))
         .unwrap();
     assert_eq!(secret.len(), 44);
+    secret_scan::register(&secret);
     store.text(&["audit", "export", "log.jsonl"]);
     let mut printed = std::fs::read_to_string(store.path("log.jsonl")).unwrap();
     for args in [

@@ -68,6 +68,7 @@ impl Store {
     fn fill(&self) -> Vec<Vec<u8>> {
         self.text(&["user", "add", "ada", "--role", "admin"]);
         let enrolled = self.json(&["user", "enrol-totp", "ada"]);
+        secret_scan::register(MAIL_PASSWORD);
         let url = format!("smtps://chat:{MAIL_PASSWORD}@mail.example.com\n");
         secret_scan::register(MAIL_PASSWORD);
         self.text_with(&["setting", "set", "mail-server"], &url);

@@ -200,18 +200,19 @@ async fn answer(response: Response) -> Outcome {
     };
     let codes = body.get("codes").and_then(Value::as_array);
     let text = |code: &Value| code.as_str().map(str::to_owned);
-    let secret = string("/secret");
+    let news = News {
+        token: string("/data/authToken"),
+        key: string("/secret").and_then(|secret| TotpKey::from_base32(&secret)),
+        backup_codes: codes.map(|codes| codes.iter().filter_map(text).collect()),
+        mailed: body.pointer("/details/codeGenerated") == Some(&json!(true)),
+    };
+    news.keep_secret();
     Outcome::Answered(Answer {
         status,
         id,
         // A log-in has its error's id elsewhere.
         error: string("/errorType").or_else(|| string("/error")),
-        news: News {
-            token: string("/data/authToken"),
-            key: secret.and_then(|secret| TotpKey::from_base32(&secret)),
-            backup_codes: codes.map(|codes| codes.iter().filter_map(text).collect()),
-            mailed: body.pointer("/details/codeGenerated") == Some(&json!(true)),
-        },
+        news,
     })
 }
 

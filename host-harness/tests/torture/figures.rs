@@ -40,6 +40,9 @@ pub(crate) struct Figures {
     pub(crate) waiting: usize,
     pub(crate) arrived: u64,
     pub(crate) arrived_again: u64,
+    /// The longest time of each round in which a leader was lost that no reset was answered as
+    /// done.
+    pub(crate) silences: Vec<Duration>,
     pub(crate) loading: Duration,
     pub(crate) starting: Duration,
     pub(crate) looking: Duration,
@@ -174,6 +177,18 @@ impl fmt::Display for Figures {
         }
         for (how, times) in &self.failures {
             writeln!(f, "answered {how:<33} {times}")?;
+        }
+        let mut silences = self.silences.clone();
+        silences.sort();
+        let quantiles = [
+            ("shortest time without a reset", 0),
+            ("median", silences.len() / 2),
+            ("longest", silences.len().saturating_sub(1)),
+        ];
+        for (name, index) in quantiles {
+            if let Some(silence) = silences.get(index) {
+                writeln!(f, "{name:<42} {:.1} s", silence.as_secs_f64())?;
+            }
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Host {
         let mut said = String::new();
         let listening = async {
             while let Some(line) = log.next_line().await.unwrap() {
+                secret_scan::keep("stderr", &line);
                 match url(&line) {
                     Some(url) => return Some(url),
                     None => said += &format!("{line}\n"),
@@ -87,6 +88,7 @@ impl Host {
         let noted = trouble.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
+                secret_scan::keep("stderr", &line);
                 noted.note(line);
             }
         });

@@ -128,6 +128,17 @@ pub(crate) struct News {
     pub(crate) mailed: bool,
 }
 
+impl News {
+    /// Nothing that is written may hold what was learned.
+    pub(crate) fn keep_secret(&self) {
+        self.token.iter().for_each(secret_scan::register);
+        let keys = self.key.iter().map(TotpKey::to_base32);
+        keys.for_each(secret_scan::register);
+        let codes = self.backup_codes.iter().flatten();
+        codes.for_each(secret_scan::register);
+    }
+}
+
 impl Request {
     pub(crate) fn answer(&self) -> Option<&Answer> {
         match &self.outcome {

@@ -1,12 +1,13 @@
 //! The rounds: clients ask, a process is killed, and what is left is looked at.
 
 use crate::account::Account;
-use crate::client::{Crowd, Intent, next_code, spent_code};
+use crate::client::{Crowd, Intent, next_code, now, spent_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Outcome, Proof, Request, Whom};
-use crate::site::{BLOWS, Blow, Kind, Site};
+use crate::site::{Blow, Kind, Site};
 use crate::trial::Trial;
+use chat_domain::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -23,6 +24,7 @@ const fn rounds_of_the_suite(kind: Kind) -> u64 {
     match kind {
         Kind::Sqlite => 100,
         Kind::Postgres => 50,
+        Kind::Cluster => 1,
     }
 }
 
@@ -31,6 +33,10 @@ const CLIENTS: usize = 12;
 
 /// The longest time under load, in which some dozens of requests are answered.
 const LONGEST_LOAD: Duration = Duration::from_millis(150);
+
+/// How long clients go on asking after another server leads: some requests of each are answered
+/// as if nothing had been.
+const AFTER_A_LOSS: Duration = Duration::from_secs(5);
 
 /// The longest life of a process that is killed before it serves.
 const LONGEST_START: Duration = Duration::from_millis(120);
@@ -139,6 +145,19 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// The longest time within these moments in which no reset was answered as done.
+fn longest_silence(requests: &[Request], start: Timestamp, end: Timestamp) -> Option<Duration> {
+    let resets = requests
+        .iter()
+        .filter(|request| request.is_acknowledged() && matches!(request.act, Act::Reset(_)));
+    let answers = resets
+        .map(|request| request.ended)
+        .filter(|ended| (start..end).contains(ended));
+    let mut moments: Vec<_> = answers.chain([start, end]).collect();
+    moments.sort();
+    moments.windows(2).map(|pair| pair[1] - pair[0]).max()
+}
+
 impl Run {
     async fn new(plan: &Plan) -> Self {
         let (site, accounts) = Site::new(plan.kind, &mut plan.random(0)).await;
@@ -212,6 +231,7 @@ impl Run {
         if !is_cold {
             self.look().await?;
         }
+        self.site.mend().await;
         let asked = random.random_range(0..self.hosts.len());
         self.ask_what_is_known(asked, &mut random).await?;
         if round.is_multiple_of(CALM_ROUNDS) {
@@ -220,10 +240,11 @@ impl Run {
         Ok(())
     }
 
-    /// Where there is a database that can be ended, it is as often as a host is.
+    /// Where there is a database that can be ended, it is as often as a host is; of a cluster it
+    /// is each time.
     fn choose(&self, random: &mut StdRng) -> Victim {
-        let blow = BLOWS.choose(random).copied();
-        match blow.filter(|_| self.site.may_be_unknown() && random.random()) {
+        let blow = self.site.blows().choose(random).copied();
+        match blow.filter(|blow| *blow == Blow::LoseLeader || random.random()) {
             Some(blow) => Victim::Database(blow),
             None => Victim::Host(random.random_range(0..self.hosts.len())),
         }
@@ -232,6 +253,7 @@ impl Run {
     /// Clients ask all processes until one of these is killed.
     async fn load(&mut self, victim: Victim, random: &mut StdRng) {
         self.crowd.inform(&self.trial.accounts);
+        let start = now();
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         let urls: Vec<_> = self
@@ -261,17 +283,28 @@ impl Run {
                     sleep(random.random_range(Duration::ZERO..AFTER_A_KILL)).await;
                 }
             }
+            Victim::Database(Blow::LoseLeader) => {
+                self.site.strike(Blow::LoseLeader, random).await;
+                self.figures.blows += 1;
+                self.site.settle(&[]).await;
+                sleep(AFTER_A_LOSS).await;
+            }
             Victim::Database(blow) => {
-                self.site.strike(blow, random);
+                self.site.strike(blow, random).await;
                 self.figures.blows += 1;
                 // Until it is back, and longer, hosts are asked all the same.
                 sleep(random.random_range(Duration::ZERO..LONGEST_LOAD)).await;
                 self.site.settle(&[]).await;
             }
         }
+        let end = now();
         stop.store(true, Ordering::Relaxed);
         while let Some(asked) = clients.join_next().await {
             self.requests.extend(asked.unwrap());
+        }
+        if let Victim::Database(Blow::LoseLeader) = victim {
+            let silence = longest_silence(&self.requests, start, end);
+            self.figures.silences.extend(silence);
         }
     }
 

@@ -2,7 +2,9 @@
 //! look at what the store holds.
 
 use crate::account::{Account, BackupCodes, Factor, Person};
+use crate::cluster::Cluster;
 use crate::mail_server::MailServer;
+use crate::request::News;
 use bcrypt::Version;
 use chat_domain::account::{Email, Profile, Token, TotpFactor};
 use chat_domain::dossier::{Question, Subject};
@@ -66,6 +68,8 @@ enum Place {
     Sqlite,
     /// In a server of its own, at this URL.
     Postgres(Server, String),
+    /// In several, of which one leads, at this URL.
+    Cluster(Cluster, String),
 }
 
 /// Which store.
@@ -73,6 +77,7 @@ enum Place {
 pub(crate) enum Kind {
     Sqlite,
     Postgres,
+    Cluster,
 }
 
 /// What a database is told that ends it; one that has ended is started again.
@@ -84,9 +89,9 @@ pub(crate) enum Blow {
     Quit,
     /// SIGKILL to a process that serves a host.
     KillOne,
+    /// The machine of the server that leads loses power.
+    LoseLeader,
 }
-
-pub(crate) const BLOWS: [Blow; 3] = [Blow::Kill, Blow::Quit, Blow::KillOne];
 
 /// What the store holds at a moment at which no client waits for an answer.
 pub(crate) struct Look {
@@ -132,6 +137,11 @@ impl Site {
                 let server = Server::start_with(Durability::Disk, AtItsEnd::Restarts);
                 let url = server.create(DATABASE, "template0");
                 Place::Postgres(server, url)
+            }
+            Kind::Cluster => {
+                let cluster = Cluster::start().await;
+                let url = cluster.create(DATABASE).await;
+                Place::Cluster(cluster, url)
             }
         };
         let site = Self {
@@ -190,7 +200,18 @@ impl Site {
     fn address(&self, host: &str) -> String {
         match &self.place {
             Place::Sqlite => self.store().display().to_string(),
-            Place::Postgres(_, url) => format!("{url}&application_name={host}"),
+            Place::Postgres(_, url) | Place::Cluster(_, url) => {
+                format!("{url}&application_name={host}")
+            }
+        }
+    }
+
+    /// The URL of the database for a superuser; none where it has none.
+    fn superusers_url(&self) -> Option<String> {
+        match &self.place {
+            Place::Sqlite => None,
+            Place::Postgres(server, _) => Some(server.superusers_url(DATABASE)),
+            Place::Cluster(cluster, _) => Some(cluster.superusers_url(DATABASE)),
         }
     }
 
@@ -206,32 +227,53 @@ impl Site {
     /// Where it may be that a failure is answered to what was done: a host that lost its
     /// database cannot always tell.
     pub(crate) fn may_be_unknown(&self) -> bool {
-        matches!(self.place, Place::Postgres(..))
+        !matches!(self.place, Place::Sqlite)
     }
 
     /// Leaves everything where it is, for people to look at.
     pub(crate) fn keep(self) -> PathBuf {
+        if let Place::Cluster(cluster, _) = self.place {
+            cluster.keep();
+        }
         self.folder.keep()
     }
 
+    /// What can end the database.
+    pub(crate) fn blows(&self) -> &'static [Blow] {
+        match self.place {
+            Place::Sqlite => &[],
+            Place::Postgres(..) => &[Blow::Kill, Blow::Quit, Blow::KillOne],
+            Place::Cluster(..) => &[Blow::LoseLeader],
+        }
+    }
+
     /// Ends the database so.
-    pub(crate) fn strike(&self, blow: Blow, random: &mut StdRng) {
-        if let Place::Postgres(server, _) = &self.place {
-            match blow {
+    pub(crate) async fn strike(&mut self, blow: Blow, random: &mut StdRng) {
+        match &mut self.place {
+            Place::Sqlite => (),
+            Place::Postgres(server, _) => match blow {
                 Blow::Kill => server.signal("KILL"),
                 Blow::Quit => server.signal("QUIT"),
                 Blow::KillOne => server.kill_one_that_serves(DATABASE, random.random()),
-            }
+                Blow::LoseLeader => (),
+            },
+            Place::Cluster(cluster, _) => cluster.lose_leader().await,
+        }
+    }
+
+    /// Brings back what does not come back by itself.
+    pub(crate) async fn mend(&mut self) {
+        if let Place::Cluster(cluster, _) = &mut self.place {
+            cluster.mend().await;
         }
     }
 
     /// Waits until the database answers, and works no more for hosts that call themselves so
     /// and were killed.
     pub(crate) async fn settle(&self, gone: &[String]) {
-        let Place::Postgres(server, _) = &self.place else {
+        let Some(url) = self.superusers_url() else {
             return;
         };
-        let url = server.superusers_url(DATABASE);
         let left = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY($1)";
         let begun = Instant::now();
         loop {
@@ -248,35 +290,31 @@ impl Site {
 
     /// What the store holds, of the audit trail what came after the record with this id.
     pub(crate) async fn look(&self, accounts: &[Account], after: i64) -> Look {
-        match &self.place {
-            Place::Sqlite => look(&self.store(), accounts, after).await,
-            Place::Postgres(server, _) => {
-                let client = connect(&server.superusers_url(DATABASE)).await.unwrap();
-                let records = client.query(&records_after("$1"), &[&after]).await.unwrap();
-                let outbox = client.query(OUTBOX, &[]).await.unwrap();
-                Look {
-                    records: records.iter().map(postgres::record).collect(),
-                    outbox: outbox.iter().map(postgres::queued).collect(),
-                    profiles: profiles(self.url("driver"), accounts).await,
-                }
-            }
+        let Some(url) = self.superusers_url() else {
+            return look(&self.store(), accounts, after).await;
+        };
+        let client = connect(&url).await.unwrap();
+        let records = client.query(&records_after("$1"), &[&after]).await.unwrap();
+        let outbox = client.query(OUTBOX, &[]).await.unwrap();
+        Look {
+            records: records.iter().map(postgres::record).collect(),
+            outbox: outbox.iter().map(postgres::queued).collect(),
+            profiles: profiles(self.url("driver"), accounts).await,
         }
     }
 
     /// What is not in the store as its database wants it.
     pub(crate) async fn check(&self) -> Vec<String> {
-        match &self.place {
-            Place::Sqlite => check_file(&self.store()),
-            Place::Postgres(server, _) => {
-                let client = connect(&server.superusers_url(DATABASE)).await.unwrap();
-                let checked = client.batch_execute(CHECK).await;
-                checked
-                    .err()
-                    .map(|error| error.to_string())
-                    .into_iter()
-                    .collect()
-            }
-        }
+        let Some(url) = self.superusers_url() else {
+            return check_file(&self.store());
+        };
+        let client = connect(&url).await.unwrap();
+        let checked = client.batch_execute(CHECK).await;
+        checked
+            .err()
+            .map(|error| error.to_string())
+            .into_iter()
+            .collect()
     }
 }
 
@@ -406,7 +444,7 @@ mod postgres {
     }
 }
 
-async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -437,13 +475,20 @@ fn cast() -> impl Iterator<Item = (Person, bool)> {
 /// enrolled.
 fn holder(person: Person, is_enrolled: bool, random: &mut StdRng) -> Account {
     let mut account = Account::new(person);
-    account.hold(token::generate(random).expose_secret().to_owned(), false);
     let codes = totp::BackupCodes::generate(random);
     let codes = codes.expose().into_iter().map(str::to_owned).collect();
-    account.factor = is_enrolled.then(|| Factor {
-        key: TotpKey::generate(random),
+    let all = News {
+        token: Some(token::generate(random).expose_secret().to_owned()),
+        key: Some(TotpKey::generate(random)).filter(|_| is_enrolled),
+        backup_codes: Some(codes),
+        mailed: false,
+    };
+    all.keep_secret();
+    account.hold(all.token.unwrap_or_default(), false);
+    account.factor = all.key.map(|key| Factor {
+        key,
         last_step: None,
-        backup_codes: BackupCodes::of(Some(codes)),
+        backup_codes: BackupCodes::of(all.backup_codes),
     });
     account
 }

@@ -24,6 +24,9 @@ const LINKER: &str = "/usr/bin/wasm-ld-19";
 /// Where the versions of the package `postgresql` are.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
+/// What makes a cluster of several PostgreSQL: programs, and the packages that bring them.
+const CLUSTER: [(&str, &str); 2] = [("etcd", "etcd-server"), ("patroni", "patroni")];
+
 /// What brings [`linker`].
 pub(crate) const LINKER_PACKAGE: &str = "lld-19";
 
@@ -82,13 +85,34 @@ pub(crate) fn clippy(into: &Path) -> Result<Command> {
 ///
 /// As [`install`].
 pub(crate) fn postgresql() -> Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
-    let mut folders = env::split_paths(&path).chain(versions.map(|v| v.path().join("bin")));
-    match folders.any(|folder| folder.join("initdb").exists()) {
+    let mut folders = versions.map(|version| version.path().join("bin"));
+    match is_on_the_path("initdb") || folders.any(|folder| folder.join("initdb").exists()) {
         true => Ok(()),
         false => install("database", &["postgresql"]),
     }
+}
+
+/// Installs what makes a cluster of several PostgreSQL, as far as it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn cluster() -> Result<()> {
+    postgresql()?;
+    let missing = CLUSTER
+        .iter()
+        .filter(|(program, _)| !is_on_the_path(program));
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    match packages.is_empty() {
+        true => Ok(()),
+        false => install("cluster", &packages),
+    }
+}
+
+fn is_on_the_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 /// Installs packages, which only root may, as a step of this name.

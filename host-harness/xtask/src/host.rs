@@ -26,6 +26,20 @@ pub(crate) fn start_building(programs: &[&str]) -> Result<Running> {
     Running::start(build, "the host does not compile; the reason is above")
 }
 
+/// Compiles the host as it is shipped; gives its program.
+///
+/// # Errors
+///
+/// It does not compile.
+pub(crate) fn build_optimised() -> Result<PathBuf> {
+    step("host: compiling, optimised; minutes the first time …");
+    let mut host = cargo::cargo("build");
+    host.args(["--release", "--package", "host-harness"]);
+    host.args(["--bin", "host-harness"]);
+    cargo::run(&mut host, "the host does not compile; the reason is above")?;
+    Ok(cargo::target_dir().join("release/host-harness"))
+}
+
 /// Where a program lies once it is compiled.
 pub(crate) fn program(name: &str) -> PathBuf {
     cargo::target_dir().join("debug").join(name)

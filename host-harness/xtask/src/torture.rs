@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, step};
-use crate::{component, debian};
+use crate::{component, debian, host};
 
 /// The stores that there are, and the test that tortures each.
 const STORES: [(&str, &str); 2] = [
@@ -81,11 +81,7 @@ impl Torture {
     pub(crate) fn run(&self) -> Result<()> {
         debian::postgresql().context("a database is killed, too")?;
         eprint!("{}", component::build()?);
-        step("torture: compiling the host, optimised; minutes the first time …");
-        let mut host = cargo::cargo("build");
-        host.args(["--release", "--package", "host-harness"]);
-        host.args(["--bin", "host-harness"]);
-        cargo::run(&mut host, "the host does not compile; the reason is above")?;
+        let program = host::build_optimised()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seed = self.seed.unwrap_or(now.unwrap_or_default().as_secs());
         let (store, test) = self.store;
@@ -97,10 +93,7 @@ impl Torture {
         tests
             .args(["--workspace", "--test", "torture", test])
             .args(["--", "--exact", "--nocapture"])
-            .env(
-                "TORTURE_PROGRAM",
-                cargo::target_dir().join("release/host-harness"),
-            )
+            .env("TORTURE_PROGRAM", program)
             .env("TORTURE_ROUNDS", rounds.to_string())
             .env("TORTURE_HOSTS", hosts.to_string())
             .env("TORTURE_SEED", seed.to_string());
