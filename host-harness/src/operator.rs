@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Create, list and show workspaces.
     Workspace {
         #[command(flatten)]
-        file: File,
+        at: StoreArgs,
         #[command(subcommand)]
         command: workspace::Command,
     },
@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Seal what a store keeps secret, so that a copy of it is of no use.
     Store {
         #[command(flatten)]
-        file: File,
+        at: StoreArgs,
         #[command(subcommand)]
         command: store::Command,
     },
@@ -164,7 +164,7 @@ pub(crate) enum Command {
 /// Which store, and how to answer.
 #[derive(Args)]
 #[command(next_help_heading = "Where, and how to answer")]
-pub(crate) struct File {
+pub(crate) struct StoreArgs {
     /// The store that holds the workspaces: a SQLite file, or postgres://USER@HOST/DATABASE.
     /// Required.
     #[arg(
@@ -187,7 +187,7 @@ pub(crate) struct File {
 #[command(next_help_heading = "Where, and how to answer")]
 pub(crate) struct Place {
     #[command(flatten)]
-    file: File,
+    at: StoreArgs,
     /// The workspace.
     #[arg(long, global = true, value_name = "ID", default_value = WORKSPACE)]
     workspace: String,
@@ -210,31 +210,31 @@ struct Report {
 /// Does what `command` says, and prints the answer.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let (report, json) = match command {
-        Command::Workspace { file, command } => (workspace::run(&file, command).await?, file.json),
+        Command::Workspace { at, command } => (workspace::run(&at, command).await?, at.json),
         Command::User { place, command } => (
             user::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
+            place.at.json,
         ),
         Command::Role { place, command } => (
             role::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
+            place.at.json,
         ),
         Command::Token { place, command } => (
             token::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
+            place.at.json,
         ),
         Command::Setting { place, command } => (
             setting::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
+            place.at.json,
         ),
         Command::CheckConfig { file, keys, json } => (config::check(&file, &keys).await?, json),
-        Command::Store { file, command } => (store::run(&file, command).await?, file.json),
+        Command::Store { at, command } => (store::run(&at, command).await?, at.json),
         Command::Outbox { place, command } => (
             outbox::run(&Desk::at(&place).await?, command).await?,
-            place.file.json,
+            place.at.json,
         ),
         Command::Audit { place, command } => return audit::run(&place, command).await,
-        Command::Prune { place } => (prune(&Desk::at(&place).await?).await?, place.file.json),
+        Command::Prune { place } => (prune(&Desk::at(&place).await?).await?, place.at.json),
         Command::Inspect { plugin } => return inspect(&plugin),
         Command::Admit { plugin, cache } => {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
@@ -279,7 +279,7 @@ fn show(report: Report, json: bool) -> anyhow::Result<()> {
     crate::show(&text)
 }
 
-impl File {
+impl StoreArgs {
     fn url(&self) -> anyhow::Result<StoreUrl> {
         let store = self.store.as_deref();
         let store =
@@ -312,7 +312,7 @@ impl File {
 impl Desk {
     async fn at(place: &Place) -> anyhow::Result<Self> {
         Ok(Self {
-            store: place.file.open().await?,
+            store: place.at.open().await?,
             workspace: place.workspace.clone(),
             now: Clock::system().now(),
         })

@@ -5,6 +5,8 @@
     reason = "a JSON member that is missing is null"
 )]
 
+#[path = "operator/audit_log.rs"]
+mod audit_log;
 #[path = "operator/backup.rs"]
 mod backup;
 #[path = "operator/sealed.rs"]
@@ -70,13 +72,19 @@ impl Store {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("store.sqlite")
+        self.beside("store.sqlite")
+    }
+
+    /// A file in the folder of the store, in which commands run.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));
         command
             .args(args)
+            .current_dir(self.folder.path())
             .env("HOST_HARNESS_STORE", self.path())
             .envs(self.key.iter().map(|key| ("HOST_HARNESS_KEY", key)))
             .stdin(Stdio::null());
@@ -112,6 +120,14 @@ impl Store {
 
     fn text(&self, args: &[&str]) -> String {
         self.text_with(args, "")
+    }
+
+    /// What it prints, and why it fails.
+    fn fails(&self, args: &[&str]) -> (String, String) {
+        let output = self.run(args, "");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
     }
 
     /// The one line of JSON that it prints when it succeeds.

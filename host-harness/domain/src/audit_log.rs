@@ -44,11 +44,13 @@ pub const HASH_BYTES: usize = 32;
 /// Bytes of the chance that hides what a leaf is the hash of: nobody guesses 128 bits.
 pub const SALT_BYTES: usize = 16;
 
-/// Bytes of a block of SHA-256, to which HMAC fills up a key (RFC 2104, section 2).
-const BLOCK_BYTES: usize = 64;
-
 /// Leaves of a [`Page`] at most: some hundred kilobytes with their records.
 pub const PAGE: u16 = 1000;
+
+/// A place in a log, as what is kept of it has it.
+pub fn kept_place(index: u64) -> i64 {
+    index.try_into().unwrap_or(i64::MAX)
+}
 
 /// What hides a record behind its leaf, until it is shown.
 pub type Salt = [u8; SALT_BYTES];
@@ -98,11 +100,12 @@ impl Secret {
     /// HMAC-SHA256 (RFC 2104). The first part is a label, which no other begins with; the
     /// others have each its length.
     fn mac(&self, parts: &[&[u8]]) -> Mac {
-        let mut key = [0; BLOCK_BYTES];
-        for (filled, byte) in key.iter_mut().zip(self.0.expose_secret()) {
-            *filled = *byte;
-        }
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&key.into());
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.0.expose_secret());
+        #[expect(
+            clippy::expect_used,
+            reason = "a key may have any length (RFC 2104, section 3)"
+        )]
+        let mut mac = mac.expect("a key");
         for part in parts {
             mac.update(part);
         }
@@ -113,8 +116,12 @@ impl Secret {
     fn signing_seed(&self) -> SecretBox<[u8; HASH_BYTES]> {
         let derived = Hkdf::<Sha256>::new(None, self.0.expose_secret());
         SecretBox::init_with_mut(|seed: &mut [u8; HASH_BYTES]| {
-            let is_short = derived.expand(b"host-harness audit log: Ed25519", seed);
-            debug_assert!(is_short.is_ok(), "a hash has its own length");
+            let expanded = derived.expand(b"host-harness audit log: Ed25519", seed);
+            #[expect(
+                clippy::expect_used,
+                reason = "no more than 255 hashes (RFC 5869, section 2.3)"
+            )]
+            expanded.expect("one hash");
         })
     }
 }

@@ -127,7 +127,7 @@ pub(super) async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::List(filter) => list(&Desk::at(place).await?, filter).await?,
         Command::Verify(verify) => {
             let Verdict { report, is_whole } = audit_log::verify(place, verify).await?;
-            show(report, place.file.json)?;
+            show(report, place.at.json)?;
             ensure!(is_whole, "the audit log is not whole");
             return Ok(());
         }
@@ -135,7 +135,7 @@ pub(super) async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Checkpoint { key } => audit_log::checkpoint(&Desk::at(place).await?, key).await?,
         Command::Prove(prove) => audit_log::prove(&Desk::at(place).await?, &prove).await?,
     };
-    show(report, place.file.json)
+    show(report, place.at.json)
 }
 
 async fn list(desk: &Desk, filter: Filter) -> anyhow::Result<Report> {

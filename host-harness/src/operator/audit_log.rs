@@ -1,5 +1,6 @@
 //! `audit verify`, `export`, `checkpoint`, `prove`: the audit trail as a log that proves itself.
 
+use super::status::folder_of;
 use super::table::printable;
 use super::{Desk, Place, Report, count};
 use anyhow::{Context, bail, ensure};
@@ -7,6 +8,7 @@ use chat_domain::audit::RecordFilter;
 use chat_domain::audit_log::check::{Check, Past};
 use chat_domain::audit_log::checkpoint::{Distrust, LogSigner, VerifierKey, origin};
 use chat_domain::audit_log::export::{Export, ExportCheck, ExportFault, ExportReport, MOST_BYTES};
+use chat_domain::audit_log::fault::Fault;
 use chat_domain::audit_log::proof::Prover;
 use chat_domain::audit_log::{Hash, KeptRecord, Page};
 use clap::Args;
@@ -236,13 +238,9 @@ fn opened(page: &Page, checkpoint: &Path) -> anyhow::Result<Past> {
 }
 
 pub(super) async fn export(desk: &Desk, to: &Path) -> anyhow::Result<Report> {
-    let signer = signer(desk).await?;
+    let signer = signer(desk, &first_page(desk).await?).await?;
     let cannot_write = || format!("cannot write {}", to.display());
-    let folder = match to.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let mut file = NamedTempFile::new_in(folder).with_context(cannot_write)?;
+    let mut file = NamedTempFile::new_in(folder_of(to)).with_context(cannot_write)?;
     let mut writer = BufWriter::new(&mut file);
     let (mut export, heading) = Export::begin(&signer);
     let mut written = writer.write_all(heading.as_bytes());
@@ -272,7 +270,7 @@ pub(super) async fn export(desk: &Desk, to: &Path) -> anyhow::Result<Report> {
 }
 
 pub(super) async fn checkpoint(desk: &Desk, key: bool) -> anyhow::Result<Report> {
-    let signer = signer(desk).await?;
+    let signer = signer(desk, &first_page(desk).await?).await?;
     if key {
         let key = signer.verifier_key();
         let json = json!({"key": key});
@@ -293,8 +291,8 @@ pub(super) async fn checkpoint(desk: &Desk, key: bool) -> anyhow::Result<Report>
 }
 
 pub(super) async fn prove(desk: &Desk, prove: &Prove) -> anyhow::Result<Report> {
-    let signer = signer(desk).await?;
     let first = first_page(desk).await?;
+    let signer = signer(desk, &first).await?;
     let since = match &prove.since {
         Some(file) => Some((read(file)?, opened(&first, file)?)),
         None => None,
@@ -308,12 +306,9 @@ pub(super) async fn prove(desk: &Desk, prove: &Prove) -> anyhow::Result<Report> 
         ensure!(prover.ask_for_leaf(*place), "the log has no record {place}");
     }
     if let Some((_, past)) = &since {
-        ensure!(
-            prover.ask_for_beginning(past.size),
-            "the log was rolled back: it has {} records, and had {} at the checkpoint",
-            first.head.size(),
-            past.size
-        );
+        let (size, checkpoint) = (first.head.size(), past.size);
+        let rolled_back = Fault::RolledBack { size, checkpoint };
+        ensure!(prover.ask_for_beginning(checkpoint), rolled_back);
     }
     let mut kept = BTreeMap::new();
     whole(desk, |page| {
@@ -400,6 +395,7 @@ async fn whole(desk: &Desk, mut look: impl FnMut(&Page)) -> anyhow::Result<Page>
 }
 
 async fn first_page(desk: &Desk) -> anyhow::Result<Page> {
+    desk.store.find_workspace(&desk.workspace).await??;
     let page = desk.store.log(&desk.workspace, Page::FIRST).await?;
     page.with_context(|| no_record(desk))
 }
@@ -408,13 +404,11 @@ fn no_record(desk: &Desk) -> String {
     format!("{} has no audit record yet", desk.workspace)
 }
 
-async fn signer(desk: &Desk) -> anyhow::Result<LogSigner> {
-    desk.store.find_workspace(&desk.workspace).await??;
+async fn signer(desk: &Desk, page: &Page) -> anyhow::Result<LogSigner> {
     let settings = desk
         .store
         .settings(&desk.workspace)
         .await?
         .unwrap_or_default();
-    let secret = first_page(desk).await?.secret;
-    Ok(secret.signer(&origin(&settings, &desk.workspace)))
+    Ok(page.secret.signer(&origin(&settings, &desk.workspace)))
 }

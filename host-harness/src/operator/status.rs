@@ -328,37 +328,10 @@ async fn of_store(
             return (lines, Vec::new());
         }
     };
-    lines.push(of_seal(&store, seal, &shown).await);
+    lines.push(of_seal(&store, seal, &shown, mend).await);
     match look(&store, now).await {
         Ok((health, clock_faults)) => {
-            lines.extend(
-                health
-                    .mail_problems
-                    .iter()
-                    .map(|mail| of_mail(mail, &at_store)),
-            );
-            if health.mail_problems.is_empty() {
-                lines.push(Line::well("mail", "none waits".to_owned()));
-            }
-            lines.extend(
-                health
-                    .locked
-                    .iter()
-                    .map(|account| of_account(account, &at_store)),
-            );
-            if health.locked.is_empty() {
-                lines.push(Line::well(
-                    "locks",
-                    "no account is locked by guesses".to_owned(),
-                ));
-            }
-            if clock_faults > 0 {
-                lines.push(Line::wrong(
-                    "clock",
-                    format!("{clock_faults} moments lie too far ahead: a clock was wrong; they count as past"),
-                    "host-harness user unlock USER, where a code is refused all the same",
-                ));
-            }
+            lines.extend(of_contents(&health, clock_faults, &at_store));
             (lines, health.resets)
         }
         Err(error) => {
@@ -368,8 +341,33 @@ async fn of_store(
     }
 }
 
+/// What is wrong in an open store.
+fn of_contents(health: &Health, clock_faults: u32, at_store: &str) -> Vec<Line> {
+    let mail = health.mail_problems.iter();
+    let mut lines: Vec<_> = mail.map(|mail| of_mail(mail, at_store)).collect();
+    if lines.is_empty() {
+        lines.push(Line::well("mail", "none waits".to_owned()));
+    }
+    let locked = health.locked.iter();
+    lines.extend(locked.map(|account| of_account(account, at_store)));
+    if health.locked.is_empty() {
+        let text = "no account is locked by guesses".to_owned();
+        lines.push(Line::well("locks", text));
+    }
+    if clock_faults > 0 {
+        lines.push(Line::wrong(
+            "clock",
+            format!(
+                "{clock_faults} moments lie too far ahead: a clock was wrong; they count as past"
+            ),
+            "host-harness user unlock USER, where a code is refused all the same",
+        ));
+    }
+    lines
+}
+
 /// How what is secret in an open store is kept.
-async fn of_seal(store: &Arc<dyn Store>, seal: &Seal, shown: &str) -> Line {
+async fn of_seal(store: &Arc<dyn Store>, seal: &Seal, shown: &str, mend: &str) -> Line {
     let Some(key) = seal.key_id() else {
         let text = format!(
             "{shown} is not sealed: who copies it has its TOTP keys; `host-harness store new-key`, \
@@ -385,7 +383,7 @@ async fn of_seal(store: &Arc<dyn Store>, seal: &Seal, shown: &str) -> Line {
             let text = format!("{shown} is not all under the first key, {key}");
             Line::wrong("seal", text, &rekey(shown))
         }
-        Err(error) => Line::wrong("seal", format!("{shown}: {}", error.0), MEND_STORE),
+        Err(error) => Line::wrong("seal", format!("{shown}: {}", error.0), mend),
     }
 }
 
@@ -413,7 +411,7 @@ fn require_writable(path: &Path) -> nix::Result<()> {
     Ok(())
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -1,6 +1,6 @@
 //! `store`: copy it, restore and check it; seal what it keeps secret, and change the key.
 
-use super::{File, Report, count};
+use super::{Report, StoreArgs, count};
 use anyhow::{Context, ensure};
 use chat_server::clock::Clock;
 use chat_store::StoreUrl;
@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Check,
 }
 
-pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report> {
+pub(super) async fn run(at: &StoreArgs, command: Command) -> anyhow::Result<Report> {
     match command {
         Command::NewKey => {
             let key = new_key();
@@ -58,16 +58,16 @@ pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report>
                 json: json!({"key": key.expose_secret()}),
             })
         }
-        Command::Rekey => rekey(file).await,
-        Command::Backup { file: to } => back_up(file, &to).await,
-        Command::Restore { file: from } => restore(file, &from).await,
-        Command::Check => check(file).await,
+        Command::Rekey => rekey(at).await,
+        Command::Backup { file: to } => back_up(at, &to).await,
+        Command::Restore { file: from } => restore(at, &from).await,
+        Command::Check => check(at).await,
     }
 }
 
 /// What a copy is worth that cannot be read is seen at once.
-async fn back_up(file: &File, to: &Path) -> anyhow::Result<Report> {
-    let (url, shown) = (file.url()?, to.display());
+async fn back_up(at: &StoreArgs, to: &Path) -> anyhow::Result<Report> {
+    let (url, shown) = (at.url()?, to.display());
     let copied = url.back_up(to).await;
     copied.with_context(|| format!("cannot copy the store {url} into {shown}"))?;
     let problems = StoreUrl::from(to).problems().await?;
@@ -78,8 +78,8 @@ async fn back_up(file: &File, to: &Path) -> anyhow::Result<Report> {
     })
 }
 
-async fn restore(file: &File, from: &Path) -> anyhow::Result<Report> {
-    let (url, seal, shown) = (file.url()?, file.keys.seal()?, from.display());
+async fn restore(at: &StoreArgs, from: &Path) -> anyhow::Result<Report> {
+    let (url, seal, shown) = (at.url()?, at.keys.seal()?, from.display());
     let restored = url.restore(from).await;
     restored.with_context(|| format!("cannot restore {shown} into the store {url}"))?;
     let store = url.open(&seal).await;
@@ -93,8 +93,8 @@ async fn restore(file: &File, from: &Path) -> anyhow::Result<Report> {
 }
 
 /// Opens everything that is kept of each account.
-async fn check(file: &File) -> anyhow::Result<Report> {
-    let (url, seal) = (file.url()?, file.keys.seal()?);
+async fn check(at: &StoreArgs) -> anyhow::Result<Report> {
+    let (url, seal) = (at.url()?, at.keys.seal()?);
     let problems = url.problems().await;
     let problems = problems.with_context(|| format!("cannot read the store {url}"))?;
     ensure!(problems.is_empty(), "{url}: {}", problems.join("; "));
@@ -122,9 +122,9 @@ async fn check(file: &File) -> anyhow::Result<Report> {
     })
 }
 
-async fn rekey(file: &File) -> anyhow::Result<Report> {
-    let url = file.url()?;
-    let seal = file.keys.seal()?;
+async fn rekey(at: &StoreArgs) -> anyhow::Result<Report> {
+    let url = at.url()?;
+    let seal = at.keys.seal()?;
     let key = seal.key_id().context(
         "under which key? Name its file by --key-file or by HOST_HARNESS_KEY_FILE; `host-harness \
          store new-key` prints a key",

@@ -1,7 +1,7 @@
 //! `workspace`: create, list and show workspaces.
 
 use super::table::{aligned, headed, listed};
-use super::{File, Report, name};
+use super::{Report, StoreArgs, name};
 use crate::WORKSPACE;
 use anyhow::{Context, bail};
 use chat_domain::operator::NewWorkspace;
@@ -34,18 +34,18 @@ pub(crate) enum Command {
     },
 }
 
-pub(super) async fn run(file: &File, command: Command) -> anyhow::Result<Report> {
+pub(super) async fn run(at: &StoreArgs, command: Command) -> anyhow::Result<Report> {
     match command {
-        Command::Create { id } => create(file, id).await,
-        Command::List => list(file).await,
-        Command::Show { workspace } => show(file, workspace).await,
+        Command::Create { id } => create(at, id).await,
+        Command::List => list(at).await,
+        Command::Show { workspace } => show(at, workspace).await,
     }
 }
 
-async fn create(file: &File, id: String) -> anyhow::Result<Report> {
-    let url = file.url()?;
+async fn create(at: &StoreArgs, id: String) -> anyhow::Result<Report> {
+    let url = at.url()?;
     let store = url
-        .open_or_create(&file.keys.seal()?)
+        .open_or_create(&at.keys.seal()?)
         .await
         .with_context(|| format!("cannot make or open the store {url}"))?;
     let workspace = NewWorkspace {
@@ -63,9 +63,9 @@ async fn create(file: &File, id: String) -> anyhow::Result<Report> {
     })
 }
 
-async fn list(file: &File) -> anyhow::Result<Report> {
+async fn list(at: &StoreArgs) -> anyhow::Result<Report> {
     let now = Clock::system().now();
-    let workspaces = file.open().await?.workspaces(now).await?;
+    let workspaces = at.open().await?.workspaces(now).await?;
     let row = |workspace: &WorkspaceSummary| [workspace.id.clone(), workspace.users.to_string()];
     Ok(Report {
         text: headed(["ID", "USERS"], workspaces.iter().map(row).collect()),
@@ -73,9 +73,9 @@ async fn list(file: &File) -> anyhow::Result<Report> {
     })
 }
 
-async fn show(file: &File, id: String) -> anyhow::Result<Report> {
+async fn show(at: &StoreArgs, id: String) -> anyhow::Result<Report> {
     let now = Clock::system().now();
-    let workspaces = file.open().await?.workspaces(now).await?;
+    let workspaces = at.open().await?.workspaces(now).await?;
     let workspace = workspaces
         .into_iter()
         .find(|workspace| workspace.id == id)

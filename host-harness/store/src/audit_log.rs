@@ -6,7 +6,9 @@ use crate::StoreError;
 use crate::seal::{AUDIT_SECRET, Seal, Unopened};
 use chat_domain::audit_log::record::LoggedRecord;
 use chat_domain::audit_log::tree::Edge;
-use chat_domain::audit_log::{Head, KeptRecord, Leaf, Mac, Salt, Secret, hash_of, new_salt};
+use chat_domain::audit_log::{
+    Head, KeptRecord, Leaf, Mac, Salt, Secret, hash_of, kept_place, new_salt,
+};
 use secrecy::ExposeSecret;
 
 /// Records that are erased in one transaction: some tens of milliseconds, in which others wait.
@@ -105,7 +107,7 @@ impl OpenLog {
     pub(crate) fn row(&self, workspace: &str, seal: &Seal) -> HeadRow {
         let secret = self.secret.to_text();
         HeadRow {
-            size: place(self.head.size()),
+            size: kept_place(self.head.size()),
             edge: self.head.edge.to_bytes(),
             mac: self.head.mac.as_bytes().to_vec(),
             secret: seal.seal(&AUDIT_SECRET.of(workspace, ""), secret.expose_secret()),
@@ -128,9 +130,4 @@ impl LeafRow {
             _ => Err(BrokenLog::Leaf(self.index)),
         }
     }
-}
-
-/// A place, as it is kept.
-pub(crate) fn place(index: u64) -> i64 {
-    index.try_into().unwrap_or(i64::MAX)
 }

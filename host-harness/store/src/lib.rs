@@ -9,6 +9,8 @@
 //! | what a store can do | [`Store`] |
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
 //! | which store, and how it is opened | [`StoreUrl`] |
+//! | the audit log in rows, the same for every store | `audit_log` |
+//! | copies of a store | `backup` |
 //! | what is sealed, and under which keys, the same for every store | [`seal`] |
 //! | SQLite in a file | [`sqlite`] |
 //! | PostgreSQL, for several hosts | [`postgres`] |

@@ -1,9 +1,9 @@
 //! Opens the store at an address, whichever it is.
 
 use crate::postgres::{self, Postgres};
-use crate::seal::Seal;
+use crate::seal::{self, NotAdmitted, Seal};
 use crate::sqlite::{self, Sqlite};
-use crate::{Result, Store, StoreUrl};
+use crate::{Result, Store, StoreError, StoreUrl};
 use chat_domain::operator::SettingPlace;
 use chat_domain::settings::Settings;
 use std::collections::BTreeMap;
@@ -16,6 +16,23 @@ pub struct Surveyed {
     pub settings: Settings,
     /// Those of a configuration, sorted by name.
     pub fixed: Vec<SettingPlace>,
+}
+
+impl Surveyed {
+    /// What is known of each workspace.
+    pub(crate) fn of_all(
+        settings: impl IntoIterator<Item = (String, Settings)>,
+        fixed: impl IntoIterator<Item = (String, SettingPlace)>,
+    ) -> BTreeMap<String, Self> {
+        let mut surveyed: BTreeMap<String, Self> = BTreeMap::new();
+        for (workspace, settings) in settings {
+            surveyed.entry(workspace).or_default().settings = settings;
+        }
+        for (workspace, place) in fixed {
+            surveyed.entry(workspace).or_default().fixed.push(place);
+        }
+        surveyed
+    }
 }
 
 /// # Errors
@@ -72,9 +89,14 @@ impl StoreUrl {
     /// sealed at all; gives how many values there were. A store that is sealed may be served
     /// meanwhile, as [`crate::seal::rekey()`] says; one that is not must not be.
     pub async fn rekey(&self, seal: &Seal) -> Result<u64> {
-        match self {
-            Self::Sqlite(path) => sqlite::rekey(path, seal).await,
-            Self::Postgres(url) => postgres::rekey(url, seal).await,
+        match self.open(seal).await {
+            Ok(store) if !seal.is_none() => seal::rekey(&*store).await,
+            Ok(_) => Err(StoreError("there is no key to seal it under".into())),
+            Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => match self {
+                Self::Sqlite(path) => sqlite::seal_first(path, seal).await,
+                Self::Postgres(url) => postgres::seal_first(url, seal).await,
+            },
+            Err(error) => Err(error),
         }
     }
 

@@ -4,8 +4,8 @@
 use crate::{Result, Store, StoreError};
 use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
-use chat_domain::audit_log::Page;
 use chat_domain::audit_log::check::{Check, Past, Report};
+use chat_domain::audit_log::{Page, kept_place};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{
@@ -244,7 +244,7 @@ impl dyn Store + '_ {
         while let Some(page) = self.log(workspace, from).await? {
             look(&page);
             match page.next {
-                Some(next) => from = next.try_into().unwrap_or(i64::MAX),
+                Some(next) => from = kept_place(next),
                 None => return Ok(Some(page)),
             }
         }

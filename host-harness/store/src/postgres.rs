@@ -22,8 +22,8 @@ mod sealing;
 mod writer;
 
 use crate::convention::AN_OLDER_PROGRAMS;
-use crate::seal::{NotAdmitted, Position, Renewed, Seal, Sealing};
-use crate::{Decide, Result, Store, StoreError, Surveyed, seal};
+use crate::seal::{Position, Renewed, Seal, Sealing};
+use crate::{Decide, Result, Store, StoreError, Surveyed};
 use address::Access;
 use async_trait::async_trait;
 use chat_domain::account::Profile;
@@ -155,39 +155,22 @@ pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>
     let [settings, fixed] = found.as_slice() else {
         return Ok(BTreeMap::new());
     };
-    let settings = list::all_settings_in(settings, seal)?.into_iter();
-    let mut surveyed: BTreeMap<_, _> = settings
-        .map(|(id, settings)| {
-            let fixed = Vec::new();
-            (id, Surveyed { settings, fixed })
-        })
-        .collect();
-    for row in fixed {
-        let of: &mut Surveyed = surveyed.entry(query::get(row, 0)?).or_default();
-        of.fixed.push(read::setting_place_in(row, 1)?);
-    }
-    Ok(surveyed)
+    let settings = list::all_settings_in(settings, seal)?;
+    let fixed = each(fixed, |row| {
+        Ok((query::get(row, 0)?, read::setting_place_in(row, 1)?))
+    })?;
+    Ok(Surveyed::of_all(settings, fixed))
 }
 
-/// Seals everything in the store in the database at `url` under the key that seals, whether it
-/// is under another key or not sealed at all; gives how many values there were. A store that is
-/// sealed may be served meanwhile, as [`seal::rekey()`] says; one that is not must not be.
+/// Seals a store that is not sealed; gives how many values there were.
 ///
 /// # Errors
 ///
-/// As [`Postgres::open`] and [`seal::rekey()`]; when there is no key; when somebody has a store
-/// open that is not sealed.
-pub async fn rekey(url: &str, seal: &Seal) -> Result<u64> {
-    match Postgres::open(url, seal).await {
-        Ok(store) if !seal.is_none() => seal::rekey(&*store).await,
-        Ok(_) => Err(StoreError("there is no key to seal it under".into())),
-        Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => {
-            let database = Database::at(url, Access::Write)?;
-            schema::migrate(&database, false, &Seal::none()).await?;
-            sealing::seal_first(&database, seal).await
-        }
-        Err(error) => Err(error),
-    }
+/// As [`Postgres::open`]; when somebody has the store open.
+pub(crate) async fn seal_first(url: &str, seal: &Seal) -> Result<u64> {
+    let database = Database::at(url, Access::Write)?;
+    schema::migrate(&database, false, &Seal::none()).await?;
+    sealing::seal_first(&database, seal).await
 }
 
 /// All rows, each as `read` takes it.

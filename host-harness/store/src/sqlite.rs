@@ -16,13 +16,13 @@ mod outbox;
 mod place;
 mod read;
 mod readers;
-mod rekey;
 mod schema;
+mod seal_first;
 mod sealing;
 mod writer;
 
 pub use readers::files_each;
-pub use rekey::rekey;
+pub(crate) use seal_first::seal_first;
 
 use crate::audit_log::BrokenLog;
 use crate::convention::{AN_OLDER_PROGRAMS, Unread};
@@ -242,17 +242,8 @@ pub async fn survey(path: &Path, seal: &Seal) -> Result<BTreeMap<String, Surveye
         place::require_own(&path)?;
         let mut db = connect(&path, BUSY_TIMEOUT, Access::Write)?;
         bring_up_to_date(&mut db, &seal)?;
-        let settings = list::all_settings(seal.over(&db))?.into_iter();
-        let mut surveyed: BTreeMap<_, _> = settings
-            .map(|(id, settings)| {
-                let fixed = Vec::new();
-                (id, Surveyed { settings, fixed })
-            })
-            .collect();
-        for (workspace, fixed) in list::all_fixed_settings(&db)? {
-            surveyed.entry(workspace).or_default().fixed.push(fixed);
-        }
-        Ok(surveyed)
+        let settings = list::all_settings(seal.over(&db))?;
+        Ok(Surveyed::of_all(settings, list::all_fixed_settings(&db)?))
     })
     .await
 }

@@ -234,14 +234,17 @@ const SCRIPT: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// The folder of PostgreSQL's programs.
-fn programs() -> PathBuf {
+/// The folder of PostgreSQL's programs: the first of the path that has them, or of the newest
+/// version that Debian has brought.
+pub fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let of_path = std::env::split_paths(&path);
     let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
-    let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
-    versions.sort();
-    let mut folders = of_path.chain(versions.into_iter().rev());
+    let number = |version: &DirEntry| version.file_name().to_str()?.parse::<u32>().ok();
+    let mut versions: Vec<_> = versions.collect();
+    versions.sort_by_key(|version| Reverse(number(version)));
+    let of_debian = versions.iter().map(|version| version.path().join("bin"));
+    let mut folders = of_path.chain(of_debian);
     let has_both = |folder: &PathBuf| {
         let mut programs = ["initdb", "postgres"].iter();
         programs.all(|program| folder.join(program).exists())
@@ -259,7 +262,8 @@ fn send(signal: &str, pid: &str) {
     sent.unwrap();
 }
 
-fn free_port() -> u16 {
+/// One that nobody listens on now.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

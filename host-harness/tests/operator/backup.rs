@@ -3,32 +3,23 @@
 use crate::Store;
 use rusqlite::Connection;
 
-impl Store {
-    /// What a command says that fails.
-    fn fails(&self, args: &[&str]) -> String {
-        let output = self.run(args, "");
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-}
-
 #[test]
 fn a_store_is_copied_restored_and_checked() {
     let store = Store::new();
     store.add("alice");
     store.text(&["user", "enrol-totp", "alice"]);
-    let backup = store.folder.path().join("monday.sqlite");
+    let backup = store.beside("monday.sqlite");
     let name = backup.to_str().unwrap();
     assert_eq!(
         store.text(&["store", "backup", name]),
         format!("{name} holds the store as it was just now\n")
     );
-    let again = store.fails(&["store", "backup", name]);
+    let again = store.fails(&["store", "backup", name]).1;
     assert!(again.contains("File exists"), "{again}");
 
     // Lost, and made again out of the copy.
     let before = store.text(&["user", "show", "alice"]);
-    let there = store.fails(&["store", "restore", name]);
+    let there = store.fails(&["store", "restore", name]).1;
     assert!(there.contains("File exists"), "{there}");
     for ending in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{ending}", store.path().display()));
@@ -54,7 +45,7 @@ fn what_is_broken_is_found_by_a_check() {
     let db = Connection::open(store.path()).unwrap();
     db.pragma_update(None, "foreign_keys", "OFF").unwrap();
     db.execute("UPDATE user SET id = 'other'", []).unwrap();
-    let orphan = store.fails(&["store", "check"]);
+    let orphan = store.fails(&["store", "check"]).1;
     assert!(orphan.contains("refers to none"), "{orphan}");
 
     db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
@@ -65,7 +56,7 @@ fn what_is_broken_is_found_by_a_check() {
         *byte ^= 0x55;
     }
     std::fs::write(store.path(), bytes).unwrap();
-    let broken = store.fails(&["store", "check"]);
+    let broken = store.fails(&["store", "check"]).1;
     assert!(broken.starts_with("host-harness: "), "{broken}");
     assert_eq!(broken.lines().count(), 1, "{broken}");
 }

@@ -70,7 +70,6 @@ impl Store {
         let enrolled = self.json(&["user", "enrol-totp", "ada"]);
         secret_scan::register(MAIL_PASSWORD);
         let url = format!("smtps://chat:{MAIL_PASSWORD}@mail.example.com\n");
-        secret_scan::register(MAIL_PASSWORD);
         self.text_with(&["setting", "set", "mail-server"], &url);
         let secret = enrolled["secret"].as_str().unwrap();
         let key = TotpKey::from_base32(secret).unwrap();

@@ -2,14 +2,13 @@
 //! the etcd in which Patroni keeps who leads. All are programs of Debian's packages `patroni`,
 //! `etcd-server` and `postgresql`, in a folder of their own, on free ports.
 
-use crate::site::connect;
+use chat_testing::postgres::{connect, free_port, programs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use rand::distr::{Alphanumeric, SampleString};
 use reqwest::Client;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,9 +25,6 @@ const USER: &str = "postgres";
 
 /// The login of the hosts: it may make the role that sees one workspace.
 const LOGIN: &str = "chat";
-
-/// Where Debian's package puts the programs of one version.
-const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// How long whoever leads does so without having said that it lives, in seconds: the least that
 /// Patroni takes. Nobody else leads before that is over.
@@ -113,7 +109,7 @@ impl Cluster {
 
     /// Makes a database; gives its URL for a host.
     pub(crate) async fn create(&self, database: &str) -> String {
-        let client = connect(&self.superusers_url("postgres")).await.unwrap();
+        let client = connect(self.superusers_url("postgres")).await.unwrap();
         let password = &self.password;
         for statement in [
             format!("CREATE ROLE {LOGIN} LOGIN CREATEROLE PASSWORD '{password}'"),
@@ -338,7 +334,9 @@ fn run(command: &mut Command, folder: &Path) -> Child {
     let command = command.current_dir(folder).stdin(Stdio::null());
     let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
     let program = command.get_program().to_string_lossy();
-    child.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask failover` installs it"))
+    child.unwrap_or_else(|error| {
+        panic!("{program}: {error}; `cargo xtask torture --store cluster` installs it")
+    })
 }
 
 /// A program of [`USER`] where we are root.
@@ -369,19 +367,6 @@ fn give(path: &Path) {
     if let Some(user) = user() {
         chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
     }
-}
-
-/// The newest version that is installed.
-fn programs() -> PathBuf {
-    let versions = fs::read_dir(VERSIONS).unwrap().map(|entry| entry.unwrap());
-    let number = |entry: &fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
-    versions.max_by_key(number).unwrap().path().join("bin")
-}
-
-/// One that nobody listens on now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// The processes that this one has started (proc(5), `/proc/PID/stat`: the fourth field, two

@@ -60,7 +60,7 @@ async fn what_was_answered_outlives_a_kill_on_postgresql() {
 
 /// The one that leads is lost each time; the clients ask until another does, and on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "`cargo xtask failover` runs it: it needs Patroni and etcd, and most of a minute a round"]
+#[ignore = "`cargo xtask torture --store cluster` runs it: it needs Patroni and etcd, and most of a minute a round"]
 async fn what_was_answered_outlives_the_loss_of_the_leader() {
     run::rounds(Plan::of(Kind::Cluster, 2)).await;
 }

@@ -277,7 +277,7 @@ impl Site {
         let left = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY($1)";
         let begun = Instant::now();
         loop {
-            if let Ok(client) = connect(&url).await
+            if let Ok(client) = connect(url).await
                 && let Ok(rows) = client.query(left, &[&gone]).await
                 && rows.is_empty()
             {
@@ -293,7 +293,7 @@ impl Site {
         let Some(url) = self.superusers_url() else {
             return look(&self.store(), accounts, after).await;
         };
-        let client = connect(&url).await.unwrap();
+        let client = connect(url).await.unwrap();
         let records = client.query(&records_after("$1"), &[&after]).await.unwrap();
         let outbox = client.query(OUTBOX, &[]).await.unwrap();
         Look {
@@ -306,9 +306,9 @@ impl Site {
     /// What is not in the store as its database wants it.
     pub(crate) async fn check(&self) -> Vec<String> {
         let Some(url) = self.superusers_url() else {
-            return check_file(&self.store());
+            return self.url("driver").problems().await.unwrap();
         };
-        let client = connect(&url).await.unwrap();
+        let client = connect(url).await.unwrap();
         let checked = client.batch_execute(CHECK).await;
         checked
             .err()
@@ -326,23 +326,6 @@ const CHECK: &str = "
     JOIN pg_am ON pg_am.oid = index.relam
     JOIN pg_index ON pg_index.indexrelid = index.oid
     WHERE amname = 'btree' AND index.relpersistence = 'p' AND indisready AND indisvalid";
-
-fn check_file(store: &Path) -> Vec<String> {
-    let db = Connection::open(store).unwrap();
-    let mut problems = texts(&db, "PRAGMA integrity_check");
-    problems.retain(|problem| problem != "ok");
-    problems.extend(texts(
-        &db,
-        "SELECT \"table\" || ' refers to no ' || parent FROM pragma_foreign_key_check",
-    ));
-    problems
-}
-
-fn texts(db: &Connection, sql: &str) -> Vec<String> {
-    let mut query = db.prepare(sql).unwrap();
-    let rows = query.query_map([], |row| row.get(0)).unwrap();
-    rows.map(Result::unwrap).collect()
-}
 
 /// What a store in this file holds.
 pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look {
@@ -442,12 +425,6 @@ mod postgres {
             queued: Timestamp::from_millis(row.get(4)),
         }
     }
-}
-
-pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// All accounts, and whether each has TOTP at the beginning.

@@ -13,7 +13,6 @@
 //! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `torture` | how processes are killed for longer than in a test |
-//! | `failover` | how the leader of a cluster of databases is lost under load |
 //! | `mutants` | how bugs are planted that the tests must notice |
 //! | `checks` | what a commit is held to besides its tests |
 //! | `install` | how the program is built that is released |
@@ -28,7 +27,6 @@ mod checks;
 mod component;
 mod debian;
 mod demo;
-mod failover;
 mod fuzz;
 mod host;
 mod install;
@@ -47,7 +45,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bench::Pace;
-use failover::Failover;
 use fuzz::Fuzz;
 use mutants::Mutants;
 use torture::Torture;
@@ -71,12 +68,10 @@ Usage: cargo xtask <task> [args…]
   fuzz [target] [--seconds N] [--from CASE]
                   look for input that breaks admission, http, body, decision or the rules for
                   any sequence of requests, a minute each
-  torture [--store sqlite|postgres] [--rounds N] [--hosts N] [--seed S]
+  torture [--store sqlite|postgres|cluster] [--rounds N] [--hosts N] [--seed S]
                   kill hosts or the database while clients ask, 1,000 times where nothing is said,
-                  and hold every account to what the clients were answered
-  failover [--rounds N]
-                  kill the PostgreSQL that leads three under Patroni while clients ask two hosts, 10
-                  times where nothing is said, and hold every account to what they were answered
+                  and hold every account to what the clients were answered; of a cluster, three
+                  PostgreSQL under Patroni, the one that leads is lost, 10 times
   mutants [rules|plugin] [--shard K/N]
                   plant small bugs in the rules and in the plugin, one after the other, and list
                   those that no test notices; an hour or more
@@ -99,7 +94,6 @@ enum Task {
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
     Bench(Pace),
-    Failover(Failover),
     Fuzz(Fuzz),
     Torture(Torture),
     Mutants(Mutants),
@@ -149,7 +143,6 @@ impl Task {
             }
             ("demo", _) => Ok(Self::Demo(args)),
             ("test", _) => Ok(Self::Test(args)),
-            ("failover", _) => Failover::parse(&args).map(Self::Failover),
             ("fuzz", _) => Fuzz::parse(&args).map(Self::Fuzz),
             ("torture", _) => Torture::parse(&args).map(Self::Torture),
             ("mutants", _) => Mutants::parse(&args).map(Self::Mutants),
@@ -166,7 +159,6 @@ impl Task {
             Self::Demo(args) => demo::start(&args),
             Self::Test(args) => test::run(&args),
             Self::Bench(pace) => bench::run(pace),
-            Self::Failover(failover) => failover.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Torture(torture) => torture.run(),
             Self::Mutants(mutants) => mutants.run(),

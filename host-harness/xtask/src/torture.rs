@@ -1,4 +1,4 @@
-//! Processes killed while clients ask them, for as many rounds as one likes. In
+//! Processes and databases killed while clients ask them, for as many rounds as one likes. In
 //! `cargo xtask test` the same program runs some hundreds.
 
 use std::ffi::OsString;
@@ -9,24 +9,65 @@ use anyhow::{Context as _, Result};
 use crate::cargo::{self, step};
 use crate::{component, debian, host};
 
-/// The stores that there are, and the test that tortures each.
-const STORES: [(&str, &str); 2] = [
-    ("sqlite", "what_was_answered_outlives_a_kill_on_sqlite"),
-    (
-        "postgres",
-        "what_was_answered_outlives_a_kill_on_postgresql",
-    ),
-];
+/// What is tortured; the first where nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Store {
+    Sqlite,
+    Postgres,
+    /// Three PostgreSQL, of which the one that leads is lost.
+    Cluster,
+}
 
-/// Rounds where nothing is said: some minutes.
-const ROUNDS: u64 = 1000;
+const STORES: [Store; 3] = [Store::Sqlite, Store::Postgres, Store::Cluster];
+
+impl Store {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    fn test(self) -> &'static str {
+        match self {
+            Self::Sqlite => "what_was_answered_outlives_a_kill_on_sqlite",
+            Self::Postgres => "what_was_answered_outlives_a_kill_on_postgresql",
+            Self::Cluster => "what_was_answered_outlives_the_loss_of_the_leader",
+        }
+    }
+
+    /// Rounds where nothing is said: some minutes.
+    fn rounds(self) -> u64 {
+        match self {
+            Self::Sqlite | Self::Postgres => 1000,
+            Self::Cluster => 10,
+        }
+    }
+
+    fn hosts(self) -> u64 {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres | Self::Cluster => 2,
+        }
+    }
+
+    /// Installs what makes it, as far as that is not here.
+    fn install(self) -> Result<()> {
+        match self {
+            Self::Sqlite => Ok(()),
+            Self::Postgres => debian::postgresql(),
+            Self::Cluster => debian::cluster(),
+        }
+    }
+}
 
 /// What is tortured, and for how long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Torture {
-    store: (&'static str, &'static str),
-    rounds: u64,
-    hosts: u64,
+    store: Store,
+    rounds: Option<u64>,
+    hosts: Option<u64>,
     /// What all that is random follows from; another each time where there is none.
     seed: Option<u64>,
 }
@@ -38,11 +79,10 @@ impl Torture {
     ///
     /// What cannot be understood, in words for the user.
     pub(crate) fn parse(args: &[OsString]) -> Result<Self, String> {
-        let [first, ..] = STORES;
         let mut torture = Self {
-            store: first,
-            rounds: ROUNDS,
-            hosts: 1,
+            store: Store::Sqlite,
+            rounds: None,
+            hosts: None,
             seed: None,
         };
         let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
@@ -57,12 +97,12 @@ impl Torture {
                 number => Ok(number),
             };
             match arg.as_str() {
-                "--rounds" => torture.rounds = count()?,
-                "--hosts" => torture.hosts = count()?,
+                "--rounds" => torture.rounds = Some(count()?),
+                "--hosts" => torture.hosts = Some(count()?),
                 "--seed" => torture.seed = Some(number()?),
                 "--store" => {
-                    let store = STORES.into_iter().find(|(name, _)| *name == value);
-                    let names = STORES.map(|(name, _)| name).join(", ");
+                    let store = STORES.into_iter().find(|store| store.name() == value);
+                    let names = STORES.map(Store::name).join(", ");
                     let unknown = format!("`{value}` is no store; the stores are {names}");
                     torture.store = store.ok_or(unknown)?;
                 }
@@ -72,27 +112,28 @@ impl Torture {
         Ok(torture)
     }
 
-    /// Builds the plugin, the host and what tortures it, and runs that: progress goes to
-    /// stderr, and at the end a table of what was done.
+    /// Installs what makes the store, builds the plugin, the host and what tortures it, and runs
+    /// that: progress goes to stderr, and at the end a table of what was done.
     ///
     /// # Errors
     ///
     /// Something does not compile, or an answer was not kept: what was random is above.
     pub(crate) fn run(&self) -> Result<()> {
-        debian::postgresql().context("a database is killed, too")?;
+        self.store.install().context("it is killed, too")?;
         eprint!("{}", component::build()?);
         let program = host::build_optimised()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seed = self.seed.unwrap_or(now.unwrap_or_default().as_secs());
-        let (store, test) = self.store;
-        let (rounds, hosts) = (self.rounds, self.hosts);
+        let (store, test) = (self.store.name(), self.store.test());
+        let rounds = self.rounds.unwrap_or(self.store.rounds());
+        let hosts = self.hosts.unwrap_or(self.store.hosts());
         step(&format!(
             "torture: {rounds} rounds on {store}, {hosts} hosts, seed {seed} …"
         ));
         let mut tests = cargo::cargo("test");
         tests
             .args(["--workspace", "--test", "torture", test])
-            .args(["--", "--exact", "--nocapture"])
+            .args(["--", "--exact", "--include-ignored", "--nocapture"])
             .env("TORTURE_PROGRAM", program)
             .env("TORTURE_ROUNDS", rounds.to_string())
             .env("TORTURE_HOSTS", hosts.to_string())
@@ -117,22 +158,21 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_rounds_of_one_host_on_sqlite_are_run_unless_something_else_is_said() {
-        let [sqlite, ..] = STORES;
+    fn a_file_is_tortured_unless_something_else_is_said() {
         let usual = Torture {
-            store: sqlite,
-            rounds: ROUNDS,
-            hosts: 1,
+            store: Store::Sqlite,
+            rounds: None,
+            hosts: None,
             seed: None,
         };
-        assert_eq!(parse("").as_ref(), Ok(&usual));
+        assert_eq!(parse(""), Ok(usual));
         let all = Torture {
-            rounds: 7,
-            hosts: 3,
+            store: Store::Cluster,
+            rounds: Some(7),
+            hosts: Some(3),
             seed: Some(0),
-            ..usual
         };
-        let line = "--store sqlite --rounds 7 --hosts 3 --seed 0";
+        let line = "--store cluster --rounds 7 --hosts 3 --seed 0";
         assert_eq!(parse(line), Ok(all));
     }
 
@@ -144,7 +184,7 @@ mod tests {
             ("--hosts two", "`--hosts` takes a number"),
             (
                 "--store oracle",
-                "`oracle` is no store; the stores are sqlite, postgres",
+                "`oracle` is no store; the stores are sqlite, postgres, cluster",
             ),
             ("again", "`cargo xtask torture` does not know `again`"),
         ] {

@@ -3,7 +3,7 @@
 use super::chain::{Chain, EditedLeaf, Link};
 use super::fault::Fault;
 use super::tree::Edge;
-use super::{Hash, Head, KeptRecord, Leaf, Mac, Page, Secret};
+use super::{Hash, Head, KeptRecord, Leaf, Mac, Page, Secret, kept_place};
 use std::collections::BTreeSet;
 
 /// Faults that are told of one log: nobody reads more, and the others are counted.
@@ -114,7 +114,7 @@ impl Check {
         self.chain.get_or_insert_with(|| Chain::new(&page.secret));
         let mut records = page.records.as_slice();
         for leaf in &page.leaves {
-            let place = place(leaf.index);
+            let place = kept_place(leaf.index);
             let (before, rest) = records.split_at(records.partition_point(|r| r.index < place));
             let (here, rest) = rest.split_at(rest.partition_point(|r| r.index == place));
             before.iter().for_each(|record| self.beside(record));
@@ -215,7 +215,7 @@ impl Check {
             }
         }
         for (kept, found) in records {
-            self.stray(place(index), found, kept, !is_there);
+            self.stray(kept_place(index), found, kept, !is_there);
         }
     }
 
@@ -237,7 +237,7 @@ impl Check {
             .position(|[first, last]| (first..=last).contains(&&index));
         let Some(gap) = gap else {
             return self.tell(Fault::Copied {
-                index: place(position),
+                index: kept_place(position),
                 of: index,
             });
         };
@@ -429,10 +429,6 @@ impl Stray {
             _ => Fault::Added { index, request_id },
         }
     }
-}
-
-fn place(index: u64) -> i64 {
-    index.try_into().unwrap_or(i64::MAX)
 }
 
 /// The first eight bytes.

@@ -9,7 +9,7 @@ use super::check::{Check, End, Past, Tombstone};
 use super::checkpoint::{Distrust, LogSigner, VerifierKey};
 use super::fault::Fault;
 use super::record::LoggedRecord;
-use super::{Head, KeptRecord, Page, hash_of};
+use super::{Head, KeptRecord, Page, hash_of, kept_place};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -73,7 +73,7 @@ impl Export {
     pub fn page(&mut self, page: &Page) -> String {
         let mut records = page.records.iter().peekable();
         let lines = page.leaves.iter().map(|leaf| {
-            let place = i64::try_from(leaf.index).unwrap_or(i64::MAX);
+            let place = kept_place(leaf.index);
             while records.next_if(|kept| kept.index < place).is_some() {}
             let kept = records.next_if(|kept| kept.index == place);
             self.line(&Line {
@@ -256,7 +256,7 @@ impl ExportCheck {
         let salt = line.salt.as_deref().map(bytes);
         let kept = match (line.record, salt) {
             (Some(record), Some(Some(salt))) => Some(KeptRecord {
-                index: line.index.try_into().unwrap_or(i64::MAX),
+                index: kept_place(line.index),
                 salt,
                 record,
             }),

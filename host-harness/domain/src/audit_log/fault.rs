@@ -1,5 +1,6 @@
 //! What can happen to a log.
 
+use super::kept_place;
 use std::fmt;
 
 /// What happened to a log. A record is named by its place, counted from zero.
@@ -73,7 +74,7 @@ impl Fault {
             Self::HeadEdited { size, .. } | Self::RolledBack { size, .. } => *size,
             Self::Forked { checkpoint } => *checkpoint,
         };
-        index.try_into().unwrap_or(i64::MAX)
+        kept_place(index)
     }
 }
 

@@ -87,8 +87,11 @@ impl From<&AuditRecord> for LoggedRecord {
 impl LoggedRecord {
     /// The text that is hashed.
     pub fn canonical(&self) -> String {
-        // There is no map in it whose keys could be no text, and no number that is none.
-        serde_json::to_string(self).unwrap_or_default()
+        #[expect(
+            clippy::expect_used,
+            reason = "no map whose keys are no text, no number that is none"
+        )]
+        serde_json::to_string(self).expect("JSON")
     }
 
     /// The leaf of this record: the hash (RFC 6962, section 2.1) of an input which is the salt

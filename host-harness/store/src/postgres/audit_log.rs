@@ -3,10 +3,10 @@
 use super::failure::Failure;
 use super::query::{Query, Value, get, query};
 use crate::Result;
-use crate::audit_log::{BrokenLog, ERASED_TOGETHER, Entry, HeadRow, LeafRow, OpenLog, place};
+use crate::audit_log::{BrokenLog, ERASED_TOGETHER, Entry, HeadRow, LeafRow, OpenLog};
 use crate::seal::Seal;
 use chat_domain::audit_log::record::{LoggedRecord, Version};
-use chat_domain::audit_log::{KeptRecord, PAGE, Page};
+use chat_domain::audit_log::{KeptRecord, PAGE, Page, kept_place};
 use chat_domain::time::Timestamp;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -118,11 +118,11 @@ pub(super) fn append(seal: &Seal, log: &mut Option<OpenLog>, record: LoggedRecor
         &record.proof,
         record.told,
         record.calls,
-        place(leaf.index),
+        kept_place(leaf.index),
         &salt[..],
         &leaf.hash.0[..],
         leaf.mac.as_bytes(),
-        place(log.head.size()),
+        kept_place(log.head.size()),
         &log.head.edge.to_bytes()[..],
     );
     if is_first {
@@ -230,7 +230,7 @@ pub(super) fn begin(
         let workspace = kept.record.workspace.clone();
         let log = logs.entry(workspace.clone()).or_insert_with(OpenLog::new);
         let Entry { salt, leaf, .. } = log.append(kept.record);
-        let at = place(leaf.index);
+        let at = kept_place(leaf.index);
         queries.push(query!(PLACE, id, at, &salt[..]));
         queries.push(query!(
             LEAF,

@@ -83,12 +83,6 @@ impl From<u32> for Value {
     }
 }
 
-impl From<Option<u32>> for Value {
-    fn from(number: Option<u32>) -> Self {
-        Self::Number(number.map(i64::from))
-    }
-}
-
 /// Steps of time, of which there are far fewer.
 impl From<u64> for Value {
     fn from(number: u64) -> Self {

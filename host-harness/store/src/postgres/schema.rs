@@ -28,7 +28,7 @@ const LOGGED: i64 = 5;
 
 /// How long one who migrates waits for another who does, and for the scripts: an index on
 /// millions of rows takes a minute.
-const PATIENCE: Duration = Duration::from_secs(600);
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who migrates has this lock of the database: "totp" in ASCII.
 const LOCK: i64 = 0x746f_7470;
@@ -67,7 +67,7 @@ pub(super) async fn migrate(
     may_create: bool,
     seal: &Seal,
 ) -> crate::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + MIGRATION_PATIENCE;
     let mut connection = database
         .connection(Instant::now() + super::database::PATIENCE)
         .await?;
@@ -181,7 +181,7 @@ struct Migration<'a> {
 
 impl Migration<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
-        let patience = PATIENCE.as_millis();
+        let patience = MIGRATION_PATIENCE.as_millis();
         self.script(&format!(
             "BEGIN;
              SET LOCAL statement_timeout = 0;

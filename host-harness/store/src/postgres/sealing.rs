@@ -1,6 +1,8 @@
 //! What is sealed, as the tables keep it.
 
-use super::database::{Connection, Database, LIST_PATIENCE, PATIENCE, Tries};
+use super::database::{
+    BEGIN_TO_WRITE, COMMIT, Connection, Database, LIST_PATIENCE, PATIENCE, Tries,
+};
 use super::failure::{Failure, Kind};
 use super::query::{Query, get, query};
 use crate::StoreError;
@@ -50,9 +52,6 @@ impl From<Unopened> for Failure {
     }
 }
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-const COMMIT: &str = "COMMIT";
-
 /// Nobody else writes in these workspaces until the transaction ends: what a writer has read is
 /// what it changes.
 const LOCK: &str = "SELECT 1 FROM workspace WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
@@ -84,7 +83,7 @@ async fn renew_once(
     most: u32,
     tries: &Tries,
 ) -> Result<Renewed, Failure> {
-    connection.script(BEGIN, tries.deadline).await?;
+    connection.script(BEGIN_TO_WRITE, tries.deadline).await?;
     let renewing = renew_some(connection, seal, from, most, StoreIs::Sealed);
     let renewed = timeout_at(tries.deadline, renewing).await;
     let renewed = renewed.unwrap_or_else(|_| Err(Failure::silence()));
@@ -255,7 +254,7 @@ async fn require_alone(connection: &mut Connection, deadline: Instant) -> crate:
 pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Result<u64> {
     let deadline = Instant::now() + WHOLE;
     let mut connection = database.connection(Instant::now() + PATIENCE).await?;
-    let begin = format!("{BEGIN}; SET LOCAL statement_timeout = 0; {KEEP_OUT}");
+    let begin = format!("{BEGIN_TO_WRITE}; SET LOCAL statement_timeout = 0; {KEEP_OUT}");
     connection.script(&begin, deadline).await?;
     require_alone(&mut connection, deadline).await?;
     // Somebody may have sealed it just now.

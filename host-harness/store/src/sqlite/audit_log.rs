@@ -1,10 +1,10 @@
 //! The log of the audit trail, in its tables.
 
 use super::{Db, SqlResult};
-use crate::audit_log::{BrokenLog, ERASED_TOGETHER, Entry, HeadRow, LeafRow, OpenLog, place};
+use crate::audit_log::{BrokenLog, ERASED_TOGETHER, Entry, HeadRow, LeafRow, OpenLog};
 use chat_domain::audit::AuditRecord;
 use chat_domain::audit_log::record::{LoggedRecord, Version};
-use chat_domain::audit_log::{KeptRecord, Leaf, PAGE, Page};
+use chat_domain::audit_log::{KeptRecord, Leaf, PAGE, Page, kept_place};
 use chat_domain::time::Timestamp;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -31,7 +31,7 @@ pub(super) fn append(db: Db<'_>, record: &AuditRecord) -> SqlResult<()> {
     db.prepare_cached("UPDATE audit_log SET size = ?2, edge = ?3, mac = ?4 WHERE workspace = ?1")?
         .execute(params![
             workspace,
-            place(log.head.size()),
+            kept_place(log.head.size()),
             log.head.edge.to_bytes(),
             log.head.mac.as_bytes()
         ])
@@ -69,7 +69,7 @@ fn write_leaf(db: &Connection, workspace: &str, entry: &Entry) -> SqlResult<()> 
     db.prepare_cached("INSERT INTO audit_leaf (workspace, idx, hash, mac) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![
             workspace,
-            place(leaf.index),
+            kept_place(leaf.index),
             leaf.hash.0,
             leaf.mac.as_bytes()
         ])
@@ -97,7 +97,7 @@ fn write_record(db: &Connection, entry: &Entry) -> SqlResult<()> {
         record.proof,
         record.told,
         record.calls,
-        place(entry.leaf.index),
+        kept_place(entry.leaf.index),
         entry.salt
     ])
     .map(drop)
@@ -225,7 +225,7 @@ pub(super) fn begin(db: Db<'_>) -> SqlResult<()> {
             let workspace = kept.record.workspace.clone();
             let log = logs.entry(workspace.clone()).or_insert_with(OpenLog::new);
             let entry = log.append(kept.record);
-            set.execute(params![id, place(entry.leaf.index), entry.salt])?;
+            set.execute(params![id, kept_place(entry.leaf.index), entry.salt])?;
             write_leaf(&db, &workspace, &entry)?;
             last = id;
         }

@@ -1,7 +1,7 @@
-//! A file comes under a key: one that is sealed under another, or one that is not sealed.
+//! A file that is not sealed comes under a key.
 
-use super::{Access, BUSY_TIMEOUT, Sqlite, blocking, connect, is_busy, schema, sealing};
-use crate::seal::{self, NotAdmitted, Position, Seal, StoreIs};
+use super::{Access, BUSY_TIMEOUT, blocking, connect, is_busy, schema, sealing};
+use crate::seal::{Position, Seal, StoreIs};
 use crate::{Result, StoreError};
 use rusqlite::TransactionBehavior;
 use std::path::Path;
@@ -9,28 +9,18 @@ use std::path::Path;
 /// Values that are sealed before the next are read, where nobody waits for them.
 const TOGETHER: u32 = 10_000;
 
-/// Seals everything in the store in the file at `path` under the key that seals, whether it is
-/// under another key or not sealed at all; gives how many values there were. A store that is
-/// sealed may be served meanwhile, as [`seal::rekey()`] says; one that is not must not be.
+/// Seals a store that is not sealed, in one transaction; then nothing is left of what it was. Gives
+/// how many values there were.
 ///
 /// # Errors
 ///
-/// As [`Sqlite::open`] and [`seal::rekey()`]; when there is no key; when somebody has a store open
-/// that is not sealed.
-pub async fn rekey(path: &Path, seal: &Seal) -> Result<u64> {
-    match Sqlite::open(path, seal).await {
-        Ok(store) if !seal.is_none() => seal::rekey(&*store).await,
-        Ok(_) => Err(StoreError("there is no key to seal it under".into())),
-        Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => {
-            let (path, seal) = (path.to_owned(), seal.clone());
-            blocking(move || seal_first(&path, &seal)).await
-        }
-        Err(error) => Err(error),
-    }
+/// As [`Sqlite::open`](super::Sqlite::open); when somebody has the store open.
+pub(crate) async fn seal_first(path: &Path, seal: &Seal) -> Result<u64> {
+    let (path, seal) = (path.to_owned(), seal.clone());
+    blocking(move || seal_all(&path, &seal)).await
 }
 
-/// Seals a store that is not, in one transaction; then nothing is left of what it was.
-fn seal_first(path: &Path, seal: &Seal) -> Result<u64> {
+fn seal_all(path: &Path, seal: &Seal) -> Result<u64> {
     let mut connection = connect(path, BUSY_TIMEOUT, Access::Write)?;
     // Whoever has it open goes on to write what is not sealed.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;

@@ -1,26 +1,18 @@
 //! The audit trail as a log that proves itself, through the program, a store's file, and a verifier
 //! that shares no code with it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+use crate::Store;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use tempfile::TempDir;
-
-/// A store's file, and the program on it.
-struct Store {
-    folder: TempDir,
-}
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 impl Store {
     /// Whose audit trail has a record for each of so many users.
     fn with_records(records: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Self { folder };
-        store.text(&["workspace", "create"]);
+        let store = Self::new();
         (0..records).for_each(|number| store.record(number));
         store
     }
@@ -29,54 +21,14 @@ impl Store {
         self.text(&["user", "add", &format!("user{number}")]);
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
-            .args(args)
-            .env("HOST_HARNESS_STORE", self.path("store.sqlite"))
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        secret_scan::keep_output(&output);
-        output
-    }
-
-    /// What it prints when it succeeds.
-    fn text(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let problem = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{args:?}: {problem}");
-        assert_eq!(problem, "", "{args:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The one line of JSON that it prints when it succeeds.
-    fn json(&self, args: &[&str]) -> Value {
-        let text = self.text(&[args, &["--json"]].concat());
-        assert_eq!(text.lines().count(), 1, "{args:?}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// What it prints, and why it fails.
-    fn fails(&self, args: &[&str]) -> (String, String) {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (text(output.stdout), text(output.stderr))
-    }
-
     /// Keeps what it prints in a file.
-    fn keep(&self, name: &str, args: &[&str]) {
-        std::fs::write(self.path(name), self.text(args)).unwrap();
+    fn keep_in(&self, name: &str, args: &[&str]) {
+        std::fs::write(self.beside(name), self.text(args)).unwrap();
     }
 
     /// Changes the data past the program.
     fn edit(&self, sql: &str) {
-        let db = Connection::open(self.path("store.sqlite")).unwrap();
+        let db = Connection::open(self.path()).unwrap();
         db.execute_batch(sql).unwrap();
     }
 
@@ -156,10 +108,10 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
     let store = Store::with_records(2);
     store.edit(&format!(
         "VACUUM INTO '{}'",
-        store.path("older.sqlite").display()
+        store.beside("older.sqlite").display()
     ));
     store.record(2);
-    store.keep("monday.txt", &["audit", "checkpoint"]);
+    store.keep_in("monday.txt", &["audit", "checkpoint"]);
     let verify = ["audit", "verify", "--checkpoint", "monday.txt"];
     let goes_on = "; it goes on from a checkpoint of 3\n";
     assert!(
@@ -173,8 +125,8 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
             .text(&verify)
             .ends_with(&format!("whole: 4 records{goes_on}"))
     );
-    let note = std::fs::read_to_string(store.path("monday.txt")).unwrap();
-    std::fs::write(store.path("edited.txt"), note.replace("\n3\n", "\n2\n")).unwrap();
+    let note = std::fs::read_to_string(store.beside("monday.txt")).unwrap();
+    std::fs::write(store.beside("edited.txt"), note.replace("\n3\n", "\n2\n")).unwrap();
     let edited = store
         .fails(&["audit", "verify", "--checkpoint", "edited.txt"])
         .1;
@@ -184,7 +136,7 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
         // The last who closes the store removes them.
         let _ = std::fs::remove_file(store.path(beside));
     }
-    std::fs::rename(store.path("older.sqlite"), store.path("store.sqlite")).unwrap();
+    std::fs::rename(store.beside("older.sqlite"), store.path()).unwrap();
     let (told, failed) = store.fails(&verify);
     let rolled_back =
         "!!  the log was rolled back: it has 2 records, and had 3 at the checkpoint\n";
@@ -198,7 +150,7 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
     );
 
     let other = Store::with_records(4);
-    std::fs::copy(store.path("monday.txt"), other.path("monday.txt")).unwrap();
+    std::fs::copy(store.beside("monday.txt"), other.beside("monday.txt")).unwrap();
     let (_, other_key) = other.fails(&verify);
     assert!(
         other_key.contains("the key of this log has not signed it"),
@@ -218,7 +170,7 @@ fn an_export_is_verified_without_the_store_and_every_change_of_it_is_found() {
     let key = store.key();
     let report = store.text(&["audit", "export", "log.jsonl"]);
     assert_eq!(report, format!("4 records in log.jsonl, signed by {key}\n"));
-    let mode = std::fs::metadata(store.path("log.jsonl"))
+    let mode = std::fs::metadata(store.beside("log.jsonl"))
         .unwrap()
         .permissions()
         .mode();
@@ -226,7 +178,7 @@ fn an_export_is_verified_without_the_store_and_every_change_of_it_is_found() {
     let again = store.fails(&["audit", "export", "log.jsonl"]).1;
     assert!(again.contains("cannot write log.jsonl"), "{again}");
 
-    std::fs::rename(store.path("store.sqlite"), store.path("gone.sqlite")).unwrap();
+    std::fs::rename(store.path(), store.beside("gone.sqlite")).unwrap();
     let verify = ["audit", "verify", "--file", "log.jsonl", "--key", &key];
     assert_eq!(
         store.text(&verify),
@@ -245,10 +197,10 @@ fn an_export_is_verified_without_the_store_and_every_change_of_it_is_found() {
     );
     assert_eq!(failed, NOT_WHOLE);
 
-    let export = std::fs::read_to_string(store.path("log.jsonl")).unwrap();
+    let export = std::fs::read_to_string(store.beside("log.jsonl")).unwrap();
     let edited = export.replacen("\"operator\"", "\"somebody\"", 1);
     assert_ne!(edited, export);
-    std::fs::write(store.path("log.jsonl"), edited).unwrap();
+    std::fs::write(store.beside("log.jsonl"), edited).unwrap();
     let (told, _) = store.fails(&verify);
     assert!(
         told.contains("was edited") && told.contains("it is not as it was signed"),
@@ -277,7 +229,7 @@ fn of_a_log_that_is_not_whole_nothing_is_signed() {
             "{failed}"
         );
     }
-    assert!(!store.path("log.jsonl").exists());
+    assert!(!store.beside("log.jsonl").exists());
     let left = std::fs::read_dir(store.folder.path()).unwrap().count();
     assert!(left <= 3, "the store and its two files");
 }
@@ -337,7 +289,7 @@ fn other(text: &Value) -> Value {
 #[test]
 fn an_independent_verifier_believes_what_is_proved_and_no_change_of_it() {
     let store = Store::with_records(3);
-    store.keep("older.txt", &["audit", "checkpoint"]);
+    store.keep_in("older.txt", &["audit", "checkpoint"]);
     (3..11).for_each(|number| store.record(number));
     let key = store.key();
     for place in 0..11_u8 {
@@ -428,14 +380,14 @@ fn an_independent_verifier_believes_what_is_proved_and_no_change_of_it() {
 #[test]
 fn no_command_prints_the_secret() {
     let store = Store::with_records(2);
-    let secret: String = Connection::open(store.path("store.sqlite"))
+    let secret: String = Connection::open(store.path())
         .unwrap()
         .query_row("SELECT secret FROM audit_log", [], |row| row.get(0))
         .unwrap();
     assert_eq!(secret.len(), 44);
     secret_scan::register(&secret);
     store.text(&["audit", "export", "log.jsonl"]);
-    let mut printed = std::fs::read_to_string(store.path("log.jsonl")).unwrap();
+    let mut printed = std::fs::read_to_string(store.beside("log.jsonl")).unwrap();
     for args in [
         &["audit", "verify"][..],
         &["audit", "checkpoint"],
