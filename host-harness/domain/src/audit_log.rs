@@ -91,6 +91,11 @@ impl Secret {
         self.mac(&[b"chain", &before.0, &index.to_be_bytes(), &hash.0])
     }
 
+    /// What says that nothing is after the link `last` of a tree of this size and root.
+    fn end(&self, size: u64, root: Hash, last: &Mac) -> Mac {
+        self.mac(&[b"end", &size.to_be_bytes(), &root.0, &last.0])
+    }
+
     /// What says of the leaf `hash` in the place `index` that its record was erased by who has
     /// this secret.
     fn tombstone(&self, index: u64, hash: Hash) -> Mac {
@@ -170,6 +175,8 @@ pub struct Head {
     pub edge: Edge,
     /// The last link of the chain.
     pub mac: Mac,
+    /// What says that the log ends here: a link says only what is before it.
+    pub end: Mac,
 }
 
 impl Default for Head {
@@ -178,6 +185,7 @@ impl Default for Head {
         Self {
             edge: Edge::default(),
             mac: Mac::START,
+            end: Mac::START,
         }
     }
 }
@@ -188,11 +196,21 @@ impl Head {
         self.edge.size()
     }
 
+    /// Whether who has the secret has ended the log here.
+    pub fn is_ended_by(&self, secret: &Secret) -> bool {
+        self.end == self.end_by(secret)
+    }
+
+    fn end_by(&self, secret: &Secret) -> Mac {
+        secret.end(self.size(), self.edge.root(), &self.mac)
+    }
+
     /// Moves behind `record`, and gives its leaf.
     pub fn append(&mut self, secret: &Secret, salt: &Salt, record: &LoggedRecord) -> Leaf {
         let (index, hash) = (self.size(), record.leaf_hash(salt));
         self.mac = secret.link(&self.mac, index, hash);
         self.edge.push(hash);
+        self.end = self.end_by(secret);
         Leaf {
             index,
             hash,

@@ -386,7 +386,7 @@ async fn whole(desk: &Desk, mut look: impl FnMut(&Page)) -> anyhow::Result<Page>
     };
     let last = desk.store.read_log(&desk.workspace, seen).await?;
     let last = last.with_context(|| no_record(desk))?;
-    let report = check.finish(&last.head);
+    let report = check.finish(&last);
     ensure!(
         report.faults.is_empty(),
         "the audit log is not whole, so nothing of it is signed: `host-harness audit verify` tells more"

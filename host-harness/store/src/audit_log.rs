@@ -19,6 +19,7 @@ pub(crate) struct HeadRow {
     pub(crate) size: i64,
     pub(crate) edge: Vec<u8>,
     pub(crate) mac: Vec<u8>,
+    pub(crate) end: Vec<u8>,
     pub(crate) secret: String,
 }
 
@@ -36,6 +37,9 @@ pub enum BrokenLog {
     /// Of this workspace, the head is none.
     #[error("the head of the audit log of {} was edited: it is none", .0.escape_debug())]
     Head(String),
+    /// Of this workspace, nobody who has the secret has ended the log where it ends.
+    #[error("the end of the audit log of {} was edited", .0.escape_debug())]
+    End(String),
     /// Of this workspace, there are records or leaves without a head.
     #[error("the head of the audit log of {} was removed", .0.escape_debug())]
     NoHead(String),
@@ -75,18 +79,27 @@ impl OpenLog {
         }
     }
 
-    /// What the row is, if it can be opened.
+    /// What the row is, if it can be opened: to be looked at.
     pub(crate) fn of(row: &HeadRow, workspace: &str, seal: &Seal) -> Result<Self, BrokenLog> {
         let size = u64::try_from(row.size).ok();
         let edge = size.and_then(|size| Edge::from_bytes(size, &row.edge));
         let secret = seal.open(&AUDIT_SECRET.of(workspace, ""), &row.secret)?;
         let secret = Secret::from_text(secret.expose_secret());
-        match (edge, Mac::from_bytes(&row.mac), secret) {
-            (Some(edge), Some(mac), Some(secret)) => Ok(Self {
-                head: Head { edge, mac },
+        let macs = Mac::from_bytes(&row.mac).zip(Mac::from_bytes(&row.end));
+        match (edge, macs, secret) {
+            (Some(edge), Some((mac, end)), Some(secret)) => Ok(Self {
+                head: Head { edge, mac, end },
                 secret,
             }),
             _ => Err(BrokenLog::Head(workspace.to_owned())),
+        }
+    }
+
+    /// To be written: where it was cut off, nothing is appended that would hide it.
+    pub(crate) fn go_on(self, workspace: &str) -> Result<Self, BrokenLog> {
+        match self.head.is_ended_by(&self.secret) {
+            true => Ok(self),
+            false => Err(BrokenLog::End(workspace.to_owned())),
         }
     }
 
@@ -110,6 +123,7 @@ impl OpenLog {
             size: kept_place(self.head.size()),
             edge: self.head.edge.to_bytes(),
             mac: self.head.mac.as_bytes().to_vec(),
+            end: self.head.end.as_bytes().to_vec(),
             secret: seal.seal(&AUDIT_SECRET.of(workspace, ""), secret.expose_secret()),
         }
     }

@@ -3,8 +3,8 @@
 //! either kind. So a deployment that has outgrown one file moves to PostgreSQL.
 
 use crate::{Result, StoreError, StoreUrl, postgres, sqlite};
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// The tables that hold what was told to a store; those that others refer to come first.
@@ -49,6 +49,33 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<Vec<Cell>>,
 }
 
+impl Rows {
+    /// What is sent last: where it does not come, who sends has failed.
+    pub(crate) const END: Self = Self {
+        table: TABLES.len(),
+        rows: Vec::new(),
+    };
+}
+
+/// Why a side of a copy ends: the other has, and says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the other side of the copy has ended")]
+pub(crate) struct OtherSideEnded;
+
+impl From<OtherSideEnded> for StoreError {
+    fn from(ended: OtherSideEnded) -> Self {
+        Self(Box::new(ended))
+    }
+}
+
+/// How a copy has ended whose sides have ended so.
+fn both(one: Result<()>, other: Result<()>) -> Result<()> {
+    match one {
+        Err(error) if error.0.is::<OtherSideEnded>() => other.and(Err(error)),
+        one => one.and(other),
+    }
+}
+
 /// The names of the columns of each of [`TABLES`], as they are copied.
 pub(crate) type Columns = Vec<Vec<String>>;
 
@@ -66,14 +93,13 @@ impl StoreUrl {
     /// Copies the store, as it is at one moment, into a file at `to`, where there is none. The
     /// store may be served meanwhile; it must be of this version.
     pub async fn back_up(&self, to: &Path) -> Result<()> {
-        make(to, async || match self {
+        make(to, async |to| match self {
             Self::Sqlite(from) => sqlite::copy::file(from, to).await,
             Self::Postgres(from) => {
                 let (columns, rows, written) = sqlite::copy::writer(to).await?;
                 let sent = postgres::copy::send(from, &columns, rows).await;
                 let written = written.await.map_err(|panic| StoreError(panic.into()))?;
-                // Where the one side failed, the other says less of why.
-                sent.and(written)
+                both(sent, written)
             }
         })
         .await
@@ -84,12 +110,12 @@ impl StoreUrl {
     /// brought up to date by being restored into a file first, and opened.
     pub async fn restore(&self, from: &Path) -> Result<()> {
         match self {
-            Self::Sqlite(to) => make(to, async || sqlite::copy::file(from, to).await).await,
+            Self::Sqlite(to) => make(to, async |to| sqlite::copy::file(from, to).await).await,
             Self::Postgres(to) => {
                 let (columns, rows, read) = sqlite::copy::reader(from).await?;
                 let received = postgres::copy::receive(to, &columns, rows).await;
                 let read = read.await.map_err(|panic| StoreError(panic.into()))?;
-                received.and(read)
+                both(received, read)
             }
         }
     }
@@ -110,20 +136,27 @@ impl StoreUrl {
     }
 }
 
-/// Makes a file at `path`, which its owner alone can read, and removes it where that fails.
-async fn make(path: &Path, fill: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    made.map_err(|error| StoreError(format!("{}: {error}", path.display()).into()))?;
-    let filled = fill().await;
-    if filled.is_err() {
-        // What is left is empty or half a copy; that it was none is said already.
-        let _ = fs::remove_file(path);
+/// Makes a file, which its owner alone can read: it has its name once it is whole.
+async fn make(path: &Path, fill: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
+    let failed = |error| StoreError(format!("{}: {error}", path.display()).into());
+    if path.symlink_metadata().is_ok() {
+        return Err(failed(io::Error::other("there is a file of that name already")));
     }
-    filled
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial-");
+    let file = tempfile::Builder::new().prefix(&name).tempfile_in(folder);
+    let file = file.map_err(failed)?;
+    fill(file.path()).await?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path)
+        .map_err(|error| failed(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{Result, Store, StoreError};
 use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
 use chat_domain::audit_log::check::{Check, Past, Report};
-use chat_domain::audit_log::{Page, kept_place};
+use chat_domain::audit_log::Page;
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{
@@ -243,8 +243,9 @@ impl dyn Store + '_ {
         let mut from = Page::FIRST;
         while let Some(page) = self.log(workspace, from).await? {
             look(&page);
-            match page.next {
-                Some(next) => from = kept_place(next),
+            // After the last place there is, no page follows.
+            match page.next.and_then(|next| i64::try_from(next).ok()) {
+                Some(next) => from = next,
                 None => return Ok(Some(page)),
             }
         }
@@ -256,7 +257,7 @@ impl dyn Store + '_ {
     pub async fn check_log(&self, workspace: &str, past: Option<Past>) -> Result<Option<Report>> {
         let mut check = Check::new(past);
         let last = self.read_log(workspace, |page| check.page(page)).await?;
-        Ok(last.map(|last| check.finish(&last.head)))
+        Ok(last.map(|last| check.finish(&last)))
     }
 
     async fn named(&self, workspace: &str, name: &str) -> Result<Answer<(Profile, Settings)>> {

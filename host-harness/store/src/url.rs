@@ -133,18 +133,21 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// Without what comes after `?`, too: a parameter can be a password.
+/// Without the parameters, too, which can hold one: they begin with the first `?` that is not in
+/// the password.
 fn without_password(url: &str) -> String {
-    let (url, _) = url.split_once('?').unwrap_or((url, ""));
     let Some((scheme, rest)) = url.split_once("://") else {
         return String::new();
     };
+    let before = |text: &str, ends: &[char]| text.split(ends).next().unwrap_or_default().to_owned();
     match rest.rsplit_once('@') {
+        // Perhaps it is no log-in, and the end of a password follows.
+        Some((log_in, _)) if log_in.contains('/') => format!("{scheme}://…"),
         Some((log_in, place)) => {
-            let (user, _) = log_in.split_once(':').unwrap_or((log_in, ""));
+            let (user, place) = (before(log_in, &[':', '?']), before(place, &['?']));
             format!("{scheme}://{user}@{place}")
         }
-        None => format!("{scheme}://{rest}"),
+        None => format!("{scheme}://{}", before(rest, &['?'])),
     }
 }
 
@@ -193,6 +196,11 @@ mod tests {
             ("postgres://chat:s3cret@db/chat", "postgres://chat@db/chat"),
             ("postgres://chat:s3c@ret@db/chat", "postgres://chat@db/chat"),
             ("postgres://chat@db/chat", "postgres://chat@db/chat"),
+            ("postgres://chat:s3c?ret@db/chat", "postgres://chat@db/chat"),
+            (
+                "postgres://db/chat?user=chat&password=s3cr@t",
+                "postgres://…",
+            ),
             (
                 "postgres://db/chat?user=chat&password=s3cret",
                 "postgres://db/chat",

@@ -15,12 +15,12 @@ fn a_store_is_copied_restored_and_checked() {
         format!("{name} holds the store as it was just now\n")
     );
     let again = store.fails(&["store", "backup", name]).1;
-    assert!(again.contains("File exists"), "{again}");
+    assert!(again.contains("of that name already"), "{again}");
 
     // Lost, and made again out of the copy.
     let before = store.text(&["user", "show", "alice"]);
     let there = store.fails(&["store", "restore", name]).1;
-    assert!(there.contains("File exists"), "{there}");
+    assert!(there.contains("of that name already"), "{there}");
     for ending in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{ending}", store.path().display()));
     }

@@ -69,7 +69,7 @@ enum Place {
     /// In a server of its own, at this URL.
     Postgres(Server, String),
     /// In several, of which one leads, at this URL.
-    Cluster(Cluster, String),
+    Cluster(Box<Cluster>, String),
 }
 
 /// Which store.
@@ -141,7 +141,7 @@ impl Site {
             Kind::Cluster => {
                 let cluster = Cluster::start().await;
                 let url = cluster.create(DATABASE).await;
-                Place::Cluster(cluster, url)
+                Place::Cluster(Box::new(cluster), url)
             }
         };
         let site = Self {

@@ -3,7 +3,7 @@
 use super::chain::{Chain, EditedLeaf, Link};
 use super::fault::Fault;
 use super::tree::Edge;
-use super::{Hash, Head, KeptRecord, Leaf, Mac, Page, Secret, kept_place};
+use super::{Hash, KeptRecord, Leaf, Mac, Page, Secret, kept_place};
 use std::collections::BTreeSet;
 
 /// Faults that are told of one log: nobody reads more, and the others are counted.
@@ -85,6 +85,8 @@ pub(super) struct End {
     pub(super) root: Hash,
     /// Of a log with a chain.
     pub(super) mac: Option<Mac>,
+    /// Who has the secret says so, or whoever has signed it.
+    pub(super) is_true: bool,
 }
 
 impl Check {
@@ -290,15 +292,18 @@ impl Check {
             size: self.next,
             root: self.edge.root(),
             mac: None,
+            is_true: true,
         }
     }
 
-    /// What was found of the whole log, which ends at `head`.
-    pub fn finish(self, head: &Head) -> Report {
+    /// What was found of the whole log, which ends with the `last` page.
+    pub fn finish(self, last: &Page) -> Report {
+        let head = &last.head;
         self.finish_at(&End {
             size: head.size(),
             root: head.edge.root(),
             mac: Some(head.mac),
+            is_true: head.is_ended_by(&last.secret),
         })
     }
 
@@ -345,7 +350,7 @@ impl Check {
             let of = end.size;
             return self.tell(Fault::Truncated { left: leaves, of });
         }
-        let is_right = end.root == self.edge.root() && is_last_link;
+        let is_right = end.root == self.edge.root() && is_last_link && end.is_true;
         if leaves > end.size || (!self.is_broken && !is_right) {
             let size = end.size;
             self.tell(match end.mac {

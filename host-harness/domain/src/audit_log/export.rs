@@ -294,6 +294,7 @@ impl ExportCheck {
                     size: signed.past.size,
                     root: signed.past.root,
                     mac: None,
+                    is_true: true,
                 }
             }
             Err(_) => self.check.end_as_it_is(),

@@ -133,6 +133,11 @@ impl fmt::Display for Fault {
                 "the log was truncated: of {of} records the last {} are gone, with their leaves",
                 of.saturating_sub(*left)
             ),
+            Self::HeadEdited { size, leaves } if size == leaves => write!(
+                f,
+                "the end of the log was edited: nobody who has the log's secret has ended it after \
+                 {size} records"
+            ),
             Self::HeadEdited { size, leaves } => write!(
                 f,
                 "the head of the log was edited: it is not that of the leaves; it is after {size} records, \

@@ -1,19 +1,29 @@
 //! A URL of a database: what PostgreSQL's own client takes, as far as the one here does.
 
 use super::failure::{Failure, Kind};
-use deadpool_postgres::Manager;
+use deadpool_postgres::{Connect, ConfigConnectImpl, Manager, ManagerConfig};
+use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Config, NoTls};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long one address has to answer, before the next is tried: a few trips around the earth.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// How long one of several servers has for all that makes a connection, before the next is asked:
+/// two that say nothing leave time for the third within a call.
+const HOST_TIMEOUT: Duration = Duration::from_millis(900);
+
+const _: () = assert!(2 * HOST_TIMEOUT.as_millis() < super::database::PATIENCE.as_millis());
 
 /// How long the network may take none of what was sent, before the connection counts as lost.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
@@ -37,6 +47,8 @@ pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
 /// transaction that writes has [`super::database::STATEMENT_IN_WRITE`].
 pub(super) const STATEMENT: Duration = Duration::from_secs(30);
 
+type Connected = (Client, JoinHandle<()>);
+
 /// What a database is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -54,11 +66,80 @@ pub(super) enum Access {
 /// When it is no such URL, or no certificate can be read.
 pub(super) fn manager(url: &str, access: Access) -> Result<Manager, Failure> {
     let (url, parameters) = split(url);
-    let said = |name: &str| {
-        let mut parameters = parameters.iter();
-        parameters.find_map(|(said, value)| (*said == name).then_some(*value))
+    let hosts = each_host(url, &parameters).into_iter();
+    let configs: Result<Vec<_>, _> = hosts.map(|url| config(&url, &parameters, access)).collect();
+    let all = config(url, &parameters, access)?;
+    let is_remote = !all.get_hostaddrs().is_empty()
+        || all
+            .get_hosts()
+            .iter()
+            .any(|host| matches!(host, Host::Tcp(_)));
+    let one: Box<dyn Connect> = if !is_remote || all.get_ssl_mode() == SslMode::Disable {
+        Box::new(ConfigConnectImpl { tls: NoTls })
+    } else {
+        let certificate = said(&parameters, "sslrootcert");
+        let certificate = certificate.map(|path| percent_decode_str(path).decode_utf8_lossy());
+        let tls = MakeRustlsConnect::new(tls(certificate.as_deref())?);
+        Box::new(ConfigConnectImpl { tls })
     };
-    let mut config: Config = clean(url, &parameters).parse().map_err(Failure::from)?;
+    let connect = EachHost {
+        configs: configs?,
+        first: AtomicUsize::default(),
+        one,
+    };
+    Ok(Manager::from_connect(all, connect, ManagerConfig::default()))
+}
+
+/// Asks the servers one after the other, and first the one that answered last. One that takes
+/// connections and then says nothing keeps nobody from the next, as it would the client by itself.
+struct EachHost {
+    configs: Vec<Config>,
+    first: AtomicUsize,
+    one: Box<dyn Connect>,
+}
+
+impl Connect for EachHost {
+    fn connect(&self, all: &Config) -> BoxFuture<'_, Result<Connected, tokio_postgres::Error>> {
+        let whichever = self.one.connect(all);
+        Box::pin(async move {
+            let mut configs: Vec<_> = self.configs.iter().enumerate().collect();
+            configs.rotate_left(self.first.load(Ordering::Relaxed));
+            for (number, config) in configs {
+                let connected = timeout(HOST_TIMEOUT, self.one.connect(config)).await;
+                if let Ok(Ok(connected)) = connected {
+                    self.first.store(number, Ordering::Relaxed);
+                    return Ok(connected);
+                }
+            }
+            whichever.await
+        })
+    }
+}
+
+/// The URL, once for each of its hosts, where it has several.
+fn each_host(url: &str, parameters: &[(&str, &str)]) -> Vec<String> {
+    let is_parameter = ["host", "hostaddr", "port"].map(|name| said(parameters, name).is_some());
+    let begin = url.rfind('@').map(|at| at + 1);
+    let begin = begin.or_else(|| Some(url.find("://")? + 3));
+    let Some((before, rest)) = begin.and_then(|begin| url.split_at_checked(begin)) else {
+        return Vec::new();
+    };
+    let (hosts, database) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if is_parameter.contains(&true) || !hosts.contains(',') {
+        return Vec::new();
+    }
+    let hosts = hosts.split(',');
+    hosts.map(|host| format!("{before}{host}{database}")).collect()
+}
+
+fn said<'a>(parameters: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
+    let mut parameters = parameters.iter();
+    parameters.find_map(|(said, value)| (*said == name).then_some(*value))
+}
+
+fn config(url: &str, parameters: &[(&str, &str)], access: Access) -> Result<Config, Failure> {
+    let said = |name: &str| said(parameters, name);
+    let mut config: Config = clean(url, parameters).parse().map_err(Failure::from)?;
     if said("connect_timeout").is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
@@ -81,17 +162,7 @@ pub(super) fn manager(url: &str, access: Access) -> Result<Manager, Failure> {
         config.application_name("chat-store");
     }
     config.options(options(config.get_options()));
-    let is_remote = !config.get_hostaddrs().is_empty()
-        || config
-            .get_hosts()
-            .iter()
-            .any(|host| matches!(host, Host::Tcp(_)));
-    if !is_remote || config.get_ssl_mode() == SslMode::Disable {
-        return Ok(Manager::new(config, NoTls));
-    }
-    let certificate = said("sslrootcert").map(|path| percent_decode_str(path).decode_utf8_lossy());
-    let tls = MakeRustlsConnect::new(tls(certificate.as_deref())?);
-    Ok(Manager::new(config, tls))
+    Ok(config)
 }
 
 /// What a connection begins with, and what the URL says after it: the last counts. What is
@@ -188,6 +259,26 @@ mod tests {
             ),
         ] {
             assert_eq!(cleaned(url), expected);
+        }
+    }
+
+    #[test]
+    fn each_host_is_asked_by_itself() {
+        let hosts = |url: &str| {
+            let (url, parameters) = split(url);
+            each_host(url, &parameters)
+        };
+        assert_eq!(
+            hosts("postgres://chat:a,b/c@one:1,two,[::1]:3/chat?sslmode=disable"),
+            [
+                "postgres://chat:a,b/c@one:1/chat",
+                "postgres://chat:a,b/c@two/chat",
+                "postgres://chat:a,b/c@[::1]:3/chat",
+            ]
+        );
+        assert_eq!(hosts("postgres://one,two"), ["postgres://one", "postgres://two"]);
+        for url in ["postgres://one/a,b", "postgres:///chat?host=one,two", ""] {
+            assert_eq!(hosts(url), Vec::<String>::new(), "{url}");
         }
     }
 

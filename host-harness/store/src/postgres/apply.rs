@@ -154,7 +154,7 @@ impl Place<'_> {
                 self.key(),
                 *id,
             ),
-            Change::Record(record) => audit_log::append(seal, &mut log.open, record.into()),
+            Change::Record(record) => audit_log::append(seal, &mut log.open, record.into())?,
         };
         Ok(vec![query])
     }

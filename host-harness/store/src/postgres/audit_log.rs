@@ -11,7 +11,7 @@ use chat_domain::time::Timestamp;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
-const HEAD: &str = "SELECT size, edge, mac, secret FROM audit_log WHERE workspace = $1";
+const HEAD: &str = "SELECT size, edge, mac, \"end\", secret FROM audit_log WHERE workspace = $1";
 
 const LEAVES: &str = "
     SELECT idx, hash, mac, erased FROM audit_leaf
@@ -61,10 +61,11 @@ macro_rules! append {
 }
 
 const APPEND: &str =
-    append!("UPDATE audit_log SET size = $18, edge = $19, mac = $17 WHERE workspace = $1");
+    append!("UPDATE audit_log SET size = $18, edge = $19, mac = $17, \"end\" = $20 WHERE workspace = $1");
 
 const APPEND_FIRST: &str = append!(
-    "INSERT INTO audit_log (workspace, size, edge, mac, secret) VALUES ($1, $18, $19, $17, $20)"
+    "INSERT INTO audit_log (workspace, size, edge, mac, \"end\", secret)
+     VALUES ($1, $18, $19, $17, $20, $21)"
 );
 
 const ERASE: &str = "DELETE FROM audit WHERE id = ANY($1)";
@@ -76,8 +77,9 @@ const BURY: &str = "
 
 const PLACE: &str = "UPDATE audit SET idx = $2, salt = $3 WHERE id = $1";
 const LEAF: &str = "INSERT INTO audit_leaf (workspace, idx, hash, mac) VALUES ($1, $2, $3, $4)";
-const FIRST_HEAD: &str =
-    "INSERT INTO audit_log (workspace, size, edge, mac, secret) VALUES ($1, $2, $3, $4, $5)";
+const FIRST_HEAD: &str = "
+    INSERT INTO audit_log (workspace, size, edge, mac, \"end\", secret)
+    VALUES ($1, $2, $3, $4, $5, $6)";
 
 /// Where the log of a workspace ends.
 pub(super) fn head(workspace: &str) -> Query {
@@ -93,16 +95,25 @@ pub(super) fn open_in(seal: &Seal, rows: &[Row], workspace: &str) -> Result<Opti
         size: get(row, 0)?,
         edge: get(row, 1)?,
         mac: get(row, 2)?,
-        secret: get(row, 3)?,
+        end: get(row, 3)?,
+        secret: get(row, 4)?,
     };
     Ok(Some(OpenLog::of(&row, workspace, seal)?))
 }
 
 /// Writes a record, its leaf and where the log ends then.
-pub(super) fn append(seal: &Seal, log: &mut Option<OpenLog>, record: LoggedRecord) -> Query {
+pub(super) fn append(
+    seal: &Seal,
+    log: &mut Option<OpenLog>,
+    record: LoggedRecord,
+) -> Result<Query> {
     let is_first = log.is_none();
-    let log = log.get_or_insert_with(OpenLog::new);
-    let Entry { record, salt, leaf } = log.append(record);
+    let mut open = match log.take() {
+        Some(log) => log.go_on(&record.workspace)?,
+        None => OpenLog::new(),
+    };
+    let Entry { record, salt, leaf } = open.append(record);
+    let log = log.insert(open);
     let mut query = query!(
         APPEND,
         &record.workspace,
@@ -124,6 +135,7 @@ pub(super) fn append(seal: &Seal, log: &mut Option<OpenLog>, record: LoggedRecor
         leaf.mac.as_bytes(),
         kept_place(log.head.size()),
         &log.head.edge.to_bytes()[..],
+        log.head.end.as_bytes(),
     );
     if is_first {
         query.sql = APPEND_FIRST;
@@ -131,7 +143,7 @@ pub(super) fn append(seal: &Seal, log: &mut Option<OpenLog>, record: LoggedRecor
             .values
             .push(Value::from(&log.row(&record.workspace, seal).secret));
     }
-    query
+    Ok(query)
 }
 
 /// As [`Store::log`](crate::Store::log).
@@ -254,6 +266,7 @@ pub(super) fn first_heads(seal: &Seal, logs: &BTreeMap<String, OpenLog>) -> Vec<
             row.size,
             &row.edge[..],
             &row.mac[..],
+            &row.end[..],
             &row.secret,
         )
     });

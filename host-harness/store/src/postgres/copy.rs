@@ -4,7 +4,7 @@ use super::address::Access;
 use super::database::{Connection, Database, PATIENCE};
 use super::failure::Failure;
 use super::schema;
-use crate::backup::{Cell, Columns, Rows, TABLES, TOGETHER, listed};
+use crate::backup::{Cell, Columns, OtherSideEnded, Rows, TABLES, TOGETHER, listed};
 use crate::convention::AN_OLDER_PROGRAMS;
 use crate::seal::Seal;
 use crate::{Result, StoreError};
@@ -29,7 +29,8 @@ const UNLIMITED: &str = "SET LOCAL statement_timeout = 0;
 
 /// Sends all rows of the store in the database at `url`, as of one moment.
 pub(crate) async fn send(url: &str, columns: &Columns, rows: Sender<Rows>) -> Result<()> {
-    let database = Database::at(url, Access::Look)?;
+    // A standby may lack what the server that writes has acknowledged.
+    let database = Database::at(url, Access::Write)?;
     if !schema::is_current(&database).await? {
         return Err(StoreError(AN_OLDER_PROGRAMS.into()));
     }
@@ -49,17 +50,18 @@ pub(crate) async fn send(url: &str, columns: &Columns, rows: Sender<Rows>) -> Re
                     table,
                     rows: std::mem::take(&mut packet),
                 };
-                let gone = |_| StoreError("nobody takes the rows any more".into());
-                rows.send(rows_of_table).await.map_err(gone)?;
+                rows.send(rows_of_table).await.map_err(|_| OtherSideEnded)?;
             }
             if is_last {
                 break;
             }
         }
     }
-    Ok(connection
+    connection
         .script("COMMIT", Instant::now() + PATIENCE)
-        .await?)
+        .await?;
+    let sent = rows.send(Rows::END).await;
+    Ok(sent.map_err(|_| OtherSideEnded)?)
 }
 
 /// Writes rows into the database at `url`, where there is nothing yet: all or none.
@@ -69,6 +71,7 @@ pub(crate) async fn receive(url: &str, columns: &Columns, mut rows: Receiver<Row
     schema::migrate(&database, true, &Seal::none()).await?;
     let mut connection = begun(&database, "READ WRITE").await?;
     let client = client(&connection)?;
+    client.batch_execute(KEEP_OUT).await.map_err(Failure::from)?;
     for table in TABLES {
         let held = format!("SELECT 1 FROM \"{table}\" LIMIT 1");
         let held = client.query_opt(&held, &[]).await.map_err(Failure::from)?;
@@ -96,9 +99,15 @@ pub(crate) async fn receive(url: &str, columns: &Columns, mut rows: Receiver<Row
         }
         writer.finish().await.map_err(Failure::from)?;
     }
+    if waiting.is_none_or(|packet| packet.table != Rows::END.table) {
+        return Err(OtherSideEnded.into());
+    }
     connection.script(NUMBER_ON, Instant::now() + WHOLE).await?;
     Ok(connection.script("COMMIT", Instant::now() + WHOLE).await?)
 }
+
+/// Whoever opens the store, or makes a workspace, waits until it is whole, and is told then.
+const KEEP_OUT: &str = "LOCK TABLE workspace, sealing, chat_store IN ACCESS EXCLUSIVE MODE";
 
 /// What is numbered goes on from the last.
 const NUMBER_ON: &str = "

@@ -78,7 +78,9 @@ pub(super) async fn migrate(
         }
         Place::Empty if !may_create => return Err(Failure::new(Kind::Fault, NO_STORE).into()),
         Place::Store(version) if version < SEALED => seal.admit(None)?,
-        Place::Empty | Place::Store(_) => (),
+        // A log's secret must not be written under a key that is not the store's.
+        Place::Store(_) => admit(&mut connection, seal, deadline).await?,
+        Place::Empty => (),
     }
     create_role(&mut connection, deadline).await?;
     let mut migration = Migration {

@@ -19,7 +19,7 @@ const KEPT: &str =
 pub(super) fn append(db: Db<'_>, record: &AuditRecord) -> SqlResult<()> {
     let workspace = record.workspace.as_str();
     let (mut log, is_new) = match open(db, workspace)? {
-        Some(log) => (log, false),
+        Some(log) => (log.go_on(workspace)?, false),
         None => (OpenLog::new(), true),
     };
     let entry = log.append(record.into());
@@ -28,12 +28,13 @@ pub(super) fn append(db: Db<'_>, record: &AuditRecord) -> SqlResult<()> {
     if is_new {
         return write_head(db, workspace, &log);
     }
-    db.prepare_cached("UPDATE audit_log SET size = ?2, edge = ?3, mac = ?4 WHERE workspace = ?1")?
+    db.prepare_cached("UPDATE audit_log SET size = ?2, edge = ?3, mac = ?4, \"end\" = ?5 WHERE workspace = ?1")?
         .execute(params![
             workspace,
             kept_place(log.head.size()),
             log.head.edge.to_bytes(),
-            log.head.mac.as_bytes()
+            log.head.mac.as_bytes(),
+            log.head.end.as_bytes()
         ])
         .map(drop)
 }
@@ -41,13 +42,14 @@ pub(super) fn append(db: Db<'_>, record: &AuditRecord) -> SqlResult<()> {
 /// The log of a workspace; none where it has no records yet.
 fn open(db: Db<'_>, workspace: &str) -> SqlResult<Option<OpenLog>> {
     let row = db
-        .prepare_cached("SELECT size, edge, mac, secret FROM audit_log WHERE workspace = ?1")?
+        .prepare_cached("SELECT size, edge, mac, \"end\", secret FROM audit_log WHERE workspace = ?1")?
         .query_row([workspace], |row| {
             Ok(HeadRow {
                 size: row.get(0)?,
                 edge: row.get(1)?,
                 mac: row.get(2)?,
-                secret: row.get(3)?,
+                end: row.get(3)?,
+                secret: row.get(4)?,
             })
         })
         .optional()?;
@@ -58,9 +60,9 @@ fn open(db: Db<'_>, workspace: &str) -> SqlResult<Option<OpenLog>> {
 fn write_head(db: Db<'_>, workspace: &str, log: &OpenLog) -> SqlResult<()> {
     let row = log.row(workspace, db.seal);
     db.prepare_cached(
-        "INSERT INTO audit_log (workspace, size, edge, mac, secret) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO audit_log (workspace, size, edge, mac, \"end\", secret) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![workspace, row.size, row.edge, row.mac, row.secret])
+    .execute(params![workspace, row.size, row.edge, row.mac, row.end, row.secret])
     .map(drop)
 }
 

@@ -1,7 +1,7 @@
 //! A whole store as rows, out of a file and into one.
 
 use super::{Access, BUSY_TIMEOUT, SqlResult, blocking, connect, schema};
-use crate::backup::{Cell, Columns, Rows, TABLES, TOGETHER, listed};
+use crate::backup::{Cell, Columns, OtherSideEnded, Rows, TABLES, TOGETHER, listed};
 use crate::convention::AN_OLDER_PROGRAMS;
 use crate::seal::Seal;
 use crate::{Result, StoreError};
@@ -24,7 +24,7 @@ pub(crate) async fn file(from: &Path, to: &Path) -> Result<()> {
             .to_str()
             .ok_or_else(|| StoreError(format!("the name {} is not UTF-8", to.display()).into()))?;
         db.execute("VACUUM INTO ?1", [name])?;
-        synced(&to)
+        Ok(())
     })
     .await
 }
@@ -52,17 +52,6 @@ pub(crate) async fn problems(path: &Path) -> Result<Vec<String>> {
     .await
 }
 
-fn synced(path: &Path) -> Result<()> {
-    let sync = |path: &Path| std::fs::File::open(path)?.sync_all();
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    sync(path)
-        .and_then(|()| sync(folder))
-        .map_err(|error| StoreError(error.into()))
-}
-
 /// What of a copy goes on by itself: how it has ended.
 type Copying = JoinHandle<Result<()>>;
 
@@ -86,9 +75,10 @@ pub(crate) async fn writer(path: &Path) -> Result<(Columns, Sender<Rows>, Copyin
 
 fn write(db: &Connection, columns: &Columns, mut rows: Receiver<Rows>) -> Result<()> {
     let tx = db.unchecked_transaction()?;
-    while let Some(Rows { table, rows }) = rows.blocking_recv() {
+    loop {
+        let Rows { table, rows } = rows.blocking_recv().ok_or(OtherSideEnded)?;
         let (Some(name), Some(columns)) = (TABLES.get(table), columns.get(table)) else {
-            continue;
+            break;
         };
         let places: Vec<_> = columns.iter().map(|_| "?").collect();
         let mut insert = tx.prepare_cached(&format!(
@@ -142,12 +132,13 @@ fn read(db: &Connection, columns: &Columns, sender: &Sender<Rows>) -> Result<()>
         }
         send(sender, Rows { table, rows })?;
     }
-    Ok(tx.commit()?)
+    tx.commit()?;
+    send(sender, Rows::END)
 }
 
 fn send(sender: &Sender<Rows>, rows: Rows) -> Result<()> {
-    let gone = |_| StoreError("nobody takes the rows any more".into());
-    sender.blocking_send(rows).map_err(gone)
+    let sent = sender.blocking_send(rows);
+    Ok(sent.map_err(|_| OtherSideEnded)?)
 }
 
 fn all_columns(db: &Connection) -> SqlResult<Columns> {

@@ -99,7 +99,7 @@ async fn what_is_there_already_is_not_written_over() {
     let there = folder.path().join("there");
     std::fs::write(&there, "a letter").unwrap();
     let refused = data.url().back_up(&there).await.unwrap_err().to_string();
-    assert!(refused.contains("File exists"), "{refused}");
+    assert!(refused.contains("of that name already"), "{refused}");
     assert_eq!(std::fs::read(&there).unwrap(), b"a letter");
 
     let backup = folder.path().join("backup");

@@ -8,6 +8,8 @@ CREATE TABLE audit_log (
     edge      BYTEA NOT NULL,
     -- the last link of its chain
     mac       BYTEA NOT NULL,
+    -- what says that nothing is after that
+    "end"     BYTEA NOT NULL,
     -- base64
     secret    TEXT COLLATE "C" NOT NULL
 );

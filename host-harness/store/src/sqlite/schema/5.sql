@@ -8,6 +8,8 @@ CREATE TABLE audit_log (
     edge      BLOB NOT NULL,
     -- the last link of its chain
     mac       BLOB NOT NULL,
+    -- what says that nothing is after that
+    "end"     BLOB NOT NULL,
     -- base64
     secret    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
