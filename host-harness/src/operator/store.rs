@@ -2,6 +2,7 @@
 
 use super::{Report, StoreArgs, count};
 use anyhow::{Context, ensure};
+use chat_domain::audit_log::Page;
 use chat_server::clock::Clock;
 use chat_store::StoreUrl;
 use chat_store::seal::new_key;
@@ -106,6 +107,7 @@ async fn check(at: &StoreArgs) -> anyhow::Result<Report> {
         let id = &workspace.id;
         let read = async {
             store.settings(id).await?;
+            store.log(id, Page::FIRST).await?;
             store.all_roles(id).await?;
             store.mails(id).await?;
             store.profiles(id).await

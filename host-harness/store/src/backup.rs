@@ -140,7 +140,9 @@ impl StoreUrl {
 async fn make(path: &Path, fill: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
     let failed = |error| StoreError(format!("{}: {error}", path.display()).into());
     if path.symlink_metadata().is_ok() {
-        return Err(failed(io::Error::other("there is a file of that name already")));
+        return Err(failed(io::Error::other(
+            "there is a file of that name already",
+        )));
     }
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

@@ -90,7 +90,12 @@ impl StoreUrl {
     /// meanwhile, as [`crate::seal::rekey()`] says; one that is not must not be.
     pub async fn rekey(&self, seal: &Seal) -> Result<u64> {
         match self.open(seal).await {
-            Ok(store) if !seal.is_none() => seal::rekey(&*store).await,
+            Ok(store) if !seal.is_none() => {
+                if let Self::Postgres(url) = self {
+                    postgres::end_sealing(url).await?;
+                }
+                seal::rekey(&*store).await
+            }
             Ok(_) => Err(StoreError("there is no key to seal it under".into())),
             Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => match self {
                 Self::Sqlite(path) => sqlite::seal_first(path, seal).await,

@@ -4,8 +4,8 @@
 use crate::{Result, Store, StoreError};
 use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
-use chat_domain::audit_log::check::{Check, Past, Report};
 use chat_domain::audit_log::Page;
+use chat_domain::audit_log::check::{Check, Past, Report};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{

@@ -170,7 +170,18 @@ pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>
 pub(crate) async fn seal_first(url: &str, seal: &Seal) -> Result<u64> {
     let database = Database::at(url, Access::Write)?;
     schema::migrate(&database, false, &Seal::none()).await?;
-    sealing::seal_first(&database, seal).await
+    let values = sealing::seal_first(&database, seal).await?;
+    sealing::rewrite(&database).await?;
+    Ok(values)
+}
+
+/// Ends what [`seal_first`] may have left half done.
+///
+/// # Errors
+///
+/// When the server fails.
+pub(crate) async fn end_sealing(url: &str) -> Result<()> {
+    sealing::rewrite(&Database::at(url, Access::Write)?).await
 }
 
 /// All rows, each as `read` takes it.

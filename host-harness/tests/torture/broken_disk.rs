@@ -6,7 +6,7 @@ use crate::client::{Crowd, Intent, next_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Proof, Request, Whom};
-use crate::site::{Kind, Site};
+use crate::site::{Kind, Secrets, Site};
 use crate::trial::Trial;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +29,8 @@ const MEMBER: usize = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_whose_file_is_spoilt_says_so_or_answers_and_does_not_panic() {
-    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(2)).await;
+    let (site, accounts) =
+        Site::new(Kind::Sqlite, Secrets::Plain, &mut StdRng::seed_from_u64(2)).await;
     let db = Connection::open(site.store()).unwrap();
     db.pragma_update(None, "wal_checkpoint", "TRUNCATE")
         .unwrap();
@@ -103,7 +104,8 @@ fn spoilt(file: &[u8]) -> Vec<(String, Vec<u8>)> {
 /// fails, until there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_more_may_be_written_requests_fail_until_it_may() {
-    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(3)).await;
+    let (site, accounts) =
+        Site::new(Kind::Sqlite, Secrets::Plain, &mut StdRng::seed_from_u64(3)).await;
     let trouble = Trouble::default();
     // Otherwise the first write beyond the limit would end the process.
     let line = "trap '' XFSZ; exec \"$@\"";
@@ -122,12 +124,9 @@ async fn where_no_more_may_be_written_requests_fail_until_it_may() {
     for request in &requests {
         let answer = request.answer().unwrap();
         let (status, error) = (answer.status, answer.error.as_deref());
-        assert_eq!(
-            (status, error),
-            (503, Some("host-store-unavailable")),
-            "{:?}",
-            request.act
-        );
+        let expected = (503, Some("host-store-unavailable"));
+        let log = trouble.lines();
+        assert_eq!((status, error), expected, "{:?}: {log:#?}", request.act);
     }
     let look = site.look(&accounts, 0).await;
     let mut trial = Trial::new(accounts.clone(), false);

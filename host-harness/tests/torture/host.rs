@@ -146,7 +146,7 @@ fn spawn(config: &Path, line: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
 }
 
 /// The host as it is shipped, where `cargo xtask torture` has one.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     let shipped = std::env::var_os("TORTURE_PROGRAM");
     shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_host-harness").into())
 }

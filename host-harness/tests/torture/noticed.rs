@@ -5,8 +5,9 @@ use crate::client::{Crowd, Intent, next_code};
 use crate::figures::Figures;
 use crate::host::{Host, Trouble};
 use crate::request::{Act, Answer, Outcome, Proof, Request, Whom};
-use crate::site::{Kind, Site, look};
+use crate::site::{Kind, Secrets, Site, look};
 use crate::trial::Trial;
+use chat_store::seal::Seal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
@@ -98,16 +99,23 @@ async fn a_store_that_differs_from_the_answers_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_the_store_does_not_bear_out_is_noticed() {
     let (site, accounts, mut requests) = kept().await;
+    let unheard = Request {
+        number: 1000,
+        outcome: Outcome::NotSent,
+        ..requests.last().unwrap().clone()
+    };
+    requests.push(unheard.clone());
+    let faults = judge(&site.store(), &accounts, &requests).await;
+    assert_eq!(faults, Ok(()), "not sent");
     for (status, error) in [(200, None), (400, Some("totp-invalid")), (429, None)] {
-        let last = requests.pop().unwrap();
+        requests.pop();
         requests.push(Request {
             outcome: Outcome::Answered(Answer {
                 status,
                 error: error.map(str::to_owned),
                 ..Answer::default()
             }),
-            number: 1000,
-            ..last
+            ..unheard.clone()
         });
         let faults = judge(&site.store(), &accounts, &requests).await;
         assert!(faults.is_err(), "{status}");
@@ -117,7 +125,8 @@ async fn an_answer_that_the_store_does_not_bear_out_is_noticed() {
 /// A store that holds all that the clients of these requests were told. Its mail waits: what
 /// has arrived is in no store.
 async fn kept() -> (Site, Vec<Account>, Vec<Request>) {
-    let (site, accounts) = Site::new(Kind::Sqlite, &mut StdRng::seed_from_u64(1)).await;
+    let (site, accounts) =
+        Site::new(Kind::Sqlite, Secrets::Plain, &mut StdRng::seed_from_u64(1)).await;
     edit(
         &site.store(),
         "UPDATE setting SET value = '' WHERE name = 'mail-server'",
@@ -163,7 +172,7 @@ async fn judge(
     accounts: &[Account],
     requests: &[Request],
 ) -> Result<(), Vec<String>> {
-    let look = look(store, accounts, 0).await;
+    let look = look(store, &Seal::none(), accounts, 0).await;
     let mut trial = Trial::new(accounts.to_vec(), false);
     trial.judge(requests, &look, &[], &mut Figures::default())
 }

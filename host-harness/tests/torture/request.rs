@@ -83,6 +83,7 @@ impl Proof {
 }
 
 /// A request as its client remembers it.
+#[derive(Clone)]
 pub(crate) struct Request {
     /// Its client calls itself by this, so the audit trail has it, too.
     pub(crate) number: u64,
@@ -99,6 +100,7 @@ pub(crate) struct Request {
 }
 
 /// What became of a request, as its client sees it.
+#[derive(Clone)]
 pub(crate) enum Outcome {
     /// There was nobody to send it to.
     NotSent,

@@ -3,6 +3,7 @@
 
 use crate::account::{Account, BackupCodes, Factor, Person};
 use crate::cluster::Cluster;
+use crate::host::program;
 use crate::mail_server::MailServer;
 use crate::request::News;
 use bcrypt::Version;
@@ -15,19 +16,21 @@ use chat_domain::time::Timestamp;
 use chat_domain::token;
 use chat_domain::totp::{self, TotpKey};
 use chat_store::StoreUrl;
-use chat_store::seal::Seal;
+use chat_store::seal::{Keys, Seal, new_key};
 use chat_testing::guest::plugin_bytes;
-use chat_testing::postgres::{AtItsEnd, Durability, Server};
+use chat_testing::postgres::{AtItsEnd, Durability, Server, connect};
 use plugin_sandbox::digest::Digest;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
 use secrecy::{ExposeSecret, SecretString};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::process::Command;
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
 
 /// The database of the store, where it is in PostgreSQL.
 const DATABASE: &str = "chat";
@@ -36,6 +39,9 @@ const DATABASE: &str = "chat";
 /// two looks whether it does.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The file of the keys, where secrets are sealed.
+const KEYS: &str = "chat.key";
 
 /// The one that is served.
 const WORKSPACE: &str = "default";
@@ -59,6 +65,7 @@ const COST: u32 = 4;
 pub(crate) struct Site {
     folder: TempDir,
     place: Place,
+    seal: Seal,
     pub(crate) mail: MailServer,
 }
 
@@ -78,6 +85,13 @@ pub(crate) enum Kind {
     Sqlite,
     Postgres,
     Cluster,
+}
+
+/// Whether what the store keeps secret is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    Plain,
+    Sealed,
 }
 
 /// What a database is told that ends it; one that has ended is started again.
@@ -129,7 +143,11 @@ pub(crate) struct Queued {
 
 impl Site {
     /// Makes the store and fills it; says what each account has.
-    pub(crate) async fn new(kind: Kind, random: &mut StdRng) -> (Self, Vec<Account>) {
+    pub(crate) async fn new(
+        kind: Kind,
+        secrets: Secrets,
+        random: &mut StdRng,
+    ) -> (Self, Vec<Account>) {
         let place = match kind {
             Kind::Sqlite => Place::Sqlite,
             Kind::Postgres => {
@@ -144,9 +162,19 @@ impl Site {
                 Place::Cluster(Box::new(cluster), url)
             }
         };
+        let folder = tempfile::tempdir().unwrap();
+        let keys = new_key();
+        let file = folder.path().join(KEYS);
+        std::fs::write(&file, keys.expose_secret()).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let seal = match secrets {
+            Secrets::Plain => Seal::none(),
+            Secrets::Sealed => Keys::parse(keys.expose_secret()).unwrap().into(),
+        };
         let site = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             place,
+            seal,
             mail: MailServer::start().await,
         };
         let accounts: Vec<_> = cast()
@@ -170,11 +198,7 @@ impl Site {
             roles: default_roles(),
             users: users.collect(),
         };
-        let store = site
-            .url("driver")
-            .open_or_create(&Seal::none())
-            .await
-            .unwrap();
+        let store = site.url("driver").open_or_create(&site.seal).await.unwrap();
         assert!(store.create_workspace(workspace).await.unwrap());
         let plugin = site.folder.path().join("plugin.wasm");
         std::fs::write(plugin, plugin_bytes()).unwrap();
@@ -183,8 +207,12 @@ impl Site {
 
     /// The configuration of a host that calls itself so.
     pub(crate) fn config(&self, host: &str) -> PathBuf {
+        let keys = match self.seal.is_none() {
+            true => String::new(),
+            false => format!("key-file = \"{KEYS}\"\n"),
+        };
         let text = format!(
-            "[host]\nlisten = \"127.0.0.1:0\"\ncache = \"code\"\n\
+            "[host]\nlisten = \"127.0.0.1:0\"\ncache = \"code\"\n{keys}\
              [plugins]\nfiles = [\"plugin.wasm\"]\n\
              [workspaces.{WORKSPACE}]\nhosts = [\"*\"]\nstore = \"{}\"\nplugin = \"{}\"\n\
              grants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n",
@@ -277,7 +305,7 @@ impl Site {
         let left = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY($1)";
         let begun = Instant::now();
         loop {
-            if let Ok(client) = connect(url).await
+            if let Ok(client) = connect(url.clone()).await
                 && let Ok(rows) = client.query(left, &[&gone]).await
                 && rows.is_empty()
             {
@@ -291,7 +319,7 @@ impl Site {
     /// What the store holds, of the audit trail what came after the record with this id.
     pub(crate) async fn look(&self, accounts: &[Account], after: i64) -> Look {
         let Some(url) = self.superusers_url() else {
-            return look(&self.store(), accounts, after).await;
+            return look(&self.store(), &self.seal, accounts, after).await;
         };
         let client = connect(url).await.unwrap();
         let records = client.query(&records_after("$1"), &[&after]).await.unwrap();
@@ -299,22 +327,34 @@ impl Site {
         Look {
             records: records.iter().map(postgres::record).collect(),
             outbox: outbox.iter().map(postgres::queued).collect(),
-            profiles: profiles(self.url("driver"), accounts).await,
+            profiles: profiles(self.url("driver"), &self.seal, accounts).await,
         }
     }
 
-    /// What is not in the store as its database wants it.
+    /// What is not in the store as it must be: by its database, by what reads all of it, and by
+    /// the audit trail, which proves itself.
     pub(crate) async fn check(&self) -> Vec<String> {
-        let Some(url) = self.superusers_url() else {
-            return self.url("driver").problems().await.unwrap();
-        };
-        let client = connect(url).await.unwrap();
-        let checked = client.batch_execute(CHECK).await;
-        checked
-            .err()
-            .map(|error| error.to_string())
-            .into_iter()
-            .collect()
+        let mut problems = Vec::new();
+        for command in [["store", "check"], ["audit", "verify"]] {
+            let mut program = Command::new(program());
+            program
+                .args(command)
+                .env("HOST_HARNESS_STORE", self.address("driver"));
+            if !self.seal.is_none() {
+                program.env("HOST_HARNESS_KEY_FILE", self.folder.path().join(KEYS));
+            }
+            let done = program.output().await.unwrap();
+            if !done.status.success() {
+                let said = [done.stdout, done.stderr].concat();
+                problems.push(String::from_utf8_lossy(&said).into_owned());
+            }
+        }
+        if let Some(url) = self.superusers_url() {
+            let client = connect(url).await.unwrap();
+            let checked = client.batch_execute(CHECK).await;
+            problems.extend(checked.err().map(|error| error.to_string()));
+        }
+        problems
     }
 }
 
@@ -328,7 +368,7 @@ const CHECK: &str = "
     WHERE amname = 'btree' AND index.relpersistence = 'p' AND indisready AND indisvalid";
 
 /// What a store in this file holds.
-pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look {
+pub(crate) async fn look(store: &Path, seal: &Seal, accounts: &[Account], after: i64) -> Look {
     let db = Connection::open(store).unwrap();
     let mut records = db.prepare(&records_after("?1")).unwrap();
     let records = records.query_map([after], sqlite::record).unwrap();
@@ -339,12 +379,12 @@ pub(crate) async fn look(store: &Path, accounts: &[Account], after: i64) -> Look
     Look {
         records,
         outbox,
-        profiles: profiles(store.into(), accounts).await,
+        profiles: profiles(store.into(), seal, accounts).await,
     }
 }
 
-async fn profiles(url: StoreUrl, accounts: &[Account]) -> Vec<Profile> {
-    let store = url.open(&Seal::none()).await.unwrap();
+async fn profiles(url: StoreUrl, seal: &Seal, accounts: &[Account]) -> Vec<Profile> {
+    let store = url.open(seal).await.unwrap();
     let question = accounts
         .iter()
         .fold(Question::of(WORKSPACE), |question, account| {

@@ -304,7 +304,7 @@ impl ExportCheck {
         let mut faults = self.faults;
         faults.extend(log.faults.into_iter().map(ExportFault::Log));
         match signed {
-            Ok(signed) if signed.extension == digest => (),
+            Ok(signed) if signed.extension == digest && is_signed_once(&self.end) => (),
             Ok(_) => faults.push(ExportFault::Bytes),
             Err(why) => faults.push(ExportFault::End(why)),
         }
@@ -316,6 +316,12 @@ impl ExportCheck {
             further: self.further + log.further,
         }
     }
+}
+
+/// Whether a note has one signature (C2SP, "signed-note"): others, which nobody looks at, are none
+/// of an export's.
+fn is_signed_once(note: &str) -> bool {
+    note.lines().filter(|line| line.starts_with('—')).count() == 1
 }
 
 /// What the line is, if it is written as one of its kind is.

@@ -792,6 +792,18 @@ fn every_other_value_of_every_byte_of_the_end_of_an_export_is_found() {
     }
 }
 
+/// Of another key, which a reader of notes passes over, or the same again.
+#[test]
+fn a_further_signature_of_an_export_is_found() {
+    let export = Log::of(2).export();
+    let signature = export.lines().last().unwrap();
+    for further in [signature, "— x AAAAAAA="] {
+        let longer = format!("{export}{further}\n");
+        let report = looked_at(longer.as_bytes(), None);
+        assert_eq!(report.faults, [ExportFault::Bytes], "{further}");
+    }
+}
+
 #[test]
 fn every_byte_that_an_export_lacks_or_has_more_is_found() {
     let mut log = Log::of(2);

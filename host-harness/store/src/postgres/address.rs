@@ -1,7 +1,7 @@
 //! A URL of a database: what PostgreSQL's own client takes, as far as the one here does.
 
 use super::failure::{Failure, Kind};
-use deadpool_postgres::{Connect, ConfigConnectImpl, Manager, ManagerConfig};
+use deadpool_postgres::{ConfigConnectImpl, Connect, Manager, ManagerConfig};
 use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
@@ -10,9 +10,9 @@ use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -87,7 +87,11 @@ pub(super) fn manager(url: &str, access: Access) -> Result<Manager, Failure> {
         first: AtomicUsize::default(),
         one,
     };
-    Ok(Manager::from_connect(all, connect, ManagerConfig::default()))
+    Ok(Manager::from_connect(
+        all,
+        connect,
+        ManagerConfig::default(),
+    ))
 }
 
 /// Asks the servers one after the other, and first the one that answered last. One that takes
@@ -129,7 +133,9 @@ fn each_host(url: &str, parameters: &[(&str, &str)]) -> Vec<String> {
         return Vec::new();
     }
     let hosts = hosts.split(',');
-    hosts.map(|host| format!("{before}{host}{database}")).collect()
+    hosts
+        .map(|host| format!("{before}{host}{database}"))
+        .collect()
 }
 
 fn said<'a>(parameters: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
@@ -276,7 +282,10 @@ mod tests {
                 "postgres://chat:a,b/c@[::1]:3/chat",
             ]
         );
-        assert_eq!(hosts("postgres://one,two"), ["postgres://one", "postgres://two"]);
+        assert_eq!(
+            hosts("postgres://one,two"),
+            ["postgres://one", "postgres://two"]
+        );
         for url in ["postgres://one/a,b", "postgres:///chat?host=one,two", ""] {
             assert_eq!(hosts(url), Vec::<String>::new(), "{url}");
         }

@@ -60,8 +60,9 @@ macro_rules! append {
     };
 }
 
-const APPEND: &str =
-    append!("UPDATE audit_log SET size = $18, edge = $19, mac = $17, \"end\" = $20 WHERE workspace = $1");
+const APPEND: &str = append!(
+    "UPDATE audit_log SET size = $18, edge = $19, mac = $17, \"end\" = $20 WHERE workspace = $1"
+);
 
 const APPEND_FIRST: &str = append!(
     "INSERT INTO audit_log (workspace, size, edge, mac, \"end\", secret)

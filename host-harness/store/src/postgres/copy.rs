@@ -71,7 +71,10 @@ pub(crate) async fn receive(url: &str, columns: &Columns, mut rows: Receiver<Row
     schema::migrate(&database, true, &Seal::none()).await?;
     let mut connection = begun(&database, "READ WRITE").await?;
     let client = client(&connection)?;
-    client.batch_execute(KEEP_OUT).await.map_err(Failure::from)?;
+    client
+        .batch_execute(KEEP_OUT)
+        .await
+        .map_err(Failure::from)?;
     for table in TABLES {
         let held = format!("SELECT 1 FROM \"{table}\" LIMIT 1");
         let held = client.query_opt(&held, &[]).await.map_err(Failure::from)?;

@@ -245,8 +245,8 @@ async fn require_alone(connection: &mut Connection, deadline: Instant) -> crate:
     }
 }
 
-/// Seals a store that is not, in one transaction; then nothing is left of what it was in its
-/// tables. Gives how many values there were.
+/// Seals a store that is not, in one transaction. Gives how many values there were; [`rewrite`] is
+/// what follows.
 ///
 /// # Errors
 ///
@@ -274,11 +274,41 @@ pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Resul
     if let Some(row) = seal.sealing() {
         connection.one(write(&row), deadline).await?;
     }
+    let holds_plain = "UPDATE chat_store SET holds_plain = TRUE";
+    connection.script(holds_plain, deadline).await?;
     connection.script(COMMIT, deadline).await?;
-    for sealed in SEALED {
-        let rewrite = format!("VACUUM FULL {}", sealed.table);
-        connection.script(&rewrite, deadline).await?;
-    }
     connection.ended();
     Ok(values)
+}
+
+/// Leaves nothing in the files of tables of what was there before the store was sealed, unless that
+/// is done already. Others wait for each table meanwhile.
+///
+/// # Errors
+///
+/// When the server fails: the rest is done the next time.
+pub(super) async fn rewrite(database: &Database) -> crate::Result<()> {
+    let deadline = Instant::now() + WHOLE;
+    let mut connection = database.connection(Instant::now() + PATIENCE).await?;
+    let holds_plain = query!("SELECT 1 FROM chat_store WHERE holds_plain");
+    if connection.one(holds_plain, deadline).await?.is_empty() {
+        return Ok(());
+    }
+    let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0";
+    connection.script(unlimited, deadline).await?;
+    for SealedColumn { table, .. } in SEALED {
+        let rewritten = connection.script(&format!("VACUUM FULL {table}"), deadline);
+        rewritten.await.map_err(|failure| {
+            let why = StoreError::from(failure);
+            StoreError(
+                format!(
+                    "it is sealed, but {table} may still hold what it was, until the same command \
+                     is run again: {why}"
+                )
+                .into(),
+            )
+        })?;
+    }
+    let done = "UPDATE chat_store SET holds_plain = FALSE";
+    Ok(connection.script(done, deadline).await?)
 }

@@ -28,21 +28,25 @@ pub(super) fn append(db: Db<'_>, record: &AuditRecord) -> SqlResult<()> {
     if is_new {
         return write_head(db, workspace, &log);
     }
-    db.prepare_cached("UPDATE audit_log SET size = ?2, edge = ?3, mac = ?4, \"end\" = ?5 WHERE workspace = ?1")?
-        .execute(params![
-            workspace,
-            kept_place(log.head.size()),
-            log.head.edge.to_bytes(),
-            log.head.mac.as_bytes(),
-            log.head.end.as_bytes()
-        ])
-        .map(drop)
+    db.prepare_cached(
+        "UPDATE audit_log SET size = ?2, edge = ?3, mac = ?4, \"end\" = ?5 WHERE workspace = ?1",
+    )?
+    .execute(params![
+        workspace,
+        kept_place(log.head.size()),
+        log.head.edge.to_bytes(),
+        log.head.mac.as_bytes(),
+        log.head.end.as_bytes()
+    ])
+    .map(drop)
 }
 
 /// The log of a workspace; none where it has no records yet.
 fn open(db: Db<'_>, workspace: &str) -> SqlResult<Option<OpenLog>> {
     let row = db
-        .prepare_cached("SELECT size, edge, mac, \"end\", secret FROM audit_log WHERE workspace = ?1")?
+        .prepare_cached(
+            "SELECT size, edge, mac, \"end\", secret FROM audit_log WHERE workspace = ?1",
+        )?
         .query_row([workspace], |row| {
             Ok(HeadRow {
                 size: row.get(0)?,

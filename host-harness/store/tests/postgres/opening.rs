@@ -5,6 +5,7 @@ use chat_store::postgres::{Postgres, holds_mail, survey};
 use chat_store::{Store, StoreError, Unavailable};
 use chat_testing::postgres::{Database, Durability, Server};
 use chat_testing::{ACME, GLOBEX, now, seal};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
@@ -100,6 +101,24 @@ async fn the_tables_are_in_the_schema_of_the_login() {
     assert!(store.settings(ACME).await.unwrap().is_none());
     let ours = "SELECT count(*) FROM pg_tables WHERE schemaname = 'chat' AND tablename = 'totp'";
     assert_eq!(database.numbers(ours), [1]);
+}
+
+/// A server that hangs while its machine goes on takes connections, and says nothing.
+#[tokio::test]
+async fn a_server_that_says_nothing_keeps_nobody_from_the_next() {
+    let database = Database::empty();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("@{},", silent.local_addr().unwrap());
+    let url = database.url().replacen('@', &silent, 1);
+    let store = Postgres::open_or_create(&url, &seal()).await.unwrap();
+    let start = Instant::now();
+    for _ in 0..5 {
+        assert!(store.settings(ACME).await.unwrap().is_none());
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "it is not asked again"
+    );
 }
 
 /// Two programs that are started at once on a fresh database.

@@ -3,10 +3,15 @@
 use crate::KIND;
 use crate::suite::sealed::{CODE, MAIL_PASSWORD, fill};
 use chat_domain::totp::{TotpKey, code_hash};
-use chat_store::postgres::{Postgres, rekey, survey};
+use chat_store::postgres::{Postgres, survey};
 use chat_store::seal::Seal;
+use chat_store::{Result, StoreUrl};
 use chat_testing::postgres::Database;
 use chat_testing::{BACKUP_CODES, Data, seal};
+
+async fn rekey(url: &str, seal: &Seal) -> Result<u64> {
+    url.parse::<StoreUrl>().unwrap().rekey(seal).await
+}
 
 /// What of the secrets is found as the tables have them.
 fn found(data: &Data) -> Vec<String> {
@@ -63,6 +68,34 @@ async fn a_database_that_is_not_sealed_is_sealed_once_nobody_uses_it() {
     let settings = store.settings("acme").await.unwrap().unwrap();
     assert!(!format!("{settings:?}").contains(MAIL_PASSWORD));
     assert_eq!(rekey(&url, &seal()).await.unwrap(), 0);
+
+    // What was killed before it had written the tables anew is ended by the same command.
+    let of_pages = "SELECT pg_relation_filenode('totp')::BIGINT";
+    let before_that = data.database().numbers(of_pages);
+    assert_eq!(rekey(&url, &seal()).await.unwrap(), 0);
+    assert_eq!(data.database().numbers(of_pages), before_that);
+    data.edit("UPDATE chat_store SET holds_plain = TRUE");
+    assert_eq!(rekey(&url, &seal()).await.unwrap(), 0);
+    assert_ne!(data.database().numbers(of_pages), before_that);
+}
+
+/// A secret that is written meanwhile would be under another key, or under none.
+#[tokio::test]
+async fn a_database_that_is_sealed_is_brought_up_to_date_with_its_key_alone() {
+    let database = Database::empty();
+    for script in [
+        include_str!("../../src/postgres/schema/3.sql"),
+        include_str!("../../src/postgres/schema/4.sql"),
+        "CREATE TABLE chat_store (version BIGINT NOT NULL);
+         INSERT INTO chat_store VALUES (4);
+         INSERT INTO sealing VALUES (1, 'another', 'of another key')",
+    ] {
+        database.edit(script);
+    }
+    for wrong in [Seal::none(), seal()] {
+        assert!(Postgres::open(&database.url(), &wrong).await.is_err());
+        assert_eq!(database.numbers("SELECT version FROM chat_store"), [4]);
+    }
 }
 
 /// One that a version wrote which knew of no seal.

@@ -4,9 +4,14 @@ use crate::KIND;
 use crate::suite::sealed::{CODE, MAIL_PASSWORD, fill};
 use chat_domain::totp::{TotpKey, code_hash};
 use chat_store::seal::Seal;
-use chat_store::sqlite::{Sqlite, rekey, survey};
+use chat_store::sqlite::{Sqlite, survey};
+use chat_store::{Result, StoreUrl};
 use chat_testing::{ACME, BACKUP_CODES, Data, GLOBEX, KEY, seal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+async fn rekey(path: &Path, seal: &Seal) -> Result<u64> {
+    StoreUrl::from(path).rekey(seal).await
+}
 
 /// Everything secret that [`fill`] leaves in a store, in each form that somebody might look for,
 /// and what it is.

@@ -5,6 +5,7 @@ use super::store::refusal;
 use chat_domain::operator::{NewUser, Operation};
 use chat_store::StoreUrl;
 use chat_testing::ask::Ask as _;
+use chat_testing::postgres::Database;
 use chat_testing::{ACME, Data, Kind, now};
 use std::os::unix::fs::PermissionsExt;
 use tokio::task::JoinSet;
@@ -79,13 +80,8 @@ async fn a_backup_is_of_one_moment() {
         let users = count("SELECT count(*) FROM user WHERE username LIKE 'w%-%'");
         let records = count("SELECT count(*) FROM audit WHERE action = 'add-user'");
         assert_eq!(users, records);
-        assert!(
-            !db.prepare("PRAGMA integrity_check")
-                .unwrap()
-                .query_row([], |row| row.get::<_, String>(0))
-                .unwrap()
-                .is_empty()
-        );
+        let found = db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        assert_eq!(found.unwrap(), "ok");
         sizes.push(users);
     }
     writing.join_all().await;
@@ -107,6 +103,37 @@ async fn what_is_there_already_is_not_written_over() {
     let before = data.dump();
     assert!(data.url().restore(&backup).await.is_err());
     assert_eq!(before.changes(&data.dump()), "");
+}
+
+/// Neither is a backup of which a part cannot be read, not even the other part of it.
+#[tokio::test]
+async fn a_backup_that_is_damaged_is_not_restored() {
+    let data = new_data().await;
+    for number in 0..50 {
+        data.store.record(refusal()).await.unwrap();
+        let added = data
+            .store
+            .add_user(operation(), user(&format!("w{number}")))
+            .await;
+        added.unwrap().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    data.url().back_up(&backup).await.unwrap();
+    let whole = std::fs::read(&backup).unwrap();
+    let damaged = folder.path().join("damaged");
+    let database = Database::empty();
+    let file = StoreUrl::from(folder.path().join("file"));
+    for target in [file, database.url().parse().unwrap()] {
+        for part in 4..8 {
+            let mut bytes = whole.clone();
+            let half = whole.len() * part / 8;
+            bytes[half..].fill(0xff);
+            std::fs::write(&damaged, bytes).unwrap();
+            assert!(target.restore(&damaged).await.is_err(), "{target}");
+        }
+        target.restore(&backup).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 -- Version 5: the audit trail is a log that proves itself.
 
+-- What was there before the store was sealed may still be in the files of its tables.
+ALTER TABLE chat_store ADD COLUMN holds_plain BOOLEAN NOT NULL DEFAULT FALSE;
+
 -- Where the log of a workspace ends; a workspace without records has none.
 CREATE TABLE audit_log (
     workspace TEXT COLLATE "C" PRIMARY KEY REFERENCES workspace,
