@@ -8,6 +8,8 @@ use crate::{account_of, shown};
 use chat_store::Store;
 use chat_store::postgres::Postgres;
 use chat_store::seal::Seal;
+use std::cmp::Reverse;
+use std::fs::DirEntry;
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -134,7 +134,7 @@ fn a_checkpoint_finds_what_was_rolled_back_forked_or_begun_anew() {
 
     for beside in ["store.sqlite-wal", "store.sqlite-shm"] {
         // The last who closes the store removes them.
-        let _ = std::fs::remove_file(store.path(beside));
+        let _ = std::fs::remove_file(store.beside(beside));
     }
     std::fs::rename(store.beside("older.sqlite"), store.path()).unwrap();
     let (told, failed) = store.fails(&verify);

@@ -297,8 +297,9 @@ pub(super) async fn rewrite(database: &Database) -> crate::Result<()> {
     let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0";
     connection.script(unlimited, deadline).await?;
     for SealedColumn { table, .. } in SEALED {
-        let rewritten = connection.script(&format!("VACUUM FULL {table}"), deadline);
-        rewritten.await.map_err(|failure| {
+        let rewrite = format!("VACUUM FULL {table}");
+        let rewritten = connection.script(&rewrite, deadline).await;
+        rewritten.map_err(|failure| {
             let why = StoreError::from(failure);
             StoreError(
                 format!(

@@ -180,7 +180,7 @@ async fn a_missing_role_is_made_or_asked_for() {
 /// Nobody is kept waiting for a server that is not there, or a port that says nothing.
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_named_in_time() {
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!(
         "postgres://chat@{}/chat?sslmode=disable",
         silent.local_addr().unwrap()
