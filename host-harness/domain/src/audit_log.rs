@@ -196,9 +196,9 @@ impl Head {
         self.edge.size()
     }
 
-    /// Whether who has the secret has ended the log here.
+    /// Whether who has the secret has ended the log here, or nobody has begun it.
     pub fn is_ended_by(&self, secret: &Secret) -> bool {
-        self.end == self.end_by(secret)
+        *self == Self::default() || self.end == self.end_by(secret)
     }
 
     fn end_by(&self, secret: &Secret) -> Mac {

@@ -81,7 +81,11 @@ impl Store {
     }
 }
 
-const SERVE: [&str; 3] = ["serve", "--plugin", "../target/reset_totp.wasm"];
+const SERVE: [&str; 3] = [
+    "serve",
+    "--plugin",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/reset_totp.wasm"),
+];
 
 #[test]
 fn a_copy_of_a_sealed_store_is_of_no_use_without_its_key() {
