@@ -22,8 +22,8 @@ use tokio::time::sleep;
 /// to be there again than a host does.
 const fn rounds_of_the_suite(kind: Kind) -> u64 {
     match kind {
-        Kind::Sqlite => 80,
-        Kind::Postgres => 40,
+        Kind::Sqlite => 60,
+        Kind::Postgres => 30,
         Kind::Cluster => 1,
     }
 }
@@ -32,7 +32,7 @@ const fn rounds_of_the_suite(kind: Kind) -> u64 {
 const CLIENTS: usize = 12;
 
 /// The longest time under load, in which some dozens of requests are answered.
-const LONGEST_LOAD: Duration = Duration::from_millis(90);
+const LONGEST_LOAD: Duration = Duration::from_millis(150);
 
 /// How long clients go on asking after another server leads: some requests of each are answered
 /// as if nothing had been.
