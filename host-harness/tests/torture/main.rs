@@ -15,7 +15,7 @@
 //! | `broken_disk` | what becomes of a host whose file is spoilt, or cannot be written |
 //! | `noticed` | that a store which was not kept so is found out |
 //!
-//! `cargo xtask torture` runs as many rounds as it is told; the suite runs some hundreds. SIGKILL
+//! `cargo xtask torture` runs as many rounds as it is told; the suite runs some dozens. SIGKILL
 //! shows what a process leaves half done; what a disk forgets at a power cut it cannot show.
 #![expect(
     clippy::cast_precision_loss,

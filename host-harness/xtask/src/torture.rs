@@ -1,5 +1,5 @@
 //! Processes and databases killed while clients ask them, for as many rounds as one likes. In
-//! `cargo xtask test` the same program runs some hundreds.
+//! `cargo xtask test` the same program runs some dozens.
 
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
