@@ -21,6 +21,9 @@ const APT_GET: &str = "/usr/bin/apt-get";
 const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const LINKER: &str = "/usr/bin/wasm-ld-19";
 
+/// Where the package puts it.
+const NGINX: &str = "/usr/sbin/nginx";
+
 /// Where the versions of the package `postgresql` are.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
@@ -90,6 +93,18 @@ pub(crate) fn postgresql() -> Result<()> {
     match is_on_the_path("initdb") || folders.any(|folder| folder.join("initdb").exists()) {
         true => Ok(()),
         false => install("database", &["postgresql"]),
+    }
+}
+
+/// Installs nginx, as far as it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn nginx() -> Result<()> {
+    match Path::new(NGINX).exists() {
+        true => Ok(()),
+        false => install("proxy", &["nginx-light"]),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Several hosts on one PostgreSQL, each a process of its own: what one has done holds on the
-//! others at once, and nothing is done twice.
+//! others at once, and nothing is done twice. And a host behind a proxy, beside another server.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]
+
+mod proxy;
 
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
@@ -44,11 +46,12 @@ impl Drop for Host {
 }
 
 impl Host {
-    fn start(database: &Database) -> Self {
+    fn start(store: &str) -> Self {
         let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
         let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
             .args(["serve", "--log", "json", "--listen", "127.0.0.1:0"])
-            .args(["--store", &database.url()])
+            .args(["--trusted-proxy", "127.0.0.1"])
+            .env("HOST_HARNESS_STORE", store)
             .env("HOST_HARNESS_KEY", KEY)
             .arg("--plugin")
             .arg(plugin)
@@ -149,8 +152,12 @@ fn user(id: String, role: &str) -> NewUser {
 /// So many administrators `a0`… and members `m0`….
 async fn filled(pairs: usize) -> Database {
     let database = Database::with_store(&seal());
-    let url: StoreUrl = database.url().parse().unwrap();
-    let store = url.open(&seal()).await.unwrap();
+    fill(&database.url().parse().unwrap(), pairs).await;
+    database
+}
+
+async fn fill(url: &StoreUrl, pairs: usize) {
+    let store = url.open_or_create(&seal()).await.unwrap();
     let users = (0..pairs).flat_map(|n| {
         [
             user(format!("a{n}"), "admin"),
@@ -174,14 +181,14 @@ async fn filled(pairs: usize) -> Database {
         users: users.collect(),
     };
     assert!(store.create_workspace(workspace).await.unwrap());
-    database
 }
 
 /// OWASP ASVS 5.0 V6.5.1 and V15.4.2; Gitea CVE-2026-20779.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_requests_with_one_code_through_two_hosts_one_succeeds() {
     let database = filled(ROUNDS).await;
-    let hosts = [Host::start(&database), Host::start(&database)];
+    let url = database.url();
+    let hosts = [Host::start(&url), Host::start(&url)];
     let client = Client::new();
     for round in 0..ROUNDS {
         let (caller, target) = (format!("a{round}"), format!("m{round}"));
@@ -215,7 +222,8 @@ async fn of_many_requests_with_one_code_through_two_hosts_one_succeeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_host_has_done_holds_on_the_other_at_once() {
     let database = filled(3).await;
-    let hosts = [Host::start(&database), Host::start(&database)];
+    let url = database.url();
+    let hosts = [Host::start(&url), Host::start(&url)];
     let client = Client::new();
 
     // Guesses are counted wherever they come in: after five, the right code is refused, too.

@@ -1,0 +1,178 @@
+//! Beside a Rocket.Chat: nginx by the recipe, the host, and a stand-in for Rocket.Chat.
+
+use crate::{Host, answer, code_of, fill, token_of};
+use axum::Router;
+use axum::extract::Request;
+use chat_domain::audit::RecordFilter;
+use chat_store::StoreUrl;
+use chat_testing::postgres::free_port;
+use chat_testing::seal;
+use reqwest::{Client, Method};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// Where this package brings nginx, which is not on everybody's path.
+const NGINX: &str = "/usr/sbin/nginx";
+
+/// The recipe, with the addresses that it names.
+const RECIPE: &str = include_str!("../../recipes/rocketchat/nginx.conf");
+const OF_HOST: &str = "127.0.0.1:3010";
+const OF_ROCKETCHAT: &str = "127.0.0.1:3000";
+const LISTEN: &str = "listen 80;";
+
+/// Whom the host takes the client for; nginx speaks to it from another.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
+
+/// How long nginx may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An nginx that ends with this.
+struct Nginx {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Nginx {
+    async fn start(host: &str, rocketchat: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut recipe = RECIPE.to_owned();
+        let listen = format!("listen 127.0.0.1:{port};");
+        for (theirs, ours) in [
+            (OF_HOST, host),
+            (OF_ROCKETCHAT, rocketchat),
+            (LISTEN, &listen),
+        ] {
+            assert!(recipe.contains(theirs), "{theirs}");
+            // The comment on how the host is started stays as it is.
+            recipe = recipe.replace(theirs, ours);
+        }
+        let at = folder.path().display();
+        let of_folder: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|name| format!("{name}_temp_path {at}/{name};\n"))
+            .collect();
+        let text = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log stderr;\n\
+             events {{}}\n\
+             http {{ access_log off;\n{of_folder}{recipe}}}\n"
+        );
+        let config = folder.path().join("nginx.conf");
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new(NGINX)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{NGINX}: {error}; `cargo xtask test` installs it"));
+        let url = format!("http://127.0.0.1:{port}");
+        let begun = Instant::now();
+        while reqwest::get(&url).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE, "nginx does not listen");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Self {
+            child,
+            url,
+            _folder: folder,
+        }
+    }
+}
+
+/// What takes everything, and says what it was; gives its address.
+async fn stand_in() -> String {
+    let said = async |request: Request| format!("{} {}", request.method(), request.uri());
+    let router = Router::new().fallback(said);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address.to_string()
+}
+
+fn after_scheme(url: &str) -> &str {
+    url.split_once("://").unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_route_goes_to_the_host_and_all_else_where_it_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.sqlite");
+    let store = StoreUrl::from(file.as_path());
+    fill(&store, 2).await;
+    let host = Host::start(file.to_str().unwrap());
+    let nginx = Nginx::start(after_scheme(&host.url), &stand_in().await).await;
+    let client = Client::builder().local_address(Some(CLIENT.into()));
+    let client = client.build().unwrap();
+    let reset = |path: &str, caller: &str| {
+        client
+            .post(format!("{}{path}", nginx.url))
+            .header("x-user-id", caller)
+            .header("x-auth-token", token_of(caller))
+            .header("x-2fa-code", code_of(caller))
+            .header("x-forwarded-for", "6.6.6.6")
+            .body(r#"{"userId":"m0"}"#)
+    };
+
+    // However the route is spelt, Rocket.Chat does not get it.
+    for path in [
+        "/api/v1/users.resettotp",
+        "/api/v1/users.resetTOTP/",
+        "//api//v1/users.resetTOTP",
+        "/api/v1/%75sers.resetTOTP",
+        "/api/v1/x/../users.resetTOTP",
+    ] {
+        let (status, body) = answer(reset(path, "a0").send().await.unwrap()).await;
+        let is_refused = status == 404 && body["success"] == Value::Bool(false);
+        assert!(
+            is_refused || status == 200 || status == 400,
+            "{path}: {status} {body}"
+        );
+    }
+    let (status, body) = answer(reset("/api/v1/users.resetTOTP", "a1").send().await.unwrap()).await;
+    assert_eq!((status, body), (200, serde_json::json!({"success": true})));
+
+    // It was asked by whoever asked nginx, whatever that says of itself.
+    let records = store.open(&seal()).await.unwrap();
+    let filter = RecordFilter {
+        caller: Some("a1".to_owned()),
+        most: 10,
+        ..RecordFilter::default()
+    };
+    let records = records.records(crate::WORKSPACE, &filter).await.unwrap();
+    let address = records.last().unwrap().address.clone();
+    assert_eq!(address, Some(CLIENT.to_string()));
+
+    let elsewhere = async || {
+        for (method, path) in [
+            (Method::GET, "/"),
+            (Method::POST, "/api/v1/login"),
+            (Method::GET, "/api/v1/users.resetTOTPs"),
+            (Method::POST, "/api/v1/users.resetE2EKey?x=1"),
+        ] {
+            let url = format!("{}{path}", nginx.url);
+            let said = client.request(method.clone(), url).send().await.unwrap();
+            assert_eq!(said.text().await.unwrap(), format!("{method} {path}"));
+        }
+    };
+    elsewhere().await;
+
+    // Rocket.Chat goes on while the host is down.
+    drop(host);
+    let down = reset("/api/v1/users.resetTOTP", "a0").send().await.unwrap();
+    assert_eq!(down.status(), 502);
+    elsewhere().await;
+}
