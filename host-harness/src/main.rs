@@ -106,7 +106,7 @@ enum Command {
         #[arg(
             long,
             value_name = "FILE",
-            conflicts_with_all = ["plugin", "listen", "trusted_proxy"]
+            conflicts_with_all = ["plugin", "listen", "trusted_proxy", "neighbours"]
         )]
         config: Option<PathBuf>,
         /// The store that holds the workspace, where there is no --config: a SQLite file, or
@@ -119,6 +119,10 @@ enum Command {
             required_unless_present = "config"
         )]
         store: Option<OsString>,
+        /// Serve the routes beside users.resetTOTP, too, where they are Rocket.Chat's own: on its
+        /// database. On other stores they are always served.
+        #[arg(long)]
+        neighbours: bool,
         #[command(flatten)]
         keys: KeyFile,
         #[command(flatten)]
@@ -231,9 +235,10 @@ async fn obey(command: Command) -> ExitCode {
         Command::Serve {
             config,
             store,
+            neighbours,
             keys,
             common,
-        } => serve(config, store, &keys, &common).await,
+        } => serve(config, store, neighbours, &keys, &common).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
         Command::Check(check) => return check.run().await,
         Command::Operator(command) => operator::run(command).await,
@@ -266,12 +271,19 @@ fn say(text: String) {
 async fn serve(
     file: Option<PathBuf>,
     store: Option<OsString>,
+    neighbours: bool,
     keys: &KeyFile,
     common: &Common,
 ) -> anyhow::Result<()> {
     let config = match &file {
         Some(file) => Config::read(file)?,
-        None => only(StoreUrl::of(&store.unwrap_or_default())?, common)?,
+        None => {
+            let mut config = only(StoreUrl::of(&store.unwrap_or_default())?, common)?;
+            for workspace in &mut config.workspaces {
+                workspace.neighbours = neighbours.then_some(true);
+            }
+            config
+        }
     };
     let hosted = Hosted {
         config,
@@ -333,6 +345,7 @@ fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
         plugin: candidate.digest(),
         grants: Grants::all().into(),
         limits: Limits::default().into(),
+        neighbours: None,
         settings: Vec::new().into(),
     };
     Ok(Config {

@@ -96,6 +96,8 @@ pub enum Action {
     RetryMail,
     /// To remove a mail.
     RemoveMail,
+    /// To have Rocket.Chat close the sockets of an account.
+    CloseSockets,
     /// To log out.
     LogOut,
     /// To be told about oneself.
@@ -107,7 +109,7 @@ pub enum Action {
 }
 
 /// All that a decision can be about.
-pub const ACTIONS: [Action; 25] = [
+pub const ACTIONS: [Action; 26] = [
     Action::ResetTotp,
     Action::LogIn,
     Action::BeginEnrolment,
@@ -129,6 +131,7 @@ pub const ACTIONS: [Action; 25] = [
     Action::ChangeSetting,
     Action::RetryMail,
     Action::RemoveMail,
+    Action::CloseSockets,
     Action::LogOut,
     Action::Look,
     Action::Guess,
@@ -169,6 +172,7 @@ impl Action {
             Self::ChangeSetting => "change-setting",
             Self::RetryMail => "retry-mail",
             Self::RemoveMail => "remove-mail",
+            Self::CloseSockets => "close-sockets",
         }
     }
 }
@@ -221,7 +225,7 @@ pub struct AuditRecord {
     pub request_id: String,
     /// What was decided about.
     pub action: Action,
-    /// The caller's id, or [`crate::operator::OPERATOR`].
+    /// The caller's id, [`crate::operator::OPERATOR`] or [`crate::sockets::HOST`].
     pub caller: String,
     /// The target's id, where the decision got that far.
     pub target: Option<String>,
@@ -261,7 +265,7 @@ pub struct StoredRecord {
     pub request_id: String,
     /// As [`Action::name`] tells it.
     pub action: String,
-    /// The caller's id, or [`crate::operator::OPERATOR`].
+    /// The caller's id, [`crate::operator::OPERATOR`] or [`crate::sockets::HOST`].
     pub caller: String,
     /// The caller's username, where there is such an account.
     pub caller_name: Option<String>,

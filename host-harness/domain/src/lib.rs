@@ -23,7 +23,7 @@
 //! | how long what has been is kept | [`retention`] |
 //! | what is not as it should be | [`health`] |
 //! | what a rule may ask for, and what it may change | [`dossier`], [`order`] |
-//! | the nouns | [`account`], [`audit`], [`mail`], [`mail_server`], [`password`], [`settings`], [`time`], [`token`], [`totp`] |
+//! | the nouns | [`account`], [`audit`], [`mail`], [`mail_server`], [`password`], [`rocket_chat`], [`settings`], [`time`], [`token`], [`totp`] |
 
 pub mod account;
 pub mod attempts;
@@ -43,7 +43,9 @@ pub mod password;
 pub mod proof;
 pub mod reset;
 pub mod retention;
+pub mod rocket_chat;
 pub mod settings;
+pub mod sockets;
 pub mod standing;
 pub mod time;
 pub mod token;

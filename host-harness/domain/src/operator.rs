@@ -26,6 +26,7 @@ use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
 use crate::reset::{self, remove_totp};
 use crate::settings::{Settings, whole_name};
+use crate::sockets::Sockets;
 use crate::time::Timestamp;
 use crate::totp::step_of;
 use data_encoding::HEXLOWER;
@@ -620,6 +621,19 @@ impl ChangeUser {
             let notices = Post::notices(settings, profile, &event, now, None);
             record = record.telling(&notices);
             changes.extend(notices);
+        }
+        let ends_logins = |change: &Change| match change {
+            Change::EndTokens { which, .. } => {
+                matches!(which, Tokens::All | Tokens::Sessions { .. })
+            }
+            _ => false,
+        };
+        if let (true, Some(settings)) = (changes.iter().any(ends_logins), &dossier.settings) {
+            let sockets = Sockets {
+                user: profile.user.id.clone(),
+                request_id: self.operation.request_id.clone(),
+            };
+            changes.extend(sockets.close(settings, now));
         }
         changes.push(Change::Record(record));
         let settings = dossier.settings.clone().unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::mailed_code::without_a_mail;
 use crate::operator::{Answer, Operation, Problem};
 use crate::order::{Change, Decided, Order};
 use crate::settings::Settings;
+use crate::sockets;
 use crate::time::Timestamp;
 use secrecy::SecretString;
 use std::time::Duration;
@@ -211,17 +212,25 @@ impl StoredMail {
     }
 
     /// What becomes of it where it is tried no more.
-    fn given_up(&self, dossier: &Dossier, problem: Option<String>) -> Vec<Change> {
+    fn given_up(
+        &self,
+        workspace: &str,
+        dossier: &Dossier,
+        problem: Option<String>,
+        at: Timestamp,
+    ) -> Vec<Change> {
         let id = self.id;
-        match self.holds_code() {
-            true => removed(id, dossier),
-            false => vec![Change::PostponeMail {
-                id,
-                next: NextTry::Never,
-                problem,
-                doubtful: self.doubtful,
-            }],
+        if self.holds_code() {
+            return removed(id, dossier);
         }
+        let given_up = Change::PostponeMail {
+            id,
+            next: NextTry::Never,
+            problem,
+            doubtful: self.doubtful,
+        };
+        let left_open = sockets::left_open(workspace, self, at);
+        [Some(given_up), left_open].into_iter().flatten().collect()
     }
 }
 
@@ -322,7 +331,7 @@ impl Order for NoteNotSent {
                     doubtful,
                     ..mail.clone()
                 }
-                .given_up(dossier, Some(problem)),
+                .given_up(&self.workspace, dossier, Some(problem), self.now),
             },
         }
     }
@@ -347,7 +356,7 @@ impl Order for GiveUp {
         };
         Decided {
             answer: Some(mail.holds_code()),
-            changes: mail.given_up(dossier, None),
+            changes: mail.given_up(&self.expired.workspace, dossier, None, self.now),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
 use crate::proof::{Proof, Tried, Unproved, spend};
 use crate::settings::Settings;
+use crate::sockets::Sockets;
 use crate::standing::authenticate;
 use crate::time::Timestamp;
 
@@ -137,6 +138,11 @@ impl Reset {
             let notices = self.notices(settings, target, &event);
             record = record.telling(&notices);
             changes.extend(notices);
+            let sockets = Sockets {
+                user: target.user.id.clone(),
+                request_id: self.request_id.clone(),
+            };
+            changes.extend(sockets.close(settings, self.now));
         }
         if let (Proof::BackupCode(_), false) = (&self.proof, is_own) {
             let event = backup_code_used(caller);

@@ -2,6 +2,7 @@
 //! range.
 
 use crate::mail_server::MailServer;
+use crate::rocket_chat::RocketChat;
 use lettre::message::Mailbox;
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
@@ -39,6 +40,7 @@ pub struct Settings {
     pub mail_server: SecretString,
     pub mail_from: String,
     pub mail_hours: u32,
+    pub rocket_chat: SecretString,
 }
 
 impl Default for Settings {
@@ -66,6 +68,7 @@ impl Default for Settings {
             mail_server: SecretString::default(),
             mail_from: String::new(),
             mail_hours: 72,
+            rocket_chat: SecretString::default(),
         }
     }
 }
@@ -264,6 +267,12 @@ pub const SETTINGS: [Setting; 22] = [
         meaning: "how long delivery of a notice is tried, 1 to 720 h; then it is a dead letter",
         field: |s| Field::Number(&mut s.mail_hours, 1..=720),
     },
+    Setting {
+        name: "rocket-chat",
+        meaning: "https://USER_ID:TOKEN@HOST of the Rocket.Chat that closes the sockets of whoever is reset, by a \
+                  service account with logout-other-user; empty: they stay open",
+        field: |s| Field::Secret(&mut s.rocket_chat, rocket_chat),
+    },
 ];
 
 impl fmt::Debug for Setting {
@@ -407,6 +416,14 @@ pub(crate) fn whole_name(pattern: &str) -> Result<Regex, regex::Error> {
 /// The reason never quotes the value: it may hold a password.
 fn mail_server(text: &str) -> Result<String, String> {
     match MailServer::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The reason never quotes the value: it may hold a token.
+fn rocket_chat(text: &str) -> Result<String, String> {
+    match RocketChat::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -107,8 +107,17 @@ pub struct WorkspaceEntry {
     pub grants: Arc<Grants>,
     /// What one call may use: nowhere more than the host's ceiling.
     pub limits: Arc<Limits>,
+    /// Whether the routes beside the plugin's are served, where it is said.
+    pub neighbours: Option<bool>,
     /// The settings that the file fixes, sorted by name; each is valid.
     pub settings: Arc<Vec<SettingEntry>>,
+}
+
+impl WorkspaceEntry {
+    /// Whether the routes beside the plugin's are served.
+    pub fn serves_neighbours(&self) -> bool {
+        self.neighbours.unwrap_or(!self.store.is_rocket_chats())
+    }
 }
 
 /// A setting that the file fixes, whatever the store says.

@@ -12,15 +12,20 @@
 //! | recipient or message refused with another 5xx | a dead letter at once; removed where it holds a code |
 //! | handed in, and no answer | the same, but [`MOST_DOUBTFUL_TRIES`](chat_domain::outbox::MOST_DOUBTFUL_TRIES) times: each may be a copy |
 //! | a setting is missing | tried again after [`MISSING_SETTING_PAUSE`] |
+//! | sockets that Rocket.Chat has not closed | the same as a server that is down |
 //! | its time is over, and a notice was tried [`LEAST_TRIES`](chat_domain::outbox::LEAST_TRIES) times | a dead letter; removed where it holds a code |
 
+mod rocket_chat;
 mod smtp;
 
+use self::rocket_chat::NotClosed;
 use self::smtp::{Connection, NotSent, Smtp};
 use crate::clock::Clock;
 use chat_domain::mail_server::MailServer;
 use chat_domain::outbox::{self, Among, Claim, GiveUp, LEASE, LONGEST_PAUSE, NextTry};
+use chat_domain::rocket_chat::RocketChat;
 use chat_domain::settings::Settings;
+use chat_domain::sockets::{NoteClosed, Sockets};
 use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
@@ -238,6 +243,13 @@ struct Delivery {
     open: Option<Open>,
 }
 
+/// What was done of what waits.
+enum Sent {
+    Mail,
+    /// Rocket.Chat has closed these.
+    Closed(Sockets),
+}
+
 /// A connection, and the setting that it was opened by.
 struct Open {
     connection: Connection,
@@ -280,14 +292,27 @@ impl Delivery {
             let doubtful = open.is_some_and(|open| open.connection.has_handed_in());
             Err(Failure::TimedOut { doubtful })
         });
-        let Err(failure) = sent else {
-            let order = outbox::NoteSent {
-                workspace: claim.workspace.clone(),
-                id: mail,
-            };
-            note(mail, || self.store.decide(order.clone())).await;
-            tracing::info!(mail, workspace, tries, "sent");
-            return;
+        let failure = match sent {
+            Ok(Sent::Mail) => {
+                let order = outbox::NoteSent {
+                    workspace: claim.workspace.clone(),
+                    id: mail,
+                };
+                note(mail, || self.store.decide(order.clone())).await;
+                tracing::info!(mail, workspace, tries, "sent");
+                return;
+            }
+            Ok(Sent::Closed(Sockets { user, request_id })) => {
+                let order = NoteClosed {
+                    workspace: claim.workspace.clone(),
+                    id: mail,
+                    now: self.clock.now(),
+                };
+                note(mail, || self.store.decide(order.clone())).await;
+                tracing::info!(mail, workspace, tries, user, request_id, "sockets closed");
+                return;
+            }
+            Err(failure) => failure,
         };
         let now = self.clock.now();
         let order = outbox::NoteNotSent {
@@ -318,15 +343,25 @@ impl Delivery {
         }
     }
 
-    async fn send(&mut self, claim: &Claim) -> Result<(), Failure> {
+    async fn send(&mut self, claim: &Claim) -> Result<Sent, Failure> {
         let settings = self.store.settings(&claim.workspace).await;
         let settings = settings.map_err(Failure::Settings)?.unwrap_or_default();
-        let (server, from) = server_and_sender(&settings)?;
-        let to = claim.recipient.parse().map_err(Failure::Recipient)?;
         let body = claim
             .body
             .as_ref()
             .map_err(|why| Failure::Body(why.clone()))?;
+        if let Some(sockets) = Sockets::of(&claim.recipient, body.expose_secret()) {
+            let rocket_chat = settings.rocket_chat.expose_secret();
+            if rocket_chat.is_empty() {
+                return Err(Failure::Missing("setting rocket-chat has"));
+            }
+            let rocket_chat = RocketChat::parse(rocket_chat).map_err(unreadable)?;
+            let closed = rocket_chat::log_out(&rocket_chat, &sockets.user).await;
+            closed.map_err(Failure::RocketChat)?;
+            return Ok(Sent::Closed(sockets));
+        }
+        let (server, from) = server_and_sender(&settings)?;
+        let to = claim.recipient.parse().map_err(Failure::Recipient)?;
         let message = message(claim, body, &from, &to).map_err(Failure::Message)?;
         let text = &settings.mail_server;
         let is_same = |open: &Open| open.server.expose_secret() == text.expose_secret();
@@ -343,7 +378,8 @@ impl Delivery {
         open.connection
             .send(&from.email, &to, &message.formatted())
             .await
-            .map_err(Failure::Server)
+            .map_err(Failure::Server)?;
+        Ok(Sent::Mail)
     }
 
     async fn close(&mut self) {
@@ -433,6 +469,8 @@ enum Failure {
     Message(lettre::error::Error),
     #[error("{0}")]
     Server(NotSent),
+    #[error("{0}")]
+    RocketChat(NotClosed),
     #[error("it took longer than {} s", DELIVERY_LIMIT.as_secs())]
     TimedOut {
         /// It had been handed in.

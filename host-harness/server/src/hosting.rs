@@ -297,6 +297,7 @@ impl Hosting {
                     && Arc::ptr_eq(&old.store, &store)
                     && old.limits == *wanted.limits
                     && old.issuer == issuer(wanted)
+                    && old.neighbours == wanted.serves_neighbours()
             };
             let kept = live.get(&wanted.id).filter(same).cloned();
             let replacement = || {
@@ -304,6 +305,7 @@ impl Hosting {
                 let mut new =
                     HostedWorkspace::new(id, store.clone(), plugin.clone(), *wanted.limits);
                 new.issuer = issuer(wanted).to_owned();
+                new.neighbours = wanted.serves_neighbours();
                 Arc::new(match live.get(&wanted.id) {
                     Some(old) => new.in_place_of(old),
                     None => new,

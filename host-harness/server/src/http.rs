@@ -227,6 +227,9 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
         .with_state(app)
 }
 
+/// The route that the plugin decides.
+const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
+
 /// What some clients call a route, and its name: it is the same to limits and metrics.
 const OTHER_NAMES: [(&str, &str); 5] = [
     ("/api/v1/users.totp.enable", "/api/v1/users.enableTotp"),
@@ -252,7 +255,7 @@ fn route_name(route: &MatchedPath) -> &str {
 /// What a route is about, by its name.
 fn action_of(route: &str) -> Action {
     match route {
-        "/api/v1/users.resetTOTP" => Action::ResetTotp,
+        RESET_TOTP => Action::ResetTotp,
         "/api/v1/login" => Action::LogIn,
         "/api/v1/logout" => Action::LogOut,
         "/api/v1/users.enableTotp" => Action::BeginEnrolment,
@@ -358,6 +361,11 @@ async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Respon
         return Answer::unknown_workspace().into_response();
     };
     drop(workspaces);
+    let route = request.extensions().get::<MatchedPath>();
+    let is_neighbour = route.is_some_and(|route| route_name(route) != RESET_TOTP);
+    if is_neighbour && !workspace.neighbours {
+        return Answer::not_found().into_response();
+    }
     let store = match workspace.store.get().await {
         Ok(store) => store,
         Err(error) => return Answer::store_failed(error).into_response(),

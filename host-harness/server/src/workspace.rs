@@ -31,6 +31,8 @@ pub struct HostedWorkspace {
     pub plugin: Arc<Plugin>,
     /// What one call may use.
     pub limits: Limits,
+    /// Whether the routes beside the plugin's are served, too: log-in and one's own second factor.
+    pub neighbours: bool,
     /// What a test has planted in the host; nothing otherwise.
     pub faults: Faults,
     /// Its part of the process's turns.
@@ -48,6 +50,7 @@ impl HostedWorkspace {
             store,
             plugin,
             limits,
+            neighbours: true,
             faults: Faults::default(),
             breaker: Arc::default(),
         }

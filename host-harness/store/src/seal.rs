@@ -78,7 +78,7 @@ pub const EMAIL_CODE: SealedColumn = of_account("email_code", "hash", "email_cod
 /// A setting that is a secret.
 pub const SETTING: SealedColumn = SealedColumn {
     account: "name",
-    condition: "name IN ('mail-server')",
+    condition: "name IN ('mail-server', 'rocket-chat')",
     ..of_account("setting", "value", "setting.value")
 };
 

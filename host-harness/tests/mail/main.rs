@@ -9,5 +9,6 @@
 mod delivery;
 mod operator;
 mod processes;
+mod sockets;
 mod support;
 mod trouble;

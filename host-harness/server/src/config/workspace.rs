@@ -29,6 +29,7 @@ pub(super) struct Draft {
     plugin: Option<Digest>,
     grants: Arc<Grants>,
     limits: Arc<Limits>,
+    neighbours: Option<bool>,
     settings: Arc<Vec<SettingEntry>>,
 }
 
@@ -43,6 +44,7 @@ impl Draft {
             plugin: None,
             grants: Arc::default(),
             limits: Arc::new(limits::usual_under(&ceiling)),
+            neighbours: None,
             settings: Arc::default(),
         }
     }
@@ -100,6 +102,14 @@ const LIMITS: Key<Draft> = Key {
     },
 };
 
+const NEIGHBOURS: Key<Draft> = Key {
+    name: "neighbours",
+    read: |draft, entry, reader| match entry.value() {
+        DeValue::Boolean(switch) => draft.neighbours = Some(*switch),
+        _ => reader.refuse(entry, "it is true or false"),
+    },
+};
+
 const SETTINGS_TABLE: Key<Draft> = Key {
     name: "settings",
     read: |draft, entry, reader| {
@@ -107,9 +117,18 @@ const SETTINGS_TABLE: Key<Draft> = Key {
     },
 };
 
-pub(super) const DEFAULT_KEYS: [Key<Draft>; 5] = [STORE, PLUGIN, GRANTS, LIMITS, SETTINGS_TABLE];
+pub(super) const DEFAULT_KEYS: [Key<Draft>; 6] =
+    [STORE, PLUGIN, GRANTS, LIMITS, NEIGHBOURS, SETTINGS_TABLE];
 
-pub(super) const KEYS: [Key<Draft>; 6] = [HOSTS, STORE, PLUGIN, GRANTS, LIMITS, SETTINGS_TABLE];
+pub(super) const KEYS: [Key<Draft>; 7] = [
+    HOSTS,
+    STORE,
+    PLUGIN,
+    GRANTS,
+    LIMITS,
+    NEIGHBOURS,
+    SETTINGS_TABLE,
+];
 
 /// Reads all workspaces, sorted by id; of those with a problem some are left out.
 pub(super) fn read_all(
@@ -151,6 +170,7 @@ fn finish(entry: &Entry<'_>, draft: Draft, reader: &mut Reader<'_>) -> Option<Wo
         plugin: draft.plugin?,
         grants: draft.grants,
         limits: draft.limits,
+        neighbours: draft.neighbours,
         settings: draft.settings,
     })
 }
