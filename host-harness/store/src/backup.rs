@@ -1,8 +1,9 @@
 //! Copies of a whole store, made while it is served. A backup is a store in a SQLite file,
 //! whichever kind of store it is a copy of: it can be looked at as it is, and restored into
-//! either kind. So a deployment that has outgrown one file moves to PostgreSQL.
+//! either kind. So a deployment that has outgrown one file moves to PostgreSQL. Rocket.Chat's own
+//! database is copied by its own tools alone.
 
-use crate::{Result, StoreError, StoreUrl, postgres, sqlite};
+use crate::{Result, StoreError, StoreUrl, mongodb, postgres, sqlite};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -75,6 +76,7 @@ impl StoreUrl {
                 // Where the one side failed, the other says less of why.
                 sent.and(written)
             }
+            Self::Mongodb(_) => Err(mongodb::no_copies()),
         })
         .await
     }
@@ -91,6 +93,7 @@ impl StoreUrl {
                 let read = read.await.map_err(|panic| StoreError(panic.into()))?;
                 received.and(read)
             }
+            Self::Mongodb(_) => Err(mongodb::no_copies()),
         }
     }
 }
@@ -105,7 +108,7 @@ impl StoreUrl {
     pub async fn problems(&self) -> Result<Vec<String>> {
         match self {
             Self::Sqlite(path) => sqlite::copy::problems(path).await,
-            Self::Postgres(_) => Ok(Vec::new()),
+            Self::Postgres(_) | Self::Mongodb(_) => Ok(Vec::new()),
         }
     }
 }

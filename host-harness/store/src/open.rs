@@ -1,5 +1,6 @@
 //! Opens the store at an address, whichever it is.
 
+use crate::mongodb::{self, Mongodb};
 use crate::postgres::{self, Postgres};
 use crate::seal::Seal;
 use crate::sqlite::{self, Sqlite};
@@ -30,6 +31,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open(path, seal).await,
             Self::Postgres(url) => Postgres::open(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open(url, seal).await,
         }
     }
 
@@ -39,6 +41,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open_or_create(path, seal).await,
             Self::Postgres(url) => Postgres::open_or_create(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open_or_create(url, seal).await,
         }
     }
 
@@ -47,6 +50,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open_to_look(path, seal).await,
             Self::Postgres(url) => Postgres::open_to_look(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open_to_look(url, seal).await,
         }
     }
 
@@ -56,6 +60,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::survey(path, seal).await,
             Self::Postgres(url) => postgres::survey(url, seal).await,
+            Self::Mongodb(url) => mongodb::survey(url, seal).await,
         }
     }
 
@@ -65,6 +70,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::holds_mail(path).await,
             Self::Postgres(url) => postgres::holds_mail(url).await,
+            Self::Mongodb(url) => mongodb::holds_mail(url).await,
         }
     }
 
@@ -75,6 +81,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::rekey(path, seal).await,
             Self::Postgres(url) => postgres::rekey(url, seal).await,
+            Self::Mongodb(url) => mongodb::rekey(url, seal).await,
         }
     }
 
@@ -82,7 +89,7 @@ impl StoreUrl {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Sqlite(path) => sqlite::advice(path),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Mongodb(_) => None,
         }
     }
 
@@ -90,7 +97,7 @@ impl StoreUrl {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Sqlite(path) if !path.exists() => "; `host-harness workspace create` makes one",
-            Self::Sqlite(_) | Self::Postgres(_) => "",
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Mongodb(_) => "",
         }
     }
 }
