@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod audit_log;
 mod config;
+mod doctor;
 mod enrolment;
 mod input;
 mod outbox;
@@ -152,6 +153,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: status::Where,
     },
+    /// Look at a Rocket.Chat's own database, and say whether a host could serve it.
+    ///
+    /// It changes nothing. Exits with 0 where it would be served.
+    ///
+    /// Example: host-harness doctor --store mongodb://127.0.0.1/rocketchat?replicaSet=rs0
+    Doctor {
+        /// The database, as MONGO_URL of Rocket.Chat names it; or by --store.
+        #[arg(value_name = "STORE")]
+        database: Option<OsString>,
+        #[command(flatten)]
+        at: StoreArgs,
+    },
     /// See to plugins that are left alone because they keep failing.
     Breaker {
         #[command(flatten)]
@@ -240,6 +253,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             (plugin::admit(&plugin, cache.as_ref()).await?, plugin.json())
         }
         Command::Status { place } => return status::run(&place).await,
+        Command::Doctor { database, mut at } => {
+            at.store = database.or(at.store);
+            return examine(&at).await;
+        }
         Command::Reload { process } => (process::reload(&process).await?, process.json),
         Command::Breaker { process, command } => {
             (process::breaker(&process, command).await?, process.json)
@@ -267,6 +284,14 @@ fn inspect(plugin: &plugin::Plugin) -> anyhow::Result<()> {
     let (report, admissible) = plugin::inspect(plugin)?;
     show(report, plugin.json())?;
     ensure!(admissible, "the plugin is not admissible");
+    Ok(())
+}
+
+/// The report is printed also where it says that the database would not be served.
+async fn examine(at: &StoreArgs) -> anyhow::Result<()> {
+    let verdict = doctor::run(at).await?;
+    show(verdict.report, at.json)?;
+    ensure!(verdict.would_serve, "it would not be served");
     Ok(())
 }
 
