@@ -154,7 +154,7 @@ impl InvalidSetting {
 }
 
 /// All settings, in the order in which people read them.
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 23] = [
     Setting {
         name: "two-factor-enabled",
         meaning: "second factors are used at all",

@@ -236,8 +236,8 @@ const SCRIPT: &str = r#"
     rm -rf "$folder"
 "#;
 
-/// The folder of PostgreSQL's programs: the first of the path that has them, or of the newest
-/// version that Debian has brought.
+/// The folder of PostgreSQL's programs: of the newest version that Debian has brought, or the first
+/// of the path that has them.
 pub fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let of_path = std::env::split_paths(&path);
@@ -246,7 +246,7 @@ pub fn programs() -> PathBuf {
     let mut versions: Vec<_> = versions.collect();
     versions.sort_by_key(|version| Reverse(number(version)));
     let of_debian = versions.iter().map(|version| version.path().join("bin"));
-    let mut folders = of_path.chain(of_debian);
+    let mut folders = of_debian.chain(of_path);
     let has_both = |folder: &PathBuf| {
         let mut programs = ["initdb", "postgres"].iter();
         programs.all(|program| folder.join(program).exists())

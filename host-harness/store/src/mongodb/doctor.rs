@@ -342,14 +342,14 @@ impl Examined<'_> {
             let text = "the server does not say what the login may do";
             return Ok(vec![Finding::well("rights", text)]);
         };
-        let auth = status.get_document("authInfo");
-        let users = auth.and_then(|auth| auth.get_array("authenticatedUsers"));
-        if users.map_or(true, Vec::is_empty) {
+        let auth = status.get_document("authInfo").ok();
+        let users = auth.and_then(|auth| auth.get_array("authenticatedUsers").ok());
+        if users.is_none_or(Vec::is_empty) {
             let text = "the server lets everybody in, and does not ask who it is";
             let mend = "switch on the server's access control, where others can reach it";
             return Ok(vec![Finding::of("rights", Grade::Weak, text, mend)]);
         }
-        let privileges = auth.and_then(|auth| auth.get_array("authenticatedUserPrivileges"));
+        let privileges = auth.and_then(|auth| auth.get_array("authenticatedUserPrivileges").ok());
         let privileges: Vec<_> = privileges
             .into_iter()
             .flatten()
@@ -509,7 +509,7 @@ fn covers(privilege: &Document, database: &str, collection: &str) -> bool {
             .get_str(field)
             .is_ok_and(|named| named.is_empty() || named == name)
     };
-    resource.get_bool("anyResource") == Ok(true)
+    resource.get_bool("anyResource").is_ok_and(|any| any)
         || is_named("db", database) && is_named("collection", collection)
 }
 

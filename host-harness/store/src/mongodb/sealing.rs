@@ -89,7 +89,7 @@ pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Resul
 async fn seal_all(
     database: &Database,
     seal: &Seal,
-) -> Result<std::result::Result<u64, Unopened>, Failure> {
+) -> Result<Result<u64, Unopened>, Failure> {
     let mut transaction = database.begin().await?;
     let mut values = 0;
     let mut next = Some(Position::default());

@@ -69,7 +69,7 @@ async fn an_address_that_is_none_is_told_so() {
 }
 
 #[tokio::test]
-async fn the_workspace_is_called_as_the_database_or_as_the_address_says() {
+async fn the_workspace_is_called_as_everywhere_or_as_the_address_says() {
     let database = Database::of_rocket_chat(ACME);
     drop(database.open_or_create(&seal()).await);
     let (plain, _) = database
@@ -77,7 +77,7 @@ async fn the_workspace_is_called_as_the_database_or_as_the_address_says() {
         .split_once("&workspace=")
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .unwrap();
-    for (address, expected) in [(database.url(), ACME), (plain, database.name())] {
+    for (address, expected) in [(database.url(), ACME), (plain, "default")] {
         let store = url(&address).open(&seal()).await.unwrap();
         let workspaces = store.workspaces(now()).await.unwrap();
         let ids: Vec<_> = workspaces
