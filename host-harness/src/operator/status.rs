@@ -33,6 +33,9 @@ const MEND_STORE: &str = "make room, or give the host's user the file and its fo
 /// The same for a database on a server.
 const MEND_DATABASE: &str = "start its server, or name by --store where it is and who logs in";
 
+/// The same for Rocket.Chat's database.
+const EXAMINE: &str = "host-harness doctor, which looks closer";
+
 /// What helps where a store is sealed and the keys are not there.
 const NAME_KEYS: &str = "name the file of its keys by --key-file or HOST_HARNESS_KEY_FILE";
 
@@ -293,6 +296,7 @@ async fn of_store(
     let mend = match url {
         StoreUrl::Sqlite(_) => MEND_STORE,
         StoreUrl::Postgres(_) => MEND_DATABASE,
+        StoreUrl::Mongodb(_) => EXAMINE,
     };
     let wrong = |problem: String| Line::wrong("store", format!("{shown}: {problem}"), mend);
     let is_written = match (known.written, url.path()) {

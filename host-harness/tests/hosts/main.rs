@@ -1,6 +1,7 @@
 //! Several hosts on one PostgreSQL, each a process of its own: what one has done holds on the
 //! others at once, and nothing is done twice. And a host behind a proxy, beside another server.
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]

@@ -10,7 +10,6 @@ use chat_testing::seal;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -78,7 +77,7 @@ impl Nginx {
             .arg(&config)
             .stdin(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{NGINX}: {error}; `cargo xtask test` installs it"));
+            .expect("nginx, which `cargo xtask test` installs");
         let url = format!("http://127.0.0.1:{port}");
         let begun = Instant::now();
         while reqwest::get(&url).await.is_err() {

@@ -42,9 +42,9 @@ impl RocketChat {
         headers: HeaderMap,
         Json(body): Json<Value>,
     ) -> (StatusCode, Json<Value>) {
-        assert_eq!(headers["x-user-id"], "service");
-        assert_eq!(headers["x-auth-token"], TOKEN);
-        let user = body["userId"].as_str().unwrap().to_owned();
+        assert_eq!(headers.get("x-user-id").unwrap(), "service");
+        assert_eq!(headers.get("x-auth-token").unwrap(), TOKEN);
+        let user = body.get("userId").unwrap().as_str().unwrap().to_owned();
         this.asked.lock().unwrap().push(user);
         let done = (
             200,

@@ -86,10 +86,7 @@ pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Resul
     }
 }
 
-async fn seal_all(
-    database: &Database,
-    seal: &Seal,
-) -> Result<Result<u64, Unopened>, Failure> {
+async fn seal_all(database: &Database, seal: &Seal) -> Result<Result<u64, Unopened>, Failure> {
     let mut transaction = database.begin().await?;
     let mut values = 0;
     let mut next = Some(Position::default());
