@@ -168,11 +168,16 @@ struct Common {
     listen: SocketAddr,
     /// The network of a proxy in front that is believed when its X-Forwarded-For
     /// tells for whom it speaks, such as 10.0.0.0/8; may be given again.
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", value_parser = trusted_proxy)]
     trusted_proxy: Vec<IpNet>,
     /// The form of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
+}
+
+fn trusted_proxy(text: &str) -> Result<IpNet, String> {
+    config::network(text)
+        .map_err(|_| "it is a network such as 10.0.0.0/8, or an address".to_owned())
 }
 
 /// What the command line asks for. What is given beyond that may be a password, and is not

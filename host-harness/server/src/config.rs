@@ -13,6 +13,7 @@ mod reader;
 mod tests;
 mod workspace;
 
+pub use host::network;
 pub use problem::ConfigError;
 
 use chat_domain::settings::Setting;

@@ -5,6 +5,7 @@ use super::limits;
 use super::reader::{Key, path};
 use ipnet::IpNet;
 use plugin_sandbox::admission::{InvalidTrustRoot, MAX_FILE, TrustRoot};
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
@@ -107,9 +108,15 @@ fn admin_address(text: &str, public: SocketAddr) -> Result<SocketAddr, String> {
     Ok(admin)
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    let invalid = |_| "it is a list of networks such as 10.0.0.0/8".to_owned();
-    text.parse().map_err(invalid)
+/// A network, or one address.
+///
+/// # Errors
+///
+/// When it is neither, in words for the user.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| address());
+    network.map_err(|_| "it is a list of networks such as 10.0.0.0/8".to_owned())
 }
 
 fn public_key(text: &str) -> Result<TrustRoot, String> {
