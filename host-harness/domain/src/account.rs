@@ -114,7 +114,7 @@ pub struct PendingKey {
 /// The code that an account was sent by e-mail.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MailedCode {
-    /// As [`crate::totp::code_hash`] writes it.
+    /// As [`crate::totp::code_hash`] writes it, or as [`crate::totp::is_hash_of_email_code`] says.
     pub hash: String,
     /// When it was sent.
     pub issued: Timestamp,
@@ -167,7 +167,7 @@ pub struct Profile {
     pub user: User,
     /// Can neither log in nor use its tokens.
     pub deactivated: bool,
-    /// As [`crate::password::hash`] writes it; none where it has no password.
+    /// As [`crate::password::matches`] compares it; none where it has no password.
     pub password_hash: Option<SecretString>,
     /// The holder has opted in to codes by e-mail.
     pub email_two_factor: bool,

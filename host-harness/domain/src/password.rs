@@ -1,5 +1,7 @@
-//! Passwords: clients send the SHA-256 of one, the store keeps the bcrypt of that.
+//! Passwords: clients send the SHA-256 of one, the store keeps the bcrypt of that, or, where
+//! Rocket.Chat wrote it so, the Argon2.
 
+use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use bcrypt::{BcryptError, Version};
 use data_encoding::HEXLOWER;
 use rand::Rng;
@@ -37,11 +39,23 @@ pub fn hash(digest: &SecretString, random: &mut impl Rng) -> Result<SecretString
     Ok(parts.format_for_version(Version::TwoB).into())
 }
 
-/// Whether `hash` is that of the password with this digest; false for anything that
-/// is not a digest. It takes tens of milliseconds.
+/// Whether `hash`, bcrypt or Argon2 (RFC 9106, in the form `$argon2id$v=19$m=…,t=…,p=…$…`), is that
+/// of the password with this digest; false for anything that is not a digest. It takes tens of
+/// milliseconds.
 pub fn matches(digest: &SecretString, hash: &SecretString) -> bool {
     let (digest, hash) = (digest.expose_secret(), hash.expose_secret());
-    is_digest(digest) && matches!(bcrypt::verify(digest, hash), Ok(true))
+    is_digest(digest)
+        && match hash.starts_with("$argon2") {
+            true => is_argon2_of(digest, hash),
+            false => matches!(bcrypt::verify(digest, hash), Ok(true)),
+        }
+}
+
+fn is_argon2_of(digest: &str, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        let verified = Argon2::default().verify_password(digest.as_bytes(), &hash);
+        verified.is_ok()
+    })
 }
 
 /// Whether `text` is what clients send for a password.
@@ -60,6 +74,22 @@ mod tests {
         assert!(matches(&digest_of("correct horse"), &stored));
         assert!(!matches(&digest_of("Correct horse"), &stored));
         assert!(!matches(&"correct horse".into(), &stored));
+    }
+
+    #[test]
+    fn a_password_may_be_kept_as_argon2() {
+        let digest = digest(&"correct horse".into());
+        let salt = argon2::password_hash::SaltString::from_b64("c29tZXNhbHR5c2FsdA").unwrap();
+        let stored = argon2::PasswordHasher::hash_password(
+            &Argon2::default(),
+            digest.expose_secret().as_bytes(),
+            &salt,
+        );
+        let stored = SecretString::from(stored.unwrap().to_string());
+        assert!(stored.expose_secret().starts_with("$argon2id$v=19$"));
+        assert!(matches(&digest, &stored));
+        assert!(!matches(&super::digest(&"correct".into()), &stored));
+        assert!(!matches(&digest, &"$argon2id$v=19$none".into()));
     }
 
     /// FIPS 180-2 appendix B.1.

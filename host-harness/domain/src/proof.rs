@@ -5,7 +5,7 @@ use crate::mailed_code::live_code;
 use crate::order::Change;
 use crate::settings::Settings;
 use crate::time::Timestamp;
-use crate::totp::{code_hash, is_backup_code, is_six_digits, step_of};
+use crate::totp::{code_hash, is_backup_code, is_hash_of_email_code, is_six_digits, step_of};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How the caller's second factor was proved.
@@ -96,15 +96,12 @@ pub(crate) fn spend(
             }
             Ok(vec![Change::SpendBackupCode { user: user(), hash }])
         }
-        Proof::EmailCode(code) if methods.email => {
-            let hash = code_hash(code.expose_secret());
-            match live_code(profile, now) {
-                Some(sent) if sent.hash == hash => {
-                    Ok(vec![Change::RemoveMailedCode { user: user() }])
-                }
-                _ => Err(Unproved::Wrong),
+        Proof::EmailCode(code) if methods.email => match live_code(profile, now) {
+            Some(sent) if is_hash_of_email_code(&sent.hash, code) => {
+                Ok(vec![Change::RemoveMailedCode { user: user() }])
             }
-        }
+            _ => Err(Unproved::Wrong),
+        },
         Proof::Password(_) | Proof::EmailCode(_) | Proof::None => Err(Unproved::Wrong),
     }
 }
@@ -166,8 +163,7 @@ impl Tried {
                     })
             }
             Self::Email(code) => {
-                let hash = code_hash(code.expose_secret());
-                live_code(profile, now).is_some_and(|sent| sent.hash == hash)
+                live_code(profile, now).is_some_and(|sent| is_hash_of_email_code(&sent.hash, code))
             }
             Self::Password(hash) => hash.as_ref().is_some_and(|hash| profile.has_password(hash)),
         }

@@ -318,6 +318,15 @@ impl Setting {
         Ok(())
     }
 
+    /// Sets this setting, which is a number, to the value nearest to `number` that it takes: of
+    /// what another program keeps in a wider range.
+    pub fn set_nearest(&self, settings: &mut Settings, number: i64) {
+        if let Field::Number(value, range) = (self.field)(settings) {
+            let [first, last] = [*range.start(), *range.end()].map(i64::from);
+            *value = u32::try_from(number.clamp(first, last)).unwrap_or(*range.end());
+        }
+    }
+
     fn invalid(&self, problem: String) -> InvalidSetting {
         InvalidSetting {
             name: self.name,
@@ -477,6 +486,24 @@ mod tests {
                 assert!(named(name).set(&mut settings, &beyond).is_err(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_number_beyond_the_range_is_the_nearest_that_is_taken() {
+        let mut settings = Settings::default();
+        for (number, nearest) in [
+            (i64::MIN, 0),
+            (-1, 0),
+            (0, 0),
+            (7, 7),
+            (11, 10),
+            (i64::MAX, 10),
+        ] {
+            named("totp-window").set_nearest(&mut settings, number);
+            assert_eq!(settings.totp_window, nearest, "{number}");
+        }
+        named("totp-enabled").set_nearest(&mut settings, 0);
+        assert!(settings.totp_enabled, "it is no number");
     }
 
     #[test]

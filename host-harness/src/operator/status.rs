@@ -292,7 +292,7 @@ async fn of_store(
     let at_store = format!("--store {shown}");
     let mend = match url {
         StoreUrl::Sqlite(_) => MEND_STORE,
-        StoreUrl::Postgres(_) => MEND_DATABASE,
+        StoreUrl::Postgres(_) | StoreUrl::Mongodb(_) => MEND_DATABASE,
     };
     let wrong = |problem: String| Line::wrong("store", format!("{shown}: {problem}"), mend);
     let is_written = match (known.written, url.path()) {

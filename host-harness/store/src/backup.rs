@@ -1,8 +1,9 @@
 //! Copies of a whole store, made while it is served. A backup is a store in a SQLite file,
 //! whichever kind of store it is a copy of: it can be looked at as it is, and restored into
-//! either kind. So a deployment that has outgrown one file moves to PostgreSQL.
+//! either kind. So a deployment that has outgrown one file moves to PostgreSQL. Rocket.Chat's own
+//! database is copied by its own tools alone.
 
-use crate::{Result, StoreError, StoreUrl, postgres, sqlite};
+use crate::{Result, StoreError, StoreUrl, mongodb, postgres, sqlite};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -101,6 +102,7 @@ impl StoreUrl {
                 let written = written.await.map_err(|panic| StoreError(panic.into()))?;
                 both(sent, written)
             }
+            Self::Mongodb(_) => Err(mongodb::no_copies()),
         })
         .await
     }
@@ -117,6 +119,7 @@ impl StoreUrl {
                 let read = read.await.map_err(|panic| StoreError(panic.into()))?;
                 both(received, read)
             }
+            Self::Mongodb(_) => Err(mongodb::no_copies()),
         }
     }
 }
@@ -131,7 +134,7 @@ impl StoreUrl {
     pub async fn problems(&self) -> Result<Vec<String>> {
         match self {
             Self::Sqlite(path) => sqlite::copy::problems(path).await,
-            Self::Postgres(_) => Ok(Vec::new()),
+            Self::Postgres(_) | Self::Mongodb(_) => Ok(Vec::new()),
         }
     }
 }

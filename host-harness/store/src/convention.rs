@@ -1,6 +1,6 @@
 //! How facts are kept, whichever database keeps them.
 
-use crate::seal::{Column, MAIL_BODY, SETTING, Seal, Unopened};
+use crate::seal::{Column, EMAIL_CODE, MAIL_BODY, SETTING, Seal, Unopened};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::outbox::{NextTry, Post};
 use chat_domain::settings::{SETTINGS, Setting, Settings};
@@ -102,6 +102,17 @@ pub(crate) fn opened_key(seal: &Seal, place: &Column<'_>, text: &str) -> Result<
     let base32 = seal.open(place, text)?;
     let key = TotpKey::from_base32(base32.expose_secret());
     key.ok_or_else(|| Unread::Invalid("a TOTP key is not base32".to_owned()))
+}
+
+/// The hash of a code by e-mail, as `Seal::seal` wrote it.
+pub(crate) fn opened_email_code(
+    seal: &Seal,
+    workspace: &str,
+    user: &str,
+    text: &str,
+) -> Result<String, Unread> {
+    let hash = seal.open(&EMAIL_CODE.of(workspace, user), text)?;
+    Ok(hash.expose_secret().to_owned())
 }
 
 /// A mail's body as it is kept: sealed where it holds a code.

@@ -2,7 +2,7 @@
 //!
 //! It knows how to read what bears on a question, to make changes all or none, to
 //! list, and to claim mail. It must never know who may do what: there is no rule here, and
-//! no SQL outside. Whatever a database is, its store passes the one suite in `tests/`.
+//! no SQL, nor any other language of a database, outside. Whatever a database is, its store passes the one suite in `tests/`.
 //!
 //! | to find | look into |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | what is sealed, and under which keys, the same for every store | [`seal`] |
 //! | SQLite in a file | [`sqlite`] |
 //! | PostgreSQL, for several hosts | [`postgres`] |
+//! | Rocket.Chat's own database | [`mongodb`] |
 //!
 //! Every account, id, token and permission belongs to one workspace and is unknown in all
 //! others.
@@ -21,6 +22,7 @@
 mod audit_log;
 mod backup;
 mod convention;
+pub mod mongodb;
 mod open;
 pub mod orders;
 pub mod postgres;

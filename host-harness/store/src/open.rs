@@ -1,5 +1,6 @@
 //! Opens the store at an address, whichever it is.
 
+use crate::mongodb::{self, Mongodb};
 use crate::postgres::{self, Postgres};
 use crate::seal::{self, NotAdmitted, Seal};
 use crate::sqlite::{self, Sqlite};
@@ -47,6 +48,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open(path, seal).await,
             Self::Postgres(url) => Postgres::open(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open(url, seal).await,
         }
     }
 
@@ -56,6 +58,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open_or_create(path, seal).await,
             Self::Postgres(url) => Postgres::open_or_create(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open_or_create(url, seal).await,
         }
     }
 
@@ -64,6 +67,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => Sqlite::open_to_look(path, seal).await,
             Self::Postgres(url) => Postgres::open_to_look(url, seal).await,
+            Self::Mongodb(url) => Mongodb::open_to_look(url, seal).await,
         }
     }
 
@@ -73,6 +77,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::survey(path, seal).await,
             Self::Postgres(url) => postgres::survey(url, seal).await,
+            Self::Mongodb(url) => mongodb::survey(url, seal).await,
         }
     }
 
@@ -82,6 +87,7 @@ impl StoreUrl {
         match self {
             Self::Sqlite(path) => sqlite::holds_mail(path).await,
             Self::Postgres(url) => postgres::holds_mail(url).await,
+            Self::Mongodb(url) => mongodb::holds_mail(url).await,
         }
     }
 
@@ -100,6 +106,7 @@ impl StoreUrl {
             Err(error) if error.0.downcast_ref() == Some(&NotAdmitted::Unsealed) => match self {
                 Self::Sqlite(path) => sqlite::seal_first(path, seal).await,
                 Self::Postgres(url) => postgres::seal_first(url, seal).await,
+                Self::Mongodb(url) => mongodb::seal_first(url, seal).await,
             },
             Err(error) => Err(error),
         }
@@ -109,7 +116,7 @@ impl StoreUrl {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Sqlite(path) => sqlite::advice(path),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Mongodb(_) => None,
         }
     }
 
@@ -117,7 +124,7 @@ impl StoreUrl {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Sqlite(path) if !path.exists() => "; `host-harness workspace create` makes one",
-            Self::Sqlite(_) | Self::Postgres(_) => "",
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Mongodb(_) => "",
         }
     }
 }

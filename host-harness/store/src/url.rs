@@ -13,24 +13,34 @@ const SQLITE: &str = "sqlite:";
 /// (PostgreSQL's documentation, "Connection URIs").
 const POSTGRES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// The address of a store: `sqlite:PATH` or `PATH` of a file, or `postgres://…` of a database
-/// on a server. What it shows holds no password.
+/// What begins the address of Rocket.Chat's database, as MongoDB's own clients have it
+/// (MongoDB's manual, "Connection Strings").
+const MONGODB: [&str; 2] = ["mongodb://", "mongodb+srv://"];
+
+/// The address of a store: `sqlite:PATH` or `PATH` of a file, `postgres://…` of a database on a
+/// server, or `mongodb://…` of Rocket.Chat's own. What it shows holds no password.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreUrl {
     /// A SQLite file.
     Sqlite(Arc<Path>),
     /// A PostgreSQL database: its URL, which may hold a password.
     Postgres(Arc<str>),
+    /// Rocket.Chat's own database: its URL, which may hold a password.
+    Mongodb(Arc<str>),
 }
 
 /// A text is no address of a store.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     /// No file can have that name.
-    #[error("a store is a path, sqlite:PATH or postgres://USER@HOST/DATABASE")]
+    #[error(
+        "a store is a path, sqlite:PATH, postgres://USER@HOST/DATABASE or mongodb://HOST/DATABASE"
+    )]
     NoPath,
     /// There is no such store.
-    #[error("there are no stores of `{0}`; a store is a path, sqlite:PATH or postgres://…")]
+    #[error(
+        "there are no stores of `{0}`; a store is a path, sqlite:PATH, postgres://… or mongodb://…"
+    )]
     UnknownScheme(String),
 }
 
@@ -51,7 +61,7 @@ impl StoreUrl {
     pub fn holds_password(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(url) => *without_password(url) != **url,
+            Self::Postgres(url) | Self::Mongodb(url) => *without_password(url) != **url,
         }
     }
 
@@ -59,7 +69,7 @@ impl StoreUrl {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Mongodb(_) => None,
         }
     }
 
@@ -68,7 +78,7 @@ impl StoreUrl {
     pub fn under(self, folder: &Path) -> Self {
         match self {
             Self::Sqlite(path) => folder.join(path).into(),
-            Self::Postgres(_) => self,
+            Self::Postgres(_) | Self::Mongodb(_) => self,
         }
     }
 
@@ -80,7 +90,7 @@ impl StoreUrl {
                 Ok(path) => path.into(),
                 Err(_) => self.clone(),
             },
-            Self::Postgres(_) => self.clone(),
+            Self::Postgres(_) | Self::Mongodb(_) => self.clone(),
         }
     }
 }
@@ -104,6 +114,9 @@ impl FromStr for StoreUrl {
         if POSTGRES.iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
         }
+        if MONGODB.iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Mongodb(text.into()));
+        }
         let path = match text.strip_prefix(SQLITE) {
             Some(path) => path,
             None => match text.split_once("://") {
@@ -122,7 +135,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "{}", path.display()),
-            Self::Postgres(url) => f.write_str(&without_password(url)),
+            Self::Postgres(url) | Self::Mongodb(url) => f.write_str(&without_password(url)),
         }
     }
 }
@@ -181,6 +194,14 @@ mod tests {
             assert_eq!(url(text).under(Path::new("/srv")), url(text));
             assert_eq!(url(text).path(), None);
         }
+        for text in [
+            "mongodb://db/rocketchat?replicaSet=rs0",
+            "mongodb+srv://chat.example/acme",
+        ] {
+            assert_eq!(url(text), StoreUrl::Mongodb(text.into()));
+            assert_eq!(url(text).under(Path::new("/srv")), url(text));
+            assert_eq!(url(text).path(), None);
+        }
         for text in ["", "sqlite:", "a\0b"] {
             assert_eq!(text.parse::<StoreUrl>(), Err(InvalidUrl::NoPath), "{text}");
         }
@@ -201,6 +222,7 @@ mod tests {
                 "postgres://db/chat?user=chat&password=s3cr@t",
                 "postgres://…",
             ),
+            ("mongodb://chat:s3cret@a,b/chat", "mongodb://chat@a,b/chat"),
             (
                 "postgres://db/chat?user=chat&password=s3cret",
                 "postgres://db/chat",

@@ -1,4 +1,4 @@
-//! The words of the tests: two workspaces in a store of their own, of either kind, and what
+//! The words of the tests: two workspaces in a store of their own, of any kind, and what
 //! changed in it; with the feature `plugins` guests, too, and calls of them. For tests alone: nothing
 //! that is shipped depends on it.
 #![expect(
@@ -13,7 +13,9 @@ pub mod call;
 pub mod contract;
 #[cfg(feature = "plugins")]
 pub mod guest;
+pub mod mongodb;
 pub mod postgres;
+mod rocket_chat;
 mod sqlite;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
@@ -27,6 +29,7 @@ use chat_domain::totp::{TotpKey, code_hash, step_of};
 use chat_store::seal::{EMAIL_CODE, KeySource, PENDING_KEY, SEALED, Seal, SealedColumn};
 use chat_store::{Store, StoreUrl};
 use postgres::Database;
+use rocket_chat::RocketChat;
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use sqlite::File;
@@ -111,12 +114,15 @@ pub enum Kind {
     Sqlite,
     /// PostgreSQL, in a database of its own.
     Postgres,
+    /// Rocket.Chat's own, a database for each workspace.
+    Mongodb,
 }
 
 /// Where the data of a test is.
 enum Home {
     Sqlite(File),
     Postgres(Database),
+    Mongodb(Box<RocketChat>),
 }
 
 impl Home {
@@ -124,6 +130,7 @@ impl Home {
         match self {
             Self::Sqlite(file) => file.path().into(),
             Self::Postgres(database) => StoreUrl::Postgres(database.url().into()),
+            Self::Mongodb(databases) => databases.url(),
         }
     }
 }
@@ -172,12 +179,23 @@ impl Data {
     }
 
     async fn sealed_by(seal: Seal, kind: Kind, settings: Settings) -> Self {
+        if kind == Kind::Mongodb {
+            return Self::of_rocket_chat(seal, settings).await;
+        }
         let data = Self::empty_sealed_by(seal, kind).await;
         BACKUP_CODES.iter().for_each(secret_scan::register);
         let store = &data.store;
         assert!(store.create_workspace(acme(settings)).await.unwrap());
         assert!(store.create_workspace(globex()).await.unwrap());
         data
+    }
+
+    async fn of_rocket_chat(seal: Seal, settings: Settings) -> Self {
+        BACKUP_CODES.iter().for_each(secret_scan::register);
+        let databases = RocketChat::with(&seal, [acme(settings), globex()]).await;
+        let store = databases.open(&seal).await.unwrap();
+        let home = Home::Mongodb(Box::new(databases));
+        Self { home, seal, store }
     }
 
     /// In a store of this kind, without any workspace.
@@ -197,6 +215,7 @@ impl Data {
                 let store = database.open(&seal).await;
                 (Home::Postgres(database), store)
             }
+            Kind::Mongodb => unreachable!("Rocket.Chat's database is its workspace"),
         };
         Self { home, seal, store }
     }
@@ -206,6 +225,7 @@ impl Data {
         let home = match kind {
             Kind::Sqlite => Home::Sqlite(File::new()),
             Kind::Postgres => Home::Postgres(Database::empty()),
+            Kind::Mongodb => unreachable!("no backup is restored into Rocket.Chat's database"),
         };
         let url = home.url();
         url.restore(backup).await.unwrap();
@@ -230,7 +250,7 @@ impl Data {
                     .pragma_update(None, "wal_checkpoint", "TRUNCATE")
                     .unwrap();
             }
-            Home::Postgres(_) => self.store = File::new().another().await,
+            Home::Postgres(_) | Home::Mongodb(_) => self.store = File::new().another().await,
         }
     }
 
@@ -250,7 +270,10 @@ impl Data {
 
     /// The same by other keys.
     pub async fn open_by(&self, seal: &Seal) -> chat_store::Result<Arc<dyn Store>> {
-        self.url().open(seal).await
+        match &self.home {
+            Home::Mongodb(databases) => databases.open(seal).await,
+            _ => self.url().open(seal).await,
+        }
     }
 
     /// The file of the key, beside the data, where it is in SQLite.
@@ -298,15 +321,23 @@ impl Data {
     fn file(&self) -> &File {
         match &self.home {
             Home::Sqlite(file) => file,
-            Home::Postgres(_) => unreachable!("it is in PostgreSQL"),
+            Home::Postgres(_) | Home::Mongodb(_) => unreachable!("it is in no file"),
         }
     }
 
     /// The database that the data is in, where it is in PostgreSQL.
     pub fn database(&self) -> &Database {
         match &self.home {
-            Home::Sqlite(_) => unreachable!("it is in SQLite"),
+            Home::Sqlite(_) | Home::Mongodb(_) => unreachable!("it is not in PostgreSQL"),
             Home::Postgres(database) => database,
+        }
+    }
+
+    /// The databases that the data is in, where those are Rocket.Chat's.
+    pub fn rocket_chat(&self) -> &RocketChat {
+        match &self.home {
+            Home::Mongodb(databases) => databases,
+            _ => unreachable!("it is not Rocket.Chat's"),
         }
     }
 
@@ -316,15 +347,28 @@ impl Data {
         match &self.home {
             Home::Sqlite(file) => file.connect().execute_batch(sql).unwrap(),
             Home::Postgres(database) => database.edit(sql),
+            Home::Mongodb(databases) => databases.edit(sql),
         }
     }
 
-    /// From now on no audit record can be written, for this reason.
-    pub fn refuse_records(&self, why: &str) {
-        match &self.home {
-            Home::Sqlite(file) => file.refuse_records(why),
-            Home::Postgres(database) => database.refuse_records(why),
-        }
+    /// From now on no audit record can be written, for this reason; gives what the store says of
+    /// it then.
+    pub fn refuse_records(&self, why: &str) -> String {
+        let told = match &self.home {
+            Home::Sqlite(file) => {
+                file.refuse_records(why);
+                why
+            }
+            Home::Postgres(database) => {
+                database.refuse_records(why);
+                why
+            }
+            Home::Mongodb(databases) => {
+                databases.refuse_records();
+                "the server takes no such document"
+            }
+        };
+        format!("the store failed: {told}")
     }
 
     /// Shows the account a key, which can be proved until `expires`.
@@ -366,6 +410,7 @@ impl Data {
         let rows = match &self.home {
             Home::Sqlite(file) => file.rows(&[], &[], &Seal::none()),
             Home::Postgres(database) => database.rows(&[], &[], &Seal::none()),
+            Home::Mongodb(databases) => databases.rows(&[], &[], &Seal::none()),
         };
         Dump(rows.into_iter().collect())
     }
@@ -388,6 +433,7 @@ impl Data {
         let rows = match &self.home {
             Home::Sqlite(file) => file.rows(tables, columns, &self.seal),
             Home::Postgres(database) => database.rows(tables, columns, &self.seal),
+            Home::Mongodb(databases) => databases.rows(tables, columns, &self.seal),
         };
         Dump(rows.into_iter().collect())
     }

@@ -18,7 +18,7 @@ use chat_domain::attempts::{
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::password::is_digest;
 use chat_domain::proof::Tried;
-use chat_domain::totp::{code_hash, email_code, entered, is_six_digits};
+use chat_domain::totp::{code_hash, email_code, entered, is_hash_of_email_code, is_six_digits};
 use chat_domain::{account, proof, reset};
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
@@ -154,7 +154,7 @@ impl Call {
         let attempt = attempt.await?;
         Ok(self.begun(attempt).map(|hash| {
             self.observed.tried = Some(Tried::Email(code.clone()));
-            let right = hash == Some(code_hash(code.expose_secret()));
+            let right = hash.is_some_and(|hash| is_hash_of_email_code(&hash, &code));
             self.proved_email_code = right && self.carries(&code);
             self.proved_email_code
         }))

@@ -7,14 +7,12 @@ use chat_domain::audit::{AuditRecord, RecordFilter};
 use chat_domain::audit_log::check::Past;
 use chat_domain::audit_log::fault::Fault;
 use chat_domain::audit_log::{PAGE, Page};
-use chat_domain::operator::{NewWorkspace, Operation};
-use chat_domain::order::Record;
+use chat_domain::operator::Operation;
 use chat_domain::retention::Prune;
 use chat_domain::settings::Settings;
-use chat_store::{BrokenLog, Store};
+use chat_store::BrokenLog;
 use chat_testing::ask::Ask as _;
 use chat_testing::{ACME, Data, GLOBEX, after, step};
-use std::sync::Arc;
 use tokio::task::JoinSet;
 
 pub(crate) fn record_in(workspace: &str, number: u64) -> AuditRecord {
@@ -55,7 +53,7 @@ async fn faults(data: &Data) -> Vec<String> {
     acme.faults.iter().map(Fault::to_string).collect()
 }
 
-async fn past(data: &Data, workspace: &str) -> Past {
+pub(crate) async fn past(data: &Data, workspace: &str) -> Past {
     let page = data
         .store
         .log(workspace, Page::FIRST)
@@ -420,41 +418,4 @@ async fn a_log_of_many_pages_is_read_to_its_end() {
     data.edit("DELETE FROM audit WHERE workspace = 'acme' AND idx IN (999, 1000, 2002)");
     let removed = [999, 1000, 2002].map(|index| format!("record {index} was removed"));
     assert_eq!(faults(&data).await, removed);
-}
-
-/// Many writers of many workspaces, by two handles as two processes have them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn hosts_append_at_once_and_every_log_is_whole() {
-    const EACH: u64 = 40;
-    let data = new_data().await;
-    for number in 0..6 {
-        let id = format!("workspace-{number}");
-        let new = NewWorkspace {
-            id,
-            settings: Settings::default(),
-            roles: Vec::new(),
-            users: Vec::new(),
-        };
-        assert!(data.store.create_workspace(new).await.unwrap());
-    }
-    let handles = [data.store.clone(), data.another_handle().await];
-    let mut writers = JoinSet::new();
-    for workspace in 0..6 {
-        for handle in &handles {
-            for number in 0..EACH {
-                let store: Arc<dyn Store> = handle.clone();
-                let record = record_in(&format!("workspace-{workspace}"), number);
-                writers.spawn(async move {
-                    // The other handle may keep the store busy for longer than one waits.
-                    while store.decide(Record(record.clone())).await.is_err() {}
-                });
-            }
-        }
-    }
-    writers.join_all().await;
-    data.assert_logs_are_whole().await;
-    for workspace in 0..6 {
-        let size = past(&data, &format!("workspace-{workspace}")).await.size;
-        assert_eq!(size, 2 * EACH);
-    }
 }

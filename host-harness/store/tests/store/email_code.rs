@@ -81,7 +81,7 @@ async fn reset(data: &Data, code: &str, now: Timestamp) -> Result<Receipt, Refus
 async fn log_in(data: &Data, code: &str, now: Timestamp) -> Result<(), Denial> {
     let token = Token {
         hash: token_hash("new"),
-        expires: None,
+        expires: Some(after(60)),
         bypass_two_factor: false,
         name: None,
     };

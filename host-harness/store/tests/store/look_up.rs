@@ -5,7 +5,6 @@ use super::new_data;
 use chat_domain::account::{Methods, Selector};
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::dossier::{Question, Subject};
 use chat_testing::ask::Ask as _;
 use chat_testing::{ACME, GLOBEX, after, now, token_hash};
 use secrecy::ExposeSecret;
@@ -249,48 +248,4 @@ async fn an_address_is_compared_without_regard_to_the_case_of_ascii_letters_alon
         let user = data.store.find_user(ACME, selector).await.unwrap();
         assert_eq!(user.is_some(), found, "{address}");
     }
-}
-
-/// As they are compared, whatever a server's language is.
-#[tokio::test]
-async fn lists_are_sorted_byte_by_byte() {
-    let data = new_data().await;
-    data.edit(
-        "INSERT INTO role VALUES ('acme', 'Zoo'), ('acme', 'ärger'), ('acme', '_');
-         INSERT INTO role_permission VALUES ('acme', 'Zoo', 'b'), ('acme', 'Zoo', 'B'),
-                                            ('acme', 'Zoo', 'a-b'), ('acme', 'Zoo', 'aa');
-         INSERT INTO user_role VALUES ('acme', 'bob', 'ärger'), ('acme', 'bob', 'Zoo'),
-                                      ('acme', 'bob', '_');
-         INSERT INTO email VALUES ('acme', 'bob', 'a_b@x', TRUE), ('acme', 'bob', 'aB@x', TRUE),
-                                  ('acme', 'bob', 'aa@x', TRUE);
-         INSERT INTO fixed_setting VALUES ('acme', 'b', ''), ('acme', 'B', ''), ('acme', 'a', '');
-         UPDATE user SET username_key = 'Zz' WHERE id = 'bob';
-         INSERT INTO workspace VALUES ('Zoo'), ('_')",
-    );
-    let roles = data.store.roles(ACME).await.unwrap().unwrap();
-    let names: Vec<_> = roles.iter().map(|role| role.name.as_str()).collect();
-    assert_eq!(names, ["Zoo", "_", "admin", "moderator", "user", "ärger"]);
-    assert_eq!(roles.first().unwrap().permissions, ["B", "a-b", "aa", "b"]);
-    let question = Question::of(ACME)
-        .about(Subject::id("bob").as_seen())
-        .with_role_names()
-        .with_fixed_settings();
-    let dossier = data.store.read(&question).await.unwrap();
-    assert_eq!(dossier.role_names, names);
-    let fixed: Vec<_> = dossier
-        .fixed_settings
-        .iter()
-        .map(|f| f.name.as_str())
-        .collect();
-    assert_eq!(fixed, ["B", "a", "b"]);
-    let bob = dossier.caller().unwrap();
-    assert_eq!(bob.roles, ["Zoo", "_", "user", "ärger"]);
-    assert_eq!(bob.permissions, ["B", "a-b", "aa", "b", "view-history"]);
-    let emails: Vec<_> = bob.emails.iter().map(|e| e.address.as_str()).collect();
-    assert_eq!(emails, ["aB@x", "a_b@x", "aa@x", "bob@acme.example"]);
-    let profiles = data.store.profiles(ACME).await.unwrap();
-    assert_eq!(profiles.first().unwrap().user.id, "bob");
-    let workspaces = data.store.workspaces(now()).await.unwrap();
-    let workspaces: Vec<_> = workspaces.iter().map(|w| w.id.as_str()).collect();
-    assert_eq!(workspaces, ["Zoo", "_", ACME, GLOBEX]);
 }

@@ -12,6 +12,7 @@ mod schedules;
 pub(crate) mod sealed;
 pub(crate) mod store;
 mod watch;
+mod workspaces;
 
 use chat_domain::settings::Settings;
 use chat_testing::Data;

@@ -7,14 +7,12 @@ use chat_domain::account::Selector;
 use chat_domain::attempts::{FREE_FAILURES, Lock};
 use chat_domain::audit::{Action, AuditRecord, Decision, RecordFilter, StoredRecord};
 use chat_domain::health::MOST_SHOWN;
-use chat_domain::operator::{FixSettings, NewWorkspace, Operation};
+use chat_domain::operator::{FixSettings, Operation};
 use chat_domain::retention::Prune;
-use chat_domain::settings::{Setting, Settings};
+use chat_domain::settings::Setting;
 use chat_domain::time::Timestamp;
 use chat_testing::ask::Ask as _;
-use chat_testing::{ACME, Data, GLOBEX, after, now};
-use std::sync::Arc;
-use tokio::task::JoinSet;
+use chat_testing::{ACME, Data, GLOBEX, Kind, after, now};
 
 fn operation(workspace: &str) -> Operation {
     Operation {
@@ -301,15 +299,18 @@ async fn what_is_older_than_it_is_kept_is_removed_from_its_workspace() {
         .lines()
         .filter(|line| line.starts_with('-'))
         .collect();
-    assert_eq!(gone.len(), 3, "{changes}");
-    let [record, session, letter] = gone.as_slice() else {
-        unreachable!("there are three")
+    let is_session = |line: &&str| line.contains("login_token:");
+    let (sessions, others): (Vec<&str>, Vec<&str>) = gone.into_iter().partition(is_session);
+    // Rocket.Chat removes them itself.
+    let expected = usize::from(crate::KIND != Kind::Mongodb);
+    assert_eq!(sessions.len(), expected, "{changes}");
+    for session in sessions {
+        assert!(session.contains("workspace=acme user=alice"), "{session}");
+    }
+    let [record, letter] = others.as_slice() else {
+        unreachable!("there are two others: {changes}")
     };
     assert!(record.contains("request_id=old"), "{record}");
-    assert!(
-        session.contains("login_token: workspace=acme user=alice"),
-        "{session}"
-    );
     assert!(
         letter.contains("workspace=acme") && letter.contains("queued=12340"),
         "{letter}"
@@ -333,21 +334,21 @@ async fn settings_of_a_configuration_are_written_and_noted() {
         settings,
     };
     let two = vec![
-        set("totp-window", "3", "line 7"),
-        set("login-days", "9", "line 8"),
+        set("failure-budget", "30", "line 7"),
+        set("sessions", "9", "line 8"),
     ];
     data.store.decide(fix(two)).await.unwrap().unwrap();
     let settings = data.store.settings(ACME).await.unwrap().unwrap();
-    assert_eq!((settings.totp_window, settings.login_days), (3, 9));
+    assert_eq!((settings.failure_budget, settings.sessions), (30, 9));
     let before = data.dump_without(&["audit"]);
-    let one = vec![set("login-days", "9", "line 8")];
+    let one = vec![set("sessions", "9", "line 8")];
     data.store.decide(fix(one)).await.unwrap().unwrap();
     assert_eq!(
         before.changes(&data.dump_without(&["audit"])),
-        "- fixed_setting: workspace=acme name=totp-window place=line 7\n"
+        "- fixed_setting: workspace=acme name=failure-budget place=line 7\n"
     );
     let others = data.store.settings(GLOBEX).await.unwrap().unwrap();
-    assert_eq!(others.totp_window, 1);
+    assert_eq!(others.failure_budget, 100);
 }
 
 #[tokio::test]
@@ -361,28 +362,6 @@ async fn a_probe_is_written() {
         before.changes(&data.dump()),
         "+ probe: id=1 at=1234567891000\n"
     );
-}
-
-/// Two hosts that read the same configuration.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_those_who_create_a_workspace_at_once_one_does() {
-    let data = new_data().await;
-    let stores = [data.store.clone(), data.another_handle().await];
-    for round in 0..5 {
-        let mut creations = JoinSet::new();
-        for number in 0..8 {
-            let store = Arc::clone(&stores[number % 2]);
-            let new = NewWorkspace {
-                id: format!("new-{round}"),
-                settings: Settings::default(),
-                roles: Vec::new(),
-                users: Vec::new(),
-            };
-            creations.spawn(async move { store.create_workspace(new).await.unwrap() });
-        }
-        let created = creations.join_all().await;
-        assert_eq!(created.iter().filter(|created| **created).count(), 1);
-    }
 }
 
 /// Clients can write one in JSON.
