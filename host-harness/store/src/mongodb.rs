@@ -3,8 +3,8 @@
 //!
 //! One database is one workspace, whose id is `default`, or what the parameter `workspace` of the URL
 //! says. Rocket.Chat's documents are read as its versions from 6 on write them, and changed field by
-//! field: what is not known is left alone. What Rocket.Chat has no place for is in collections named `reset_totp_…` beside its own,
-//! changed in the same transactions.
+//! field: what is not known is left alone. What Rocket.Chat has no place for is in collections named
+//! `reset_totp_…` beside its own, changed in the same transactions.
 //!
 //! What is acknowledged is on a majority of the servers. A call is tried again where a transaction
 //! met another's or the server was lost, until its time is over; then it was not done, and says so
@@ -41,7 +41,7 @@ mod writer;
 pub use doctor::{Finding, Grade, examine};
 pub use failure::RocketChats;
 
-use crate::seal::{Position, Renewed, Seal, Sealing};
+use crate::seal::{Position, Renewed, Seal, Sealing, StoreIs};
 use crate::{Decide, Result, Store, StoreError, Surveyed};
 use ::mongodb::bson::doc;
 use async_trait::async_trait;
@@ -166,14 +166,29 @@ async fn survey_of(
     })
 }
 
-/// Seals what is ours in a store that is not sealed; gives how many values there were. Hosts that
-/// serve it must have stopped.
+/// Seals what is ours of a store that is not sealed; gives how many values there were. Where it is
+/// interrupted, it is done again.
 ///
 /// # Errors
 ///
 /// As [`Mongodb::open`].
 pub(crate) async fn seal_first(url: &str, seal: &Seal) -> Result<u64> {
-    sealing::seal_first(&Database::at(url).await?, seal).await
+    let database = Database::at(url).await?;
+    schema::prepare(&database, false, &Seal::none()).await?;
+    let mut values = 0;
+    let mut next = Some(Position::default());
+    while let Some(from) = next {
+        let renewed = sealing::renew(&database, seal, &from, u32::MAX, StoreIs::Plain).await?;
+        if let Some(unopened) = renewed.unopened.into_iter().next() {
+            return Err(unopened.into());
+        }
+        values += u64::from(renewed.values);
+        next = renewed.next;
+    }
+    if let Some(sealing) = seal.sealing() {
+        schema::set_sealing(&database, &sealing).await?;
+    }
+    Ok(values)
 }
 
 /// Why Rocket.Chat's database is not copied or filled.
@@ -329,7 +344,7 @@ impl Store for Mongodb {
     }
 
     async fn renew(&self, from: Position, most: u32) -> Result<Renewed> {
-        Ok(sealing::renew(&self.database, &self.seal, &from, most).await?)
+        Ok(sealing::renew(&self.database, &self.seal, &from, most, StoreIs::Sealed).await?)
     }
 
     async fn set_sealing(&self) -> Result<()> {

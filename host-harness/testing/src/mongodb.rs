@@ -32,6 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PROGRAM: &str = "secantusd-py";
 const INSTALLED: &str = "secantusdb/bin";
 
+/// Where it is, as its certificate says, too.
+const HOST: &str = "127.0.0.1";
+
+/// Files in its folder.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
+
 /// Collections that every Rocket.Chat has.
 const ROCKET_CHATS: [&str; 6] = [
     "users",
@@ -45,6 +52,8 @@ const ROCKET_CHATS: [&str; 6] = [
 /// A server that runs until this is dropped, or the process ends.
 pub struct Server {
     port: u16,
+    folder: PathBuf,
+    encryption: Encryption,
     /// Past the stores.
     client: OnceCell<Client>,
     /// What ends it when the process does.
@@ -54,20 +63,38 @@ pub struct Server {
 /// The server of this process.
 fn server() -> Arc<Server> {
     static SERVER: OnceLock<Arc<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| Arc::new(Server::start())).clone()
+    let start = || Arc::new(Server::start(Encryption::None));
+    SERVER.get_or_init(start).clone()
+}
+
+/// How connections to a server are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not at all.
+    None,
+    /// By TLS alone, under a certificate of its own.
+    Tls,
 }
 
 impl Server {
     /// With nothing in it.
-    pub fn start() -> Self {
+    pub fn start(encryption: Encryption) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
         let log = folder.join("log");
+        let certificate = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        let key = certificate.signing_key.serialize_pem();
+        std::fs::write(folder.join(CERTIFICATE), certificate.cert.pem()).unwrap();
+        std::fs::write(folder.join(KEY), key).unwrap();
         let mut shell = Command::new("sh");
         shell
             .args(["-c", SCRIPT, "sh"])
             .args([&program(), &folder])
             .arg(port.to_string())
+            .args(match encryption {
+                Encryption::None => &[][..],
+                Encryption::Tls => &["--tls-cert-file", CERTIFICATE, "--tls-key-file", KEY],
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap());
@@ -75,6 +102,8 @@ impl Server {
         let client = OnceCell::new();
         let mut server = Self {
             port,
+            folder,
+            encryption,
             client,
             shell,
         };
@@ -84,7 +113,7 @@ impl Server {
 
     fn wait(&mut self, log: &Path) {
         let begun = Instant::now();
-        while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)) {
+        while let Err(error) = TcpStream::connect((HOST, self.port)) {
             let log = || std::fs::read_to_string(log).unwrap_or_default();
             let has_ended = self.shell.try_wait().unwrap().is_some();
             assert!(
@@ -104,7 +133,14 @@ impl Server {
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
         let port = self.port;
-        format!("mongodb://127.0.0.1:{port}/{database}?replicaSet=secantus")
+        let url = format!("mongodb://{HOST}:{port}/{database}?replicaSet=secantus");
+        match self.encryption {
+            Encryption::None => url,
+            Encryption::Tls => {
+                let authority = self.folder.join(CERTIFICATE);
+                format!("{url}&tls=true&tlsCAFile={}", authority.display())
+            }
+        }
     }
 }
 
@@ -112,9 +148,10 @@ impl Server {
 const SCRIPT: &str = r#"
     trap '' HUP INT TERM
     program=$1 folder=$2 port=$3
+    shift 3
     cd "$folder"
     TMPDIR=$folder "$program" --host 127.0.0.1 --port "$port" --storage-path "$folder/data" \
-        --enable-test-commands --log-level WARNING </dev/null >&2 &
+        --enable-test-commands --log-level WARNING "$@" </dev/null >&2 &
     cat
     kill -KILL $!
     wait
@@ -131,11 +168,13 @@ fn program() -> PathBuf {
     let mut programs = of_target.chain(of_path).map(|folder| folder.join(PROGRAM));
     let missing = "the tests need SecantusDB: `pip install secantusdb==0.7.0b3` into an environment \
                    of Python's, as `cargo xtask test` does";
-    programs.find(|program| program.exists()).expect(missing)
+    let found = programs.find(|program| program.exists());
+    assert!(found.is_some(), "{missing}");
+    found.unwrap()
 }
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
@@ -160,7 +199,12 @@ impl Database {
 
     /// The same on a server that no other test uses: what it is told to fail, is this one's.
     pub fn alone(workspace: &str) -> Self {
-        Self::on(Arc::new(Server::start()), workspace)
+        Self::on(Arc::new(Server::start(Encryption::None)), workspace)
+    }
+
+    /// The same on a server that is reached by TLS alone.
+    pub fn encrypted(workspace: &str) -> Self {
+        Self::on(Arc::new(Server::start(Encryption::Tls)), workspace)
     }
 
     fn on(server: Arc<Server>, workspace: &str) -> Self {

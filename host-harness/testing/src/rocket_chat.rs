@@ -1,6 +1,10 @@
 //! The tests' two workspaces as Rocket.Chat keeps them, a database each, and as tables: what the
 //! tests of all stores change and look at is rows, so each document is read as the rows that another
 //! store would have for it, and written from them.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test ends where what it needs is not there"
+)]
 
 use crate::mongodb::{Database, Everything};
 use crate::sqlite::File;

@@ -32,6 +32,7 @@ mod host;
 mod install;
 mod mutants;
 mod npm;
+mod python;
 mod test;
 mod toolchain;
 mod tools;

@@ -16,6 +16,7 @@ use crate::component;
 use crate::debian;
 use crate::host;
 use crate::npm;
+use crate::python;
 use crate::typescript;
 
 /// How a test program's last line begins.
@@ -41,18 +42,19 @@ const KEEP_OUTPUTS: [&str; 10] = [
 ];
 
 /// Builds the plugin and the one in TypeScript, installs the clients that call the server in the
-/// tests, the database that one of the stores is in and a proxy, runs the tests with `args` for `cargo test`,
+/// tests, the databases that two of the stores are in and a proxy, runs the tests with `args` for `cargo test`,
 /// looks for the secrets of the tests in all that was written meanwhile, and prints the number of tests
 /// as the last line of stdout.
 ///
 /// # Errors
 ///
-/// A plugin or a test does not compile, npm, PostgreSQL or nginx is missing, a test fails, no test ran, a
+/// A plugin or a test does not compile, npm, PostgreSQL, Python or nginx is missing, a test fails, no test ran, a
 /// secret was written, or tests that should have kept what is written have not.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!("{}", component::build_with(&[SECRET_SCAN])?);
     debian::postgresql().context("the tests start a PostgreSQL of their own")?;
     debian::nginx().context("the tests start a proxy of their own")?;
+    python::secantusdb().context("the tests start a server that speaks MongoDB's protocol")?;
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
     typescript::build()?;
     let suite = empty_suite()?;

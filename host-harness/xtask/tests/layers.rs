@@ -35,8 +35,9 @@ const SECRET_SCAN: &str = "secret-scan";
 const PLUGIN: &str = "reset-totp";
 
 /// What begins with the first is for the second alone.
-const OWNED: [(&str, &str); 6] = [
+const OWNED: [(&str, &str); 7] = [
     ("deadpool", "chat-store"),
+    ("mongodb", "chat-store"),
     ("rusqlite", "chat-store"),
     ("tokio-postgres", "chat-store"),
     ("wasmparser", "plugin-sandbox"),
@@ -45,9 +46,10 @@ const OWNED: [(&str, &str); 6] = [
 ];
 
 /// But these are no part of the host.
-const EXEMPT: [(&str, &str); 7] = [
+const EXEMPT: [(&str, &str); 8] = [
     (TESTING, "rusqlite"),       // looks into the file past the store
     (TESTING, "tokio-postgres"), // and into the database
+    (TESTING, "mongodb"),        // and into Rocket.Chat's
     (TESTING, "wit-component"),  // makes guests
     (TESTING, "wit-parser"),
     (PLUGIN, "wit-bindgen"), // the other side of the contract
@@ -59,9 +61,9 @@ const EXEMPT: [(&str, &str); 7] = [
 /// domain, nor in anything that it depends on. Of `lettre` the domain takes how an address is written
 /// and none of what sends; that brings `httpdate`, which knows a format of dates, and `fastrand`.
 /// `bcrypt` brings `getrandom`, and is given its salts.
-const NOT_IN_DOMAIN: [&str; 15] = [
-    "async", "axum", "futures", "http", "hyper", "mio", "reqwest", "rusqlite", "rustls", "socket2",
-    "sqlx", "tokio", "tower", "wasmtime", "wit",
+const NOT_IN_DOMAIN: [&str; 16] = [
+    "async", "axum", "futures", "http", "hyper", "mio", "mongodb", "reqwest", "rusqlite", "rustls",
+    "socket2", "sqlx", "tokio", "tower", "wasmtime", "wit",
 ];
 
 /// One line of a `Cargo.toml`.

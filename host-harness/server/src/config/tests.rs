@@ -316,11 +316,11 @@ fn a_value_of_a_workspace_that_is_not_taken_is_quoted_with_what_is() {
     for (line, problem) in [
         (
             "store = \"\"",
-            "6:9: store: a store is a path, sqlite:PATH or postgres://USER@HOST/DATABASE\n    \"\"",
+            "6:9: store: a store is a path, sqlite:PATH, postgres://USER@HOST/DATABASE or mongodb://HOST/DATABASE\n    \"\"",
         ),
         (
             "store = \"mysql://db/chat\"",
-            "6:9: store: there are no stores of `mysql`; a store is a path, sqlite:PATH or postgres://…\n    \"mysql://db/chat\"",
+            "6:9: store: there are no stores of `mysql`; a store is a path, sqlite:PATH, postgres://… or mongodb://…\n    \"mysql://db/chat\"",
         ),
         (
             "plugin = \"sha256:00\"",

@@ -68,8 +68,6 @@ impl Appended {
     }
 
     /// Appends a record under this id.
-    ///
-    /// It fails with [`BrokenLog`] where the log was cut off.
     pub(super) fn push(
         &mut self,
         log: &mut Option<OpenLog>,

@@ -58,15 +58,8 @@ impl Database {
     /// not.
     pub(super) async fn at(url: &str) -> Result<Self, Failure> {
         let (url, workspace) = without_workspace(url);
-        let parsed = ClientOptions::parse(url).await;
-        let mut options = parsed.map_err(|error| {
-            let failure = Failure::from(error);
-            match failure.kind {
-                // What is said of a text that is no URL may quote it.
-                Kind::Fault => Failure::fault(FORM),
-                _ => failure,
-            }
-        })?;
+        let parsed = ClientOptions::parse(&url).await;
+        let mut options = parsed.map_err(|error| invalid(&url, error.into()))?;
         options.app_name.get_or_insert_with(|| APP_NAME.to_owned());
         options.max_pool_size.get_or_insert(CONNECTIONS);
         options.server_selection_timeout.get_or_insert(PATIENCE);
@@ -138,6 +131,21 @@ impl Database {
             database: self.database.clone(),
             known: Vec::new(),
         })
+    }
+}
+
+/// Why a URL is none. What is said of a text may quote it: where that holds a password, no more is
+/// told than what an address is.
+fn invalid(url: &str, failure: Failure) -> Failure {
+    let (log_in, _) = url.rsplit_once('@').unwrap_or_default();
+    let (_, password) = log_in.rsplit_once(':').unwrap_or_default();
+    let told = failure.to_string();
+    match failure.kind {
+        Kind::Fault if password.is_empty() || !told.contains(password) => {
+            Failure::fault(format!("{FORM}: {told}"))
+        }
+        Kind::Fault => Failure::fault(FORM),
+        _ => failure,
     }
 }
 
@@ -457,5 +465,43 @@ impl Tries {
         sleep(pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspaces_name_is_no_parameter_of_the_servers() {
+        for (url, theirs, name) in [
+            ("mongodb://a/b", "mongodb://a/b", None),
+            ("mongodb://a/b?tls=true", "mongodb://a/b?tls=true", None),
+            (
+                "mongodb://a/b?workspace=acme",
+                "mongodb://a/b?",
+                Some("acme"),
+            ),
+            (
+                "mongodb://a/b?x=1&workspace=acme&y=2",
+                "mongodb://a/b?x=1&y=2",
+                Some("acme"),
+            ),
+        ] {
+            let found = without_workspace(url);
+            assert_eq!(found, (theirs.to_owned(), name.map(str::to_owned)), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_quotes_the_password_is_not_told() {
+        let url = "mongodb://chat:hunter2@db/chat";
+        for (told, shown) in [("no hunter2 here", false), ("no such option", true)] {
+            let failure = invalid(url, Failure::fault(told)).to_string();
+            assert!(failure.starts_with(FORM), "{failure}");
+            assert_eq!(failure.contains(told), shown, "{failure}");
+        }
+        let lost = invalid(url, Failure::silence());
+        assert_eq!(lost.kind, Kind::Lost);
     }
 }

@@ -7,6 +7,7 @@ use crate::{StoreError, Unavailable};
 use mongodb::error::{
     Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
+use std::fmt;
 
 /// What went wrong, and what it means for who asked.
 #[derive(Clone, Debug)]
@@ -96,6 +97,12 @@ impl Failure {
     /// Whether the same may succeed at once.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Doubtful | Kind::Conflict)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -199,3 +199,45 @@ pub(super) fn id_of(document: &Document) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mongodb::bson::doc;
+
+    #[test]
+    fn a_number_is_whole_however_javascript_has_written_it() {
+        let document = doc! {
+            "int": 7_i32, "long": 7_i64, "double": 7.0, "none": Bson::Null, "negative": -1,
+            "half": 0.5, "large": 1e300, "last": 9_007_199_254_740_992.0, "text": "7",
+        };
+        let fields = Fields::of(&document, "users", "alice");
+        for name in ["int", "long", "double"] {
+            assert_eq!(fields.number(name).unwrap(), Some(7), "{name}");
+            assert_eq!(fields.count(name).unwrap(), 7, "{name}");
+        }
+        for name in ["none", "missing"] {
+            assert_eq!(fields.number(name).unwrap(), None, "{name}");
+            assert_eq!(fields.count(name).unwrap(), 0, "{name}");
+            assert!(fields.needed_number(name).is_err(), "{name}");
+        }
+        assert_eq!(fields.number("last").unwrap(), Some(1 << 53));
+        for name in ["half", "large", "text"] {
+            assert!(fields.number(name).is_err(), "{name}");
+        }
+        assert!(fields.count("negative").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_place() {
+        let document = doc! { "totp": { "secret": 7 } };
+        let services = Fields::of(&document, "users", "a\nb");
+        let totp = services.document("totp").unwrap().unwrap();
+        let wrong = services.within(totp, "services.totp.").text("secret");
+        let told = crate::StoreError::from(wrong.unwrap_err()).to_string();
+        assert_eq!(
+            told,
+            "the store failed: users.services.totp.secret of a\\nb is no text"
+        );
+    }
+}

@@ -154,51 +154,23 @@ impl Reader<'_> {
             true => fields_with_tokens(),
             false => fields(),
         };
-        let hashed_token = format!("{TOKENS}.hashedToken");
-        let (look, is_it): (_, Box<dyn Fn(&Document) -> Result<bool, Failure> + Send>) =
-            match selector {
-                Selector::Id(id) => (Look::at(doc! { "_id": id }), Box::new(|_| Ok(true))),
-                Selector::TokenHolder => {
-                    let Some(hash) = token_hash else {
-                        return Ok(None);
-                    };
-                    (
-                        Look::at(doc! { hashed_token: hash }),
-                        Box::new(|_| Ok(true)),
-                    )
-                }
-                Selector::Username(name) => {
-                    let key = username_key(name);
-                    let look = Look::at(doc! { "username": name }).caseless();
-                    let is_it = move |user: &Document| {
-                        let id = id_of(user);
-                        let username = Fields::of(user, USERS, &id).text("username")?;
-                        Ok(username.is_some_and(|username| username_key(username) == key))
-                    };
-                    (look, Box::new(is_it))
-                }
-                Selector::Address(address) => {
-                    let address = address.clone();
-                    let filter = doc! { "emails": { "$exists": true }, "emails.address": &address };
-                    let is_it = move |user: &Document| {
-                        let id = id_of(user);
-                        let user = Fields::of(user, USERS, &id);
-                        for email in user.documents("emails")? {
-                            let found = user.within(email, "emails.").text("address")?;
-                            if found.is_some_and(|found| found.eq_ignore_ascii_case(&address)) {
-                                return Ok(true);
-                            }
-                        }
-                        Ok(false)
-                    };
-                    (Look::at(filter).caseless(), Box::new(is_it))
-                }
-                // No account is made here that could look like another.
-                Selector::LookAlike(_) => return Ok(None),
-            };
+        let look = match selector {
+            Selector::Id(id) => Look::at(doc! { "_id": id }),
+            Selector::TokenHolder => match token_hash {
+                Some(hash) => Look::at(doc! { format!("{TOKENS}.hashedToken"): hash }),
+                None => return Ok(None),
+            },
+            Selector::Username(name) => Look::at(doc! { "username": name }).caseless(),
+            Selector::Address(address) => {
+                let there = doc! { "$exists": true };
+                Look::at(doc! { "emails": there, "emails.address": address }).caseless()
+            }
+            // No account is made here that could look like another.
+            Selector::LookAlike(_) => return Ok(None),
+        };
         let look = look.only(fields).sorted(doc! { "_id": 1 });
         for user in self.transaction.find(USERS, look).await? {
-            if is_it(&user)? {
+            if is_named(&user, selector)? {
                 return Ok(Some(user));
             }
         }
@@ -275,6 +247,28 @@ impl Reader<'_> {
             dead_letter: outbox::oldest_dead_letter(self.transaction).await?,
             session_end: None,
         })
+    }
+}
+
+/// Whether the account, which Rocket.Chat's comparison has found, is the one that is named here, too.
+fn is_named(user: &Document, selector: &Selector) -> Result<bool, Failure> {
+    let id = id_of(user);
+    let user = Fields::of(user, USERS, &id);
+    match selector {
+        Selector::Username(name) => {
+            let username = user.text("username")?.unwrap_or_default();
+            Ok(username_key(username) == username_key(name))
+        }
+        Selector::Address(address) => {
+            for email in user.documents("emails")? {
+                let found = user.within(email, "emails.").text("address")?;
+                if found.is_some_and(|found| found.eq_ignore_ascii_case(address)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        _ => Ok(true),
     }
 }
 

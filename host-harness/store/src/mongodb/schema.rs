@@ -2,7 +2,7 @@
 
 use super::account::ACCOUNTS;
 use super::audit_log::{AUDIT, LEAVES, LOG};
-use super::database::{Database, Transaction};
+use super::database::Database;
 use super::failure::Failure;
 use super::field::Fields;
 use super::outbox::OUTBOX;
@@ -182,21 +182,6 @@ fn sealing_in(store: &Document) -> Result<Option<Sealing>, Failure> {
         key_id: key_id.to_owned(),
         check_value: fields.needed_text("check_value")?.to_owned(),
     }))
-}
-
-/// As [`set_sealing`], in a transaction.
-pub(super) async fn write_sealing(
-    transaction: &mut Transaction,
-    seal: &Seal,
-) -> Result<(), Failure> {
-    let Some(sealing) = seal.sealing() else {
-        return Err(Failure::fault("there is no key to seal it under"));
-    };
-    let set = doc! { "key_id": sealing.key_id, "check_value": sealing.check_value };
-    let of_store = doc! { "_id": VERSION_OF };
-    transaction
-        .update_there(STORE, of_store, doc! { "$set": set })
-        .await
 }
 
 /// Says that everything is under this key.

@@ -7,11 +7,11 @@ use super::database::{Database, LIST_PATIENCE, Look, Transaction, Tries};
 use super::failure::Failure;
 use super::field::{Fields, id_of};
 use super::outbox::OUTBOX;
-use super::schema::{self, STORE, TURN};
+use super::schema::{STORE, TURN};
 use super::settings::SETTINGS;
 use crate::seal::{
     AUDIT_SECRET, EMAIL_CODE, MAIL_BODY, Position, Renewed, SEALED, SETTING, Seal, SealedColumn,
-    StoreIs, Unopened,
+    StoreIs,
 };
 use mongodb::bson::{Document, doc};
 use tokio::time::{Instant, timeout_at};
@@ -53,15 +53,15 @@ pub(super) async fn renew(
     seal: &Seal,
     from: &Position,
     most: u32,
+    store: StoreIs,
 ) -> Result<Renewed, Failure> {
     let mut tries = Tries::until(Instant::now() + LIST_PATIENCE);
     loop {
         // Done twice, it is done.
         let renewed = async {
             let mut transaction = database.begin().await?;
-            let (from, store) = (from.clone(), StoreIs::Sealed);
-            let workspace = database.name();
-            let renewed = renew_some(&mut transaction, workspace, seal, from, most, store).await?;
+            let renewed =
+                renew_some(&mut transaction, database.name(), seal, from, most, store).await?;
             transaction.commit().await?;
             Ok(renewed)
         };
@@ -73,42 +73,11 @@ pub(super) async fn renew(
     }
 }
 
-/// Seals a store that is not, in one transaction: little of it is ours. Gives how many values there
-/// were. Hosts that have it open without a key must have stopped.
-pub(super) async fn seal_first(database: &Database, seal: &Seal) -> crate::Result<u64> {
-    let mut tries = Tries::until(Instant::now() + LIST_PATIENCE);
-    loop {
-        match seal_all(database, seal).await {
-            Ok(Ok(values)) => return Ok(values),
-            Ok(Err(unopened)) => return Err(unopened.into()),
-            Err(failure) => tries.again(failure).await?,
-        }
-    }
-}
-
-async fn seal_all(database: &Database, seal: &Seal) -> Result<Result<u64, Unopened>, Failure> {
-    let mut transaction = database.begin().await?;
-    let mut values = 0;
-    let mut next = Some(Position::default());
-    while let Some(from) = next {
-        let (workspace, plain) = (database.name(), StoreIs::Plain);
-        let renewed = renew_some(&mut transaction, workspace, seal, from, u32::MAX, plain).await?;
-        if let Some(unopened) = renewed.unopened.into_iter().next() {
-            return Ok(Err(unopened));
-        }
-        values += u64::from(renewed.values);
-        next = renewed.next;
-    }
-    schema::write_sealing(&mut transaction, seal).await?;
-    transaction.commit().await?;
-    Ok(Ok(values))
-}
-
 async fn renew_some(
     transaction: &mut Transaction,
     workspace: &str,
     seal: &Seal,
-    from: Position,
+    from: &Position,
     most: u32,
     store: StoreIs,
 ) -> Result<Renewed, Failure> {

@@ -1,6 +1,7 @@
 //! The suite of all stores on Rocket.Chat's own database, but for what that does itself, and what is
 //! particular to it.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]

@@ -51,6 +51,7 @@ async fn an_address_that_is_none_is_told_so() {
         "mongodb://chat:hunter2@127.0.0.1",
         "mongodb://chat:hunter2@127.0.0.1:99999999/rocketchat",
         "mongodb://chat:hunter2@/rocketchat",
+        "mongodb://chat:hunter2@127.0.0.1:hunter2/rocketchat",
         "mongodb://127.0.0.1/rocketchat?workspace=a%20b",
     ] {
         let refused = refusal(&url(text), &seal()).await;
@@ -59,6 +60,12 @@ async fn an_address_that_is_none_is_told_so() {
             || refused.contains("a workspace's id is");
         assert!(is_told, "{text}: {refused}");
     }
+    let no_file = url("mongodb://chat:hunter2@127.0.0.1/rocketchat?tls=true&tlsCAFile=/none/x");
+    let refused = refusal(&no_file, &seal()).await;
+    assert!(
+        refused.contains("/none/x") && !refused.contains("hunter2"),
+        "{refused}"
+    );
     let nobody = url("mongodb://chat:hunter2@127.0.0.1:1/rocketchat?replicaSet=rs0");
     let error = nobody.open(&seal()).await.err().unwrap();
     assert!(
@@ -149,6 +156,53 @@ async fn what_is_ours_and_secret_is_sealed() {
     for seal in [seal_of(&[KEY]), Seal::none()] {
         let refused = refusal(&url(&database.url()), &seal).await;
         assert!(refused.contains("it is sealed under the key"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_sealed_is_sealed_by_a_change_of_its_key() {
+    let database = Database::of_rocket_chat(ACME);
+    let store = database.open_or_create(&Seal::none()).await;
+    let setting = Setting::named("mail-from").unwrap();
+    let set = store.set_setting(
+        crate::fixtures::operation(),
+        setting,
+        "a@acme.example".into(),
+    );
+    set.await.unwrap().unwrap();
+    let refused = refusal(&url(&database.url()), &seal()).await;
+    assert!(refused.contains("it is not sealed"), "{refused}");
+    assert_eq!(url(&database.url()).rekey(&seal()).await.unwrap(), 1);
+    let log = database.document("reset_totp_audit_log", "log").unwrap();
+    assert!(log.get_str("secret").unwrap().starts_with("s1."));
+    let store = url(&database.url()).open(&seal()).await.unwrap();
+    assert!(
+        store
+            .check_log(ACME, None)
+            .await
+            .unwrap()
+            .unwrap()
+            .faults
+            .is_empty()
+    );
+}
+
+/// Who encrypts verifies, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_reached_by_tls_where_its_certificate_is_known() {
+    let database = Database::encrypted(ACME);
+    fill(&database);
+    let store = database.open_or_create(&seal()).await;
+    assert!(profile(&*store, "alice").await.unwrap().is_some());
+    let known = database.url();
+    let (before, after) = known.split_once("&tlsCAFile=").unwrap();
+    let (_, after) = after.split_once('&').unwrap();
+    let unknown = format!("{before}&{after}");
+    let plain = unknown.replace("&tls=true", "");
+    for address in [unknown, plain] {
+        let error = url(&address).open(&seal()).await.err().unwrap();
+        let is_kept_out = matches!(error.unavailable(), Some(Unavailable::Unreachable(_)));
+        assert!(is_kept_out, "{address}: {error}");
     }
 }
 
