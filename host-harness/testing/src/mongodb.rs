@@ -11,7 +11,7 @@ use chat_store::mongodb::Mongodb;
 use chat_store::seal::Seal;
 use futures_util::TryStreamExt;
 use mongodb::Client;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
@@ -287,6 +287,17 @@ impl Database {
         self.run(vec![doc! { "update": collection, "updates": [update] }]);
     }
 
+    /// The documents of a collection that are so.
+    pub fn find(&self, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = collection.to_owned();
+        self.with(move |database| {
+            Box::pin(async move {
+                let documents = database.collection::<Document>(&collection);
+                documents.find(filter).await?.try_collect().await
+            })
+        })
+    }
+
     /// The document with this id.
     pub fn document(&self, collection: &str, id: &str) -> Option<Document> {
         let mut everything = self.everything();
@@ -349,6 +360,49 @@ impl Database {
         let (server, name) = (self.server.clone(), self.name.clone());
         wait_for(async move { work(server.client().await.database(&name)).await }).unwrap()
     }
+}
+
+/// What differs, a line a field: `collection id field`, `+` before what is new, `-` before what is
+/// gone, `~` before what has another value.
+pub fn differences(before: &Everything, after: &Everything) -> Vec<String> {
+    let (before, after) = (flat(before), flat(after));
+    let gone = before.keys().filter(|field| !after.contains_key(*field));
+    let gone = gone.map(|field| format!("- {field}"));
+    let other = after
+        .iter()
+        .filter_map(|(field, value)| match before.get(field) {
+            None => Some(format!("+ {field}")),
+            Some(earlier) if earlier != value => Some(format!("~ {field}")),
+            Some(_) => None,
+        });
+    let mut lines: Vec<_> = gone.chain(other).collect();
+    lines.sort();
+    lines
+}
+
+/// Every value, by collection, id and field.
+fn flat(everything: &Everything) -> BTreeMap<String, Bson> {
+    fn put(all: &mut BTreeMap<String, Bson>, path: &str, value: &Bson) {
+        match value {
+            Bson::Document(document) if !document.is_empty() => {
+                for (name, value) in document {
+                    put(all, &format!("{path}.{name}"), value);
+                }
+            }
+            value => {
+                all.insert(path.to_owned(), value.clone());
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    for (collection, documents) in everything {
+        for (id, document) in documents {
+            for (name, value) in document {
+                put(&mut all, &format!("{collection} {id} {name}"), value);
+            }
+        }
+    }
+    all
 }
 
 /// The id of a document.

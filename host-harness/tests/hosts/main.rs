@@ -2,11 +2,13 @@
 //! others at once, and nothing is done twice. And a host behind a proxy, beside another server.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test ends where what it needs is not there"
 )]
 
 mod proxy;
+mod rocket_chat;
 
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
@@ -48,10 +50,15 @@ impl Drop for Host {
 
 impl Host {
     fn start(store: &str) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    fn start_with(store: &str, args: &[&str]) -> Self {
         let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
         let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
             .args(["serve", "--log", "json", "--listen", "127.0.0.1:0"])
             .args(["--trusted-proxy", "127.0.0.1"])
+            .args(args)
             .env("HOST_HARNESS_STORE", store)
             .env("HOST_HARNESS_KEY", KEY)
             .arg("--plugin")

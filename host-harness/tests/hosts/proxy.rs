@@ -32,9 +32,9 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An nginx that ends with this.
-struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     _folder: TempDir,
 }
 
@@ -46,7 +46,7 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    async fn start(host: &str, rocketchat: &str) -> Self {
+    pub(crate) async fn start(host: &str, rocketchat: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut recipe = RECIPE.to_owned();
@@ -93,7 +93,7 @@ impl Nginx {
 }
 
 /// What takes everything, and says what it was; gives its address.
-async fn stand_in() -> String {
+pub(crate) async fn stand_in() -> String {
     let said = async |request: Request| format!("{} {}", request.method(), request.uri());
     let router = Router::new().fallback(said);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -102,7 +102,7 @@ async fn stand_in() -> String {
     address.to_string()
 }
 
-fn after_scheme(url: &str) -> &str {
+pub(crate) fn after_scheme(url: &str) -> &str {
     url.split_once("://").unwrap().1
 }
 

@@ -6,6 +6,7 @@
 //! | `run` | the rounds: load, kill, start again, look |
 //! | `cluster` | several PostgreSQL, of which one leads |
 //! | `site` | what is served, and what the store holds |
+//! | `rocket_chat` | the same in a Rocket.Chat's database |
 //! | `host` | a process, started and killed |
 //! | `mail_server` | which mail arrived |
 //! | `client`, `request` | what clients ask, and are told |
@@ -34,6 +35,7 @@ mod host;
 mod mail_server;
 mod noticed;
 mod request;
+mod rocket_chat;
 mod run;
 mod site;
 mod trial;
@@ -56,6 +58,11 @@ async fn what_was_answered_outlives_a_kill_of_one_of_two_hosts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_outlives_a_kill_on_postgresql() {
     run::rounds(Plan::of(Kind::Postgres, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_outlives_a_kill_on_rocket_chats_database() {
+    run::rounds(Plan::of(Kind::RocketChat, 2)).await;
 }
 
 /// The one that leads is lost each time; the clients ask until another does, and on.

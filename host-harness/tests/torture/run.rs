@@ -25,6 +25,7 @@ const fn rounds_of_the_suite(kind: Kind) -> u64 {
         Kind::Sqlite => 60,
         Kind::Postgres => 30,
         Kind::Cluster => 1,
+        Kind::RocketChat => 20,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::host::program;
 use crate::mail_server::MailServer;
 use crate::request::News;
+use crate::rocket_chat;
 use bcrypt::Version;
 use chat_domain::account::{Email, Profile, Token, TotpFactor};
 use chat_domain::dossier::{Question, Subject};
@@ -18,7 +19,9 @@ use chat_domain::totp::{self, TotpKey};
 use chat_store::StoreUrl;
 use chat_store::seal::{Keys, Seal, new_key};
 use chat_testing::guest::plugin_bytes;
+use chat_testing::mongodb::Database;
 use chat_testing::postgres::{AtItsEnd, Durability, Server, connect};
+use mongodb::bson::{Document, doc};
 use plugin_sandbox::digest::Digest;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -44,7 +47,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const KEYS: &str = "chat.key";
 
 /// The one that is served.
-const WORKSPACE: &str = "default";
+pub(crate) const WORKSPACE: &str = "default";
 
 /// Administrators: enough that some act while others are reset.
 const ADMINS: usize = 10;
@@ -77,6 +80,8 @@ enum Place {
     Postgres(Server, String),
     /// In several, of which one leads, at this URL.
     Cluster(Box<Cluster>, String),
+    /// In a Rocket.Chat's own.
+    RocketChat(Database),
 }
 
 /// Which store.
@@ -85,6 +90,7 @@ pub(crate) enum Kind {
     Sqlite,
     Postgres,
     Cluster,
+    RocketChat,
 }
 
 /// Whether what the store keeps secret is sealed.
@@ -148,8 +154,18 @@ impl Site {
         secrets: Secrets,
         random: &mut StdRng,
     ) -> (Self, Vec<Account>) {
+        let mail = MailServer::start().await;
+        let accounts: Vec<_> = cast()
+            .map(|(person, is_enrolled)| holder(person, is_enrolled, random))
+            .collect();
+        let hash = hash(PASSWORD);
         let place = match kind {
             Kind::Sqlite => Place::Sqlite,
+            Kind::RocketChat => {
+                let (theirs, ours) = settings_of_rocket_chat(&mail);
+                let hash = hash.expose_secret();
+                Place::RocketChat(rocket_chat::filled(&accounts, hash, theirs, &ours))
+            }
             Kind::Postgres => {
                 // On its disk, as in production.
                 let server = Server::start_with(Durability::Disk, AtItsEnd::Restarts);
@@ -175,11 +191,8 @@ impl Site {
             folder,
             place,
             seal,
-            mail: MailServer::start().await,
+            mail,
         };
-        let accounts: Vec<_> = cast()
-            .map(|(person, is_enrolled)| holder(person, is_enrolled, random))
-            .collect();
         let settings = Settings {
             totp_window: TOTP_WINDOW,
             missing_factor_allowed: true,
@@ -190,7 +203,6 @@ impl Site {
             mail_from: "chat@example.com".to_owned(),
             ..Settings::default()
         };
-        let hash = hash(PASSWORD);
         let users = accounts.iter().map(|account| new_user(account, &hash));
         let workspace = NewWorkspace {
             id: WORKSPACE.to_owned(),
@@ -199,7 +211,9 @@ impl Site {
             users: users.collect(),
         };
         let store = site.url("driver").open_or_create(&site.seal).await.unwrap();
-        assert!(store.create_workspace(workspace).await.unwrap());
+        if kind != Kind::RocketChat {
+            assert!(store.create_workspace(workspace).await.unwrap());
+        }
         let plugin = site.folder.path().join("plugin.wasm");
         std::fs::write(plugin, plugin_bytes()).unwrap();
         (site, accounts)
@@ -214,7 +228,7 @@ impl Site {
         let text = format!(
             "[host]\nlisten = \"127.0.0.1:0\"\ncache = \"code\"\n{keys}\
              [plugins]\nfiles = [\"plugin.wasm\"]\n\
-             [workspaces.{WORKSPACE}]\nhosts = [\"*\"]\nstore = \"{}\"\nplugin = \"{}\"\n\
+             [workspaces.{WORKSPACE}]\nhosts = [\"*\"]\nneighbours = true\nstore = \"{}\"\nplugin = \"{}\"\n\
              grants = [\"wall-clock\", \"users\", \"permissions\", \"settings\", \"secrets\"]\n",
             self.address(host),
             Digest::of(&plugin_bytes())
@@ -231,13 +245,14 @@ impl Site {
             Place::Postgres(_, url) | Place::Cluster(_, url) => {
                 format!("{url}&application_name={host}")
             }
+            Place::RocketChat(database) => format!("{}&appName={host}", database.url()),
         }
     }
 
     /// The URL of the database for a superuser; none where it has none.
     fn superusers_url(&self) -> Option<String> {
         match &self.place {
-            Place::Sqlite => None,
+            Place::Sqlite | Place::RocketChat(_) => None,
             Place::Postgres(server, _) => Some(server.superusers_url(DATABASE)),
             Place::Cluster(cluster, _) => Some(cluster.superusers_url(DATABASE)),
         }
@@ -269,7 +284,7 @@ impl Site {
     /// What can end the database.
     pub(crate) fn blows(&self) -> &'static [Blow] {
         match self.place {
-            Place::Sqlite => &[],
+            Place::Sqlite | Place::RocketChat(_) => &[],
             Place::Postgres(..) => &[Blow::Kill, Blow::Quit, Blow::KillOne],
             Place::Cluster(..) => &[Blow::LoseLeader],
         }
@@ -278,7 +293,7 @@ impl Site {
     /// Ends the database so.
     pub(crate) async fn strike(&mut self, blow: Blow, random: &mut StdRng) {
         match &mut self.place {
-            Place::Sqlite => (),
+            Place::Sqlite | Place::RocketChat(_) => (),
             Place::Postgres(server, _) => match blow {
                 Blow::Kill => server.signal("KILL"),
                 Blow::Quit => server.signal("QUIT"),
@@ -299,6 +314,9 @@ impl Site {
     /// Waits until the database answers, and works no more for hosts that call themselves so
     /// and were killed.
     pub(crate) async fn settle(&self, gone: &[String]) {
+        if let Place::RocketChat(database) = &self.place {
+            return rocket_chat::settle(database);
+        }
         let Some(url) = self.superusers_url() else {
             return;
         };
@@ -318,6 +336,13 @@ impl Site {
 
     /// What the store holds, of the audit trail what came after the record with this id.
     pub(crate) async fn look(&self, accounts: &[Account], after: i64) -> Look {
+        if let Place::RocketChat(database) = &self.place {
+            return Look {
+                records: rocket_chat::records(database, after),
+                outbox: rocket_chat::outbox(database),
+                profiles: profiles(self.url("driver"), &self.seal, accounts).await,
+            };
+        }
         let Some(url) = self.superusers_url() else {
             return look(&self.store(), &self.seal, accounts, after).await;
         };
@@ -465,6 +490,25 @@ mod postgres {
             queued: Timestamp::from_millis(row.get(4)),
         }
     }
+}
+
+/// What [`Site::new`] sets, as Rocket.Chat has it, and as the store has what that does not know.
+fn settings_of_rocket_chat(
+    mail: &MailServer,
+) -> (Vec<Document>, [(&'static str, &'static str); 2]) {
+    let (host, port) = mail.address.rsplit_once(':').unwrap();
+    let theirs = vec![
+        doc! { "_id": "Accounts_TwoFactorAuthentication_MaxDelta", "value": TOTP_WINDOW },
+        doc! { "_id": "Accounts_TwoFactorAuthentication_Enforce_Password_Fallback", "value": false },
+        doc! { "_id": "API_Enable_Rate_Limiter", "value": false },
+        doc! { "_id": "SMTP_Host", "value": host },
+        doc! { "_id": "SMTP_Port", "value": port },
+        doc! { "_id": "From_Email", "value": "chat@example.com" },
+    ];
+    (
+        theirs,
+        [("missing-factor-allowed", "true"), ("sessions", "1000")],
+    )
 }
 
 /// All accounts, and whether each has TOTP at the beginning.

@@ -96,6 +96,20 @@ pub(crate) fn postgresql() -> Result<()> {
     }
 }
 
+/// Installs Python with what makes environments, where it is not there.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn python() -> Result<()> {
+    let mut python = cargo::command("python3");
+    let asked = python.args(["-c", "import ensurepip, venv"]).output();
+    match asked.is_ok_and(|asked| asked.status.success()) {
+        true => Ok(()),
+        false => install("python", &["python3-venv"]),
+    }
+}
+
 /// Installs nginx, as far as it is not here.
 ///
 /// # Errors

@@ -69,7 +69,7 @@ Usage: cargo xtask <task> [args…]
   fuzz [target] [--seconds N] [--from CASE]
                   look for input that breaks admission, http, body, decision or the rules for
                   any sequence of requests, a minute each
-  torture [--store sqlite|postgres|cluster] [--rounds N] [--hosts N] [--seed S]
+  torture [--store sqlite|postgres|cluster|mongodb] [--rounds N] [--hosts N] [--seed S]
                   kill hosts or the database while clients ask, 1,000 times where nothing is said,
                   and hold every account to what the clients were answered; of a cluster, three
                   PostgreSQL under Patroni, the one that leads is lost, 10 times

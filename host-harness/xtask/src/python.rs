@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::cargo::{self, step};
+use crate::debian;
 
 /// The database that stands in for MongoDB in the tests, and its version: it speaks MongoDB's
 /// protocol, and is shipped to nobody.
@@ -28,6 +29,7 @@ pub(crate) fn secantusdb() -> Result<()> {
         return Ok(());
     }
     step(&format!("pip: installing {SECANTUSDB} …"));
+    debian::python()?;
     let mut environment = cargo::command("python3");
     environment.args(["-m", "venv", "--clear"]).arg(&folder);
     cargo::run(

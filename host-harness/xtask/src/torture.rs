@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, step};
-use crate::{component, debian, host};
+use crate::{component, debian, host, python};
 
 /// What is tortured; the first where nothing is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +16,16 @@ enum Store {
     Postgres,
     /// Three PostgreSQL, of which the one that leads is lost.
     Cluster,
+    /// A Rocket.Chat's own database.
+    Mongodb,
 }
 
-const STORES: [Store; 3] = [Store::Sqlite, Store::Postgres, Store::Cluster];
+const STORES: [Store; 4] = [
+    Store::Sqlite,
+    Store::Postgres,
+    Store::Cluster,
+    Store::Mongodb,
+];
 
 impl Store {
     fn name(self) -> &'static str {
@@ -26,6 +33,7 @@ impl Store {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
             Self::Cluster => "cluster",
+            Self::Mongodb => "mongodb",
         }
     }
 
@@ -34,6 +42,7 @@ impl Store {
             Self::Sqlite => "what_was_answered_outlives_a_kill_on_sqlite",
             Self::Postgres => "what_was_answered_outlives_a_kill_on_postgresql",
             Self::Cluster => "what_was_answered_outlives_the_loss_of_the_leader",
+            Self::Mongodb => "what_was_answered_outlives_a_kill_on_rocket_chats_database",
         }
     }
 
@@ -42,13 +51,14 @@ impl Store {
         match self {
             Self::Sqlite | Self::Postgres => 1000,
             Self::Cluster => 10,
+            Self::Mongodb => 300,
         }
     }
 
     fn hosts(self) -> u64 {
         match self {
             Self::Sqlite => 1,
-            Self::Postgres | Self::Cluster => 2,
+            Self::Postgres | Self::Cluster | Self::Mongodb => 2,
         }
     }
 
@@ -58,6 +68,7 @@ impl Store {
             Self::Sqlite => Ok(()),
             Self::Postgres => debian::postgresql(),
             Self::Cluster => debian::cluster(),
+            Self::Mongodb => python::secantusdb(),
         }
     }
 }
@@ -184,7 +195,7 @@ mod tests {
             ("--hosts two", "`--hosts` takes a number"),
             (
                 "--store oracle",
-                "`oracle` is no store; the stores are sqlite, postgres, cluster",
+                "`oracle` is no store; the stores are sqlite, postgres, cluster, mongodb",
             ),
             ("again", "`cargo xtask torture` does not know `again`"),
         ] {

@@ -13,53 +13,9 @@ use chat_domain::totp::{TotpKey, code_hash};
 use chat_store::mongodb::RocketChats;
 use chat_store::{Store, StoreError};
 use chat_testing::ask::{Ask as _, source};
-use chat_testing::mongodb::Everything;
+use chat_testing::mongodb::{Everything, differences};
 use chat_testing::{ACME, after, caller_of, now, step, token_hash};
 use mongodb::bson::{Bson, Document, doc};
-use std::collections::BTreeMap;
-
-/// What differs, a line a field: `collection id field`, `+` before what is new, `-` before what is
-/// gone, `~` before what has another value.
-fn differences(before: &Everything, after: &Everything) -> Vec<String> {
-    let (before, after) = (flat(before), flat(after));
-    let gone = before.keys().filter(|field| !after.contains_key(*field));
-    let gone = gone.map(|field| format!("- {field}"));
-    let other = after
-        .iter()
-        .filter_map(|(field, value)| match before.get(field) {
-            None => Some(format!("+ {field}")),
-            Some(earlier) if earlier != value => Some(format!("~ {field}")),
-            Some(_) => None,
-        });
-    let mut lines: Vec<_> = gone.chain(other).collect();
-    lines.sort();
-    lines
-}
-
-/// Every value, by collection, id and field.
-fn flat(everything: &Everything) -> BTreeMap<String, Bson> {
-    fn put(all: &mut BTreeMap<String, Bson>, path: &str, value: &Bson) {
-        match value {
-            Bson::Document(document) if !document.is_empty() => {
-                for (name, value) in document {
-                    put(all, &format!("{path}.{name}"), value);
-                }
-            }
-            value => {
-                all.insert(path.to_owned(), value.clone());
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
-    for (collection, documents) in everything {
-        for (id, document) in documents {
-            for (name, value) in document {
-                put(&mut all, &format!("{collection} {id} {name}"), value);
-            }
-        }
-    }
-    all
-}
 
 /// Those of Rocket.Chat's collections.
 fn rockets(before: &Everything, after: &Everything) -> Vec<String> {
