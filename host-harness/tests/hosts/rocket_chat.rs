@@ -5,6 +5,7 @@ use crate::{AT_ONCE, Host, WORKSPACE, answer, code_of, key_of, token_of};
 use chat_domain::password;
 use chat_domain::token;
 use chat_domain::totp::TotpKey;
+use chat_server::clock::Clock;
 use chat_testing::KEY;
 use chat_testing::mongodb::{Database, differences};
 use mongodb::bson::{DateTime, Document, doc};
@@ -14,7 +15,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// The password of everybody who has one.
 const PASSWORD: &str = "correct horse battery staple";
@@ -197,7 +200,7 @@ async fn the_official_client_lives_its_journey_through_the_proxy() {
     let nginx = Nginx::start(place, place).await;
     let input = json!({
         "url": nginx.url,
-        "now": Value::Null,
+        "now": soon_after_a_step().await,
         "admin": {
             "username": "a0",
             "password": PASSWORD,
@@ -224,6 +227,19 @@ async fn the_official_client_lives_its_journey_through_the_proxy() {
     assert_eq!(said.lines().count(), 7, "{said}");
     let resets = database.find("reset_totp_audit", doc! { "decision": "reset" });
     assert_eq!(resets.len(), 1);
+}
+
+/// Milliseconds of Unix time, at which the time step of TOTP lasts longer than the journey does.
+async fn soon_after_a_step() -> i64 {
+    const STEP: i64 = 30_000;
+    const JOURNEY: i64 = 15_000;
+    loop {
+        let now = Clock::system().now().millis();
+        if STEP - now % STEP > JOURNEY {
+            return now;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn doctor(url: &str) -> (Output, String) {
