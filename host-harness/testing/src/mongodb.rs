@@ -408,7 +408,7 @@ fn flat(everything: &Everything) -> BTreeMap<String, Bson> {
 /// The id of a document.
 pub fn id_of(document: &Document) -> String {
     match document.get("_id").unwrap() {
-        mongodb::bson::Bson::String(id) => id.clone(),
+        Bson::String(id) => id.clone(),
         id => id.to_string(),
     }
 }

@@ -39,7 +39,7 @@ fn user(id: &str, role: &str, key: Option<TotpKey>) -> Document {
         "resume": { "loginTokens": [session] },
     };
     if let Some(key) = key {
-        secret_scan::register(&key.to_base32());
+        secret_scan::register(key.to_base32());
         let secret = key.to_base32();
         services.insert(
             "totp",

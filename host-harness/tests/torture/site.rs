@@ -496,7 +496,10 @@ mod postgres {
 fn settings_of_rocket_chat(
     mail: &MailServer,
 ) -> (Vec<Document>, [(&'static str, &'static str); 2]) {
-    let (host, port) = mail.address.rsplit_once(':').unwrap();
+    let (host, port) = (
+        mail.address.ip().to_string(),
+        i32::from(mail.address.port()),
+    );
     let theirs = vec![
         doc! { "_id": "Accounts_TwoFactorAuthentication_MaxDelta", "value": TOTP_WINDOW },
         doc! { "_id": "Accounts_TwoFactorAuthentication_Enforce_Password_Fallback", "value": false },

@@ -1,13 +1,22 @@
 //! A Rocket.Chat that is asked to close the sockets of an account (`POST /api/v1/users.logout`): a
 //! write past it closes none.
 
+use axum::body::Bytes;
+use axum::http::{Method, Request, StatusCode, header};
 use chat_domain::rocket_chat::RocketChat;
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// How long Rocket.Chat may take: it looks into its database and tells its other processes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -56,25 +65,11 @@ struct Answer {
 ///
 /// [`NotClosed`]; they may be closed all the same.
 pub(super) async fn log_out(rocket_chat: &RocketChat, user: &str) -> Result<(), NotClosed> {
-    let unreachable = |error: reqwest::Error| NotClosed::Unreachable(why(&error));
-    let url = rocket_chat.base.join("api/v1/users.logout");
-    let url = url.map_err(|error| NotClosed::Unreachable(error.to_string()))?;
-    let asked = client()
-        .map_err(NotClosed::Unreachable)?
-        .post(url)
-        .header("x-user-id", &rocket_chat.user)
-        .header("x-auth-token", rocket_chat.token.expose_secret())
-        .json(&LogOut { user_id: user })
-        .send();
-    let mut response = asked.await.map_err(unreachable)?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MOST_BYTES {
-            return Err(NotClosed::Answered(status));
-        }
-    }
+    let asked = timeout(LIMIT, ask(rocket_chat, user)).await;
+    let asked = asked.unwrap_or_else(|_elapsed| {
+        Err(format!("it did not answer within {} s", LIMIT.as_secs()).into())
+    });
+    let (status, body) = asked.map_err(|error| NotClosed::Unreachable(error.to_string()))?;
     let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
     let is_refused = answer.error.contains("unauthorized") || answer.error.contains("not-allowed");
     match (status, answer.error_type.as_str()) {
@@ -87,36 +82,67 @@ pub(super) async fn log_out(rocket_chat: &RocketChat, user: &str) -> Result<(), 
     }
 }
 
-/// Without the URL.
-fn why(error: &reqwest::Error) -> String {
-    let mut source = std::error::Error::source(error);
-    let mut text = "it does not answer".to_owned();
-    while let Some(cause) = source {
-        text = cause.to_string();
-        source = cause.source();
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Over a connection of its own: resets are rare. A redirect, which would take the token elsewhere,
+/// is an answer like another.
+async fn ask(rocket_chat: &RocketChat, user: &str) -> Result<(StatusCode, Bytes), Error> {
+    let url = rocket_chat.base.join("api/v1/users.logout")?;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(url.path())
+        .header(header::HOST, format!("{host}:{port}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-user-id", &rocket_chat.user)
+        .header("x-auth-token", rocket_chat.token.expose_secret())
+        .body(Full::new(
+            serde_json::to_vec(&LogOut { user_id: user })?.into(),
+        ))?;
+    let name = host.trim_matches(['[', ']']).to_owned();
+    let stream = TcpStream::connect((name.as_str(), port)).await?;
+    match url.scheme() {
+        "https" => {
+            let tls = TlsConnector::from(tls()?);
+            exchange(
+                tls.connect(ServerName::try_from(name)?, stream).await?,
+                request,
+            )
+            .await
+        }
+        _ => exchange(stream, request).await,
     }
-    text
 }
 
-/// One for all, which keeps connections.
-fn client() -> Result<&'static Client, String> {
-    static CLIENT: OnceLock<Result<Client, String>> = OnceLock::new();
-    let made = CLIENT.get_or_init(|| {
-        let mut roots = rustls::RootCertStore::empty();
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with what sends.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MOST_BYTES)
+        .collect()
+        .await?;
+    Ok((status, body.to_bytes()))
+}
+
+/// By the system's certificates.
+fn tls() -> Result<Arc<ClientConfig>, Error> {
+    static TLS: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    let made = TLS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        // A redirect would take the token elsewhere.
-        Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(Policy::none())
-            .timeout(LIMIT)
-            .build()
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        Ok(Arc::new(
+            config.with_root_certificates(roots).with_no_client_auth(),
+        ))
     });
-    made.as_ref().map_err(Clone::clone)
+    made.clone().map_err(Error::from)
 }
