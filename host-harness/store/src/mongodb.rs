@@ -145,7 +145,7 @@ pub async fn holds_mail(url: &str) -> Result<bool> {
 /// As [`Mongodb::open`].
 pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>> {
     let database = Database::at(url).await?;
-    schema::admit(&database, seal).await?;
+    schema::admit_any(&database, seal).await?;
     let workspace = database.name().to_owned();
     let surveyed = look!(database, PATIENCE, |transaction| survey_of(
         transaction,
@@ -213,13 +213,18 @@ macro_rules! listed {
 #[async_trait]
 impl Store for Mongodb {
     async fn read(&self, question: &Question) -> Result<Dossier> {
-        let (seal, here) = (&self.seal, self.database.name());
-        let read = look!(self.database, PATIENCE, |transaction| read::dossier(
-            transaction,
-            seal,
-            here,
-            question
-        ));
+        let (database, seal) = (self.database.clone(), self.seal.clone());
+        let question = question.clone();
+        // A plugin's call, which may ask, has a small stack, and the driver takes a large one.
+        let read = tokio::spawn(async move {
+            look!(database, PATIENCE, |transaction| read::dossier(
+                transaction,
+                &seal,
+                database.name(),
+                &question
+            ))
+        });
+        let read = read.await.map_err(|panic| StoreError(panic.into()))?;
         Ok(read?.dossier)
     }
 

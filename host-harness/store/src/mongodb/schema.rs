@@ -107,6 +107,19 @@ pub(super) async fn require_rocket_chat(database: &Database) -> Result<(), Failu
     }
 }
 
+/// As [`admit`], and so is a Rocket.Chat where there is no store yet.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub(super) async fn admit_any(database: &Database, seal: &Seal) -> crate::Result<()> {
+    require_rocket_chat(database).await?;
+    match look(database).await? {
+        Some(_) => admit(database, seal).await,
+        None => Ok(()),
+    }
+}
+
 /// What says that there is a store; none where there is not.
 async fn look(database: &Database) -> Result<Option<Document>, Failure> {
     let found = database.collection(STORE);
