@@ -36,6 +36,7 @@ mod read;
 mod schema;
 mod sealing;
 mod settings;
+mod turn;
 mod writer;
 
 pub use doctor::{Finding, Grade, examine};

@@ -11,7 +11,7 @@ use chat_store::mongodb::Mongodb;
 use chat_store::seal::Seal;
 use futures_util::TryStreamExt;
 use mongodb::Client;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
@@ -48,6 +48,9 @@ const ROCKET_CHATS: [&str; 6] = [
     "rocketchat_sessions",
     "_raix_push_app_tokens",
 ];
+
+/// Where hosts say that they are writing.
+const WRITERS: &str = "reset_totp_writer";
 
 /// A server that runs until this is dropped, or the process ends.
 pub struct Server {
@@ -257,6 +260,30 @@ impl Database {
         });
     }
 
+    /// Begins a transaction that keeps all hosts from writing, as a host does that is killed in it
+    /// and was heard of last so many milliseconds ago; it is never ended.
+    pub fn abandon_turn(&self, ago: i64) {
+        let seen = DateTime::from_millis(DateTime::now().timestamp_millis() - ago);
+        self.with(move |database| {
+            Box::pin(async move {
+                let mut session = database.client().start_session().await?;
+                session.start_transaction().await?;
+                let id = session.id().get("id").cloned();
+                let writers = database.collection::<Document>(WRITERS);
+                writers.insert_one(doc! { "_id": id, "seen": seen }).await?;
+                let store = database.collection::<Document>("reset_totp_store");
+                let turn = doc! { "$inc": { "turn": 1_i64 } };
+                store
+                    .update_one(doc! { "_id": "turn" }, turn)
+                    .session(&mut session)
+                    .await?;
+                // Dropped, it would be ended.
+                std::mem::forget(session);
+                Ok(())
+            })
+        });
+    }
+
     /// Has the server fail commands from now on, as its `failCommand` says.
     pub fn fail_commands(&self, mode: Document, data: Document) {
         self.fail(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
@@ -304,12 +331,15 @@ impl Database {
         everything.get_mut(collection)?.remove(id)
     }
 
-    /// All that there is.
+    /// All that there is, but who is writing it.
     pub fn everything(&self) -> Everything {
         self.with(|database| {
             Box::pin(async move {
                 let mut everything = Everything::new();
                 for name in database.list_collection_names().await? {
+                    if name == WRITERS {
+                        continue;
+                    }
                     let documents = database.collection::<Document>(&name);
                     let documents: Vec<_> = documents.find(doc! {}).await?.try_collect().await?;
                     let documents = documents.into_iter();

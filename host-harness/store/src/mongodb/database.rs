@@ -2,6 +2,7 @@
 //! there when it began, and what it has written itself.
 
 use super::failure::{self, Failure, Kind};
+use super::turn::{self, Said};
 use chat_domain::operator::{NAME_FORM, is_name};
 use futures_util::TryStreamExt;
 use mongodb::action::Action;
@@ -47,6 +48,7 @@ pub(super) struct Database {
     client: Client,
     database: mongodb::Database,
     workspace: String,
+    said: Said,
 }
 
 impl Database {
@@ -79,6 +81,7 @@ impl Database {
                 client,
                 database,
                 workspace,
+                said: Said::default(),
             }),
             false => Err(Failure::fault(format!("a workspace's id is {NAME_FORM}"))),
         }
@@ -118,9 +121,24 @@ impl Database {
         }
     }
 
+    /// Which sessions this process has said.
+    pub(super) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// A transaction that is to write, for [`turn::LONGEST`] at most.
+    pub(super) async fn begin_to_write(&self) -> Result<Transaction, Failure> {
+        let session = self.client.start_session().await?;
+        turn::say(self, &session).await?;
+        self.begin_in(session).await
+    }
+
     /// A transaction, which is undone where it is not committed.
     pub(super) async fn begin(&self) -> Result<Transaction, Failure> {
-        let mut session = self.client.start_session().await?;
+        self.begin_in(self.client.start_session().await?).await
+    }
+
+    async fn begin_in(&self, mut session: ClientSession) -> Result<Transaction, Failure> {
         let begun = session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())

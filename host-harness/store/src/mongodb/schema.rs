@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::field::Fields;
 use super::outbox::OUTBOX;
 use super::settings::{FIXED_SETTINGS, ROCKET_SETTINGS, SETTINGS};
+use super::turn::SESSIONS;
 use crate::convention::A_NEWER_PROGRAMS;
 use crate::seal::{Seal, Sealing};
 use mongodb::IndexModel;
@@ -34,9 +35,10 @@ pub(super) const MARKS: &str = "reset_totp_commit_mark";
 const KEPT_MARKS: Duration = Duration::from_secs(60 * 60);
 
 /// Every collection of the store's.
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 10] = [
     STORE,
     MARKS,
+    SESSIONS,
     ACCOUNTS,
     SETTINGS,
     FIXED_SETTINGS,

@@ -59,7 +59,7 @@ pub(super) async fn renew(
     loop {
         // Done twice, it is done.
         let renewed = async {
-            let mut transaction = database.begin().await?;
+            let mut transaction = database.begin_to_write().await?;
             let renewed =
                 renew_some(&mut transaction, database.name(), seal, from, most, store).await?;
             transaction.commit().await?;

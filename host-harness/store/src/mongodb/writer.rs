@@ -14,6 +14,7 @@ use super::failure::{Failure, Kind};
 use super::field::Fields;
 use super::read;
 use super::schema::{MARKS, STORE, TURN};
+use super::turn;
 use crate::seal::Seal;
 use crate::{Decide, Result, StoreError, Unavailable};
 use chat_domain::dossier::{Dossier, Question};
@@ -29,6 +30,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// Pieces that are committed together at most, so that the first does not wait long for the last.
 const TOGETHER: usize = 32;
+
+/// How often it is looked whether a host has ended within its turn, while others have to wait.
+const LOOKED_EVERY: Duration = Duration::from_millis(200);
 
 /// How long it is tried to learn what became of a transaction whose answer is lost, beyond
 /// [`PATIENCE`].
@@ -126,6 +130,7 @@ impl Writer {
             .partition(|piece| piece.since.elapsed() >= PATIENCE);
         answer(late, || Err(Unavailable::Busy.into()));
         let mut tries = Tries::until(Instant::now() + PATIENCE);
+        let mut looked = Instant::now();
         while !batch.is_empty() {
             match self.try_once(&mut batch, tries.deadline).await {
                 Ended::Committed(outcomes) => {
@@ -138,6 +143,10 @@ impl Writer {
                     let _ = batch.remove(index).done.send(Err(failure.into()));
                 }
                 Ended::Failed(failure) => {
+                    if failure.kind == Kind::Conflict && looked.elapsed() > LOOKED_EVERY {
+                        looked = Instant::now();
+                        self.end_abandoned(tries.deadline).await;
+                    }
                     if let Err(failure) = tries.again(failure).await {
                         return answer(batch, || Err(failure.clone().into()));
                     }
@@ -147,11 +156,18 @@ impl Writer {
         }
     }
 
+    /// Whoever has ended within its turn has it no more, as far as the servers let us say so.
+    async fn end_abandoned(&self, deadline: Instant) {
+        // Where they do not, they do it themselves in time.
+        let _ = timeout_at(deadline, turn::end_abandoned(&self.database)).await;
+    }
+
     async fn try_once(&self, batch: &mut [Piece], deadline: Instant) -> Ended {
         let mark: [u8; 16] = rand::random();
         let mark = HEXLOWER.encode(&mark);
+        let deadline = deadline.min(Instant::now() + turn::LONGEST);
         let worked = async {
-            let mut transaction = self.database.begin().await?;
+            let mut transaction = self.database.begin_to_write().await?;
             match self.work(&mut transaction, batch, &mark).await {
                 Ok(worked) => Ok((transaction, worked)),
                 Err(failure) => {

@@ -65,6 +65,21 @@ async fn a_commit_that_never_is_answered_is_not_done_and_says_so() {
     }
 }
 
+/// The servers would end that after a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_was_killed_in_its_turn_keeps_nobody_from_theirs() {
+    let (database, store) = alone().await;
+    database.abandon_turn(10_000);
+    let outcome = reset(&*store, reset_of_alice()).await.unwrap();
+    assert_eq!(outcome, Ok(Receipt::Removed));
+
+    // One that may live has its turn.
+    let (database, store) = alone().await;
+    database.abandon_turn(0);
+    let told = reset(&*store, reset_of_alice()).await;
+    assert!(told.is_err() || told.unwrap() == Ok(Receipt::Removed));
+}
+
 /// The whole transaction is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_met_another_or_lost_its_server_is_tried_again() {
