@@ -7,7 +7,7 @@ use super::database::Database;
 use super::failure::Failure;
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::WriteConcern;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,12 +65,14 @@ pub(super) async fn say(database: &Database, session: &ClientSession) -> Result<
 
 /// Ends the sessions of hosts that have ended, as far as the server lets us.
 pub(super) async fn end_abandoned(database: &Database) -> Result<(), Failure> {
+    let hello = database.command(doc! { "hello": 1 }).await?;
+    let Ok(now) = hello.get_datetime("localTime") else {
+        return Ok(());
+    };
     let millis = i64::try_from(ABANDONED.as_millis()).unwrap_or(i64::MAX);
-    let before = doc! { "$subtract": ["$$NOW", millis] };
+    let before = DateTime::from_millis(now.timestamp_millis().saturating_sub(millis));
     let sessions = database.collection(SESSIONS);
-    let abandoned = sessions
-        .find(doc! { "$expr": { "$lt": ["$seen", before] } })
-        .await?;
+    let abandoned = sessions.find(doc! { "seen": { "$lt": before } }).await?;
     let abandoned: Vec<Document> = abandoned.try_collect().await?;
     for session in abandoned {
         let id = session.get("_id");

@@ -165,7 +165,6 @@ impl Writer {
     async fn try_once(&self, batch: &mut [Piece], deadline: Instant) -> Ended {
         let mark: [u8; 16] = rand::random();
         let mark = HEXLOWER.encode(&mark);
-        let deadline = deadline.min(Instant::now() + turn::LONGEST);
         let worked = async {
             let mut transaction = self.database.begin_to_write().await?;
             match self.work(&mut transaction, batch, &mark).await {
@@ -176,7 +175,8 @@ impl Writer {
                 }
             }
         };
-        let worked = timeout_at(deadline, worked).await;
+        let of_turn = Instant::now() + turn::LONGEST;
+        let worked = timeout_at(deadline.min(of_turn), worked).await;
         match worked.unwrap_or_else(|_| Err(Failure::silence())) {
             Err(failure) => Ended::Failed(failure),
             Ok((transaction, Worked::Unchanged(outcomes))) => {

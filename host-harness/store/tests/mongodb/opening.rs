@@ -28,11 +28,14 @@ async fn what_is_no_store_is_not_opened() {
     );
     let rocket_chat = Database::of_rocket_chat(ACME);
     let before = rocket_chat.everything();
-    let refused = refusal(&url(&rocket_chat.url()), &seal()).await;
+    let refused = url(&rocket_chat.url()).open_to_look(&seal()).await;
+    let refused = refused.err().unwrap().to_string();
     assert!(
         refused.contains("holds nothing of this program's yet"),
         "{refused}"
     );
+    let surveyed = url(&rocket_chat.url()).survey(&seal()).await.unwrap();
+    assert_eq!(surveyed.keys().collect::<Vec<_>>(), [ACME]);
     assert_eq!(rocket_chat.everything(), before, "a look makes nothing");
     drop(rocket_chat.open_or_create(&seal()).await);
     rocket_chat.update(

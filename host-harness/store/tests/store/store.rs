@@ -54,6 +54,7 @@ async fn settings_are_kept_as_given() {
             "" if setting.name == "mail-from" => "chat@acme.example",
             "" if setting.name == "totp-issuer" => "Acme",
             "" if setting.name == "mail-server" => "smtps://chat:secret@mail.acme.example",
+            "" if setting.name == "rocket-chat" => "https://bot:secret@chat.acme.example",
             "" => "https://acme.example",
             _ => "7",
         };
