@@ -58,7 +58,9 @@ impl Stores {
         let filled = postgres.create(FILLED, "template0");
         StoreUrl::Postgres(filled.into()).restore(&host).await?;
         let on_postgres = [Kind::Postgres, Kind::TwoHosts];
-        let databases = on_postgres.map(|kind| (kind, postgres.create(kind.stem(), FILLED)));
+        // A server has a database of its own name.
+        let name = |kind: Kind| format!("of_{}", kind.stem());
+        let databases = on_postgres.map(|kind| (kind, postgres.create(&name(kind), FILLED)));
         Ok(Self {
             folder: folder.to_owned(),
             files,
