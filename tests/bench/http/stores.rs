@@ -12,9 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 use tokio_postgres::NoTls;
 
-/// The database that those of the servers are copies of.
-const FILLED: &str = "filled";
-
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
@@ -55,14 +52,19 @@ impl Stores {
             files.push((kind, copy(from, &file(folder, kind))?));
         }
         let postgres = cores.as_server(|| postgres::Server::start(Durability::Disk))?;
-        let filled = postgres.create(FILLED, "template0");
-        StoreUrl::Postgres(filled.into()).restore(&host).await?;
-        let on_postgres = [Kind::Postgres, Kind::TwoHosts];
-        let databases = on_postgres.map(|kind| (kind, postgres.create(kind.stem(), FILLED)));
+        let mut databases = Vec::new();
+        for kind in [Kind::Postgres, Kind::TwoHosts] {
+            // A server has a database of its own name.
+            let url = postgres.create(&format!("of_{}", kind.stem()), "template0");
+            StoreUrl::Postgres(url.as_str().into())
+                .restore(&host)
+                .await?;
+            databases.push((kind, url));
+        }
         Ok(Self {
             folder: folder.to_owned(),
             files,
-            databases: databases.into(),
+            databases,
             _postgres: postgres,
             _mail_server: mail_server,
         })
