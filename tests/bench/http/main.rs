@@ -155,7 +155,7 @@ impl Bench<'_> {
         let store = self.stores.address(Kind::Postgres);
         let url = Url::parse(&store)?;
         let host = url.socket_addrs(|| None)?;
-        let way = Way::to(*host.first().ok_or("the database has no address")?).await?;
+        let way = Way::to(*host.first().ok_or("the database has no address")?)?;
         let mut counted = url;
         let set = counted.set_port(Some(way.address.port()));
         set.map_err(|()| "the database has no port")?;

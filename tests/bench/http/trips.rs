@@ -4,9 +4,11 @@ use crate::Measured;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 
 /// Bytes that are passed on together.
 const BUFFER: usize = 1 << 16;
@@ -18,21 +20,28 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Leads to `server`, in the background of the runtime.
-    pub(crate) async fn to(server: SocketAddr) -> Measured<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    /// Leads to `server`, on a thread of its own: others wait for what is asked over it.
+    pub(crate) fn to(server: SocketAddr) -> Measured<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
         let way = Self {
             address: listener.local_addr()?,
             trips: Arc::default(),
         };
         let trips = way.trips.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(server).await else {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = TcpListener::from_std(listener) else {
                     return;
                 };
-                pass_on(client, server, &trips);
-            }
+                while let Ok((client, _)) = listener.accept().await {
+                    let Ok(server) = TcpStream::connect(server).await else {
+                        return;
+                    };
+                    pass_on(client, server, &trips);
+                }
+            });
         });
         Ok(way)
     }
