@@ -623,9 +623,8 @@ impl ChangeUser {
             changes.extend(notices);
         }
         let ends_logins = |change: &Change| match change {
-            Change::EndTokens { which, .. } => {
-                matches!(which, Tokens::All | Tokens::Sessions { .. })
-            }
+            // Rocket.Chat ends all tokens with the sockets.
+            Change::EndTokens { which, .. } => *which == Tokens::All,
             _ => false,
         };
         if let (true, Some(settings)) = (changes.iter().any(ends_logins), &dossier.settings) {

@@ -483,8 +483,12 @@ impl RemoveMail {
     fn grant(&self, dossier: &Dossier) -> Result<((), Vec<Change>), Problem> {
         self.operation.require_workspace(dossier)?;
         let id = self.id;
-        dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
+        let mail = dossier.mail.as_ref().ok_or(Problem::UnknownMail(id))?;
         let mut changes = removed(id, dossier);
+        if mail.next_try != NextTry::Never {
+            let (workspace, now) = (&self.operation.workspace, self.operation.now);
+            changes.extend(sockets::left_open(workspace, mail, now));
+        }
         changes.push(self.operation.about_mail(Action::RemoveMail, id));
         Ok(((), changes))
     }

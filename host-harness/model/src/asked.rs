@@ -15,6 +15,7 @@ use chat_domain::order::{Decided, Order, Record};
 use chat_domain::outbox::{Among, Claim, GiveUp, NoteNotSent, NoteSent, RemoveMail, RetryMail};
 use chat_domain::reset::{RefuseReset, Reset};
 use chat_domain::retention::Prune;
+use chat_domain::sockets::NoteClosed;
 use chat_domain::standing::{LogOut, Malformed, RefuseMalformed};
 use chat_domain::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -87,6 +88,7 @@ orders! {
     GiveUp => debug,
     LogOut => debug,
     MemberChange => debug,
+    NoteClosed => debug,
     NoteNotSent => debug,
     NoteSent => debug,
     Prune => debug,

@@ -7,6 +7,7 @@ use crate::schedule::{MailDeed, Outcome, Wait};
 use chat_domain::outbox::{
     Claim, GiveUp, LEAST_TRIES, NextTry, NoteNotSent, NoteSent, RemoveMail, RetryMail,
 };
+use chat_domain::sockets::NoteClosed;
 use std::time::Duration;
 
 impl Host<'_> {
@@ -92,6 +93,12 @@ impl Host<'_> {
     /// What became of a mail that was being sent.
     pub(super) fn note(&mut self, claim: &Claim, outcome: Outcome) -> Answer<()> {
         let (workspace, id) = (claim.workspace.clone(), claim.id);
+        if outcome.0 == 0 {
+            // It is a mail, and no sockets were to be closed: nothing is done.
+            let (workspace, now) = (workspace.clone(), self.now);
+            let order = NoteClosed { workspace, id, now };
+            self.ask(&order, |()| Deed::Delivery { id, sent: false })?;
+        }
         if outcome.0 < 4 {
             let order = NoteSent { workspace, id };
             return self.ask(&order, |()| Deed::Delivery { id, sent: true });

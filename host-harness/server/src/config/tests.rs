@@ -205,7 +205,7 @@ fn every_unknown_key_is_named_with_its_place_and_the_nearest() {
     let limits = limits::LIMITS.map(|limit| limit.name).join(", ");
     let told = format!(
         "5:1: unknown key `plugn`; did you mean `plugin`?\n\
-         6:1: unknown key `hosts`; there are store, plugin, grants, limits, settings\n\
+         6:1: unknown key `hosts`; there are store, plugin, grants, limits, neighbours, settings\n\
          7:10: unknown key `totp-windw`; did you mean `totp-window`?\n\
          8:2: unknown key `hots`; did you mean `host`?\n\
          11:3: unknown key `lisen`; did you mean `listen`?\n\

@@ -7,6 +7,7 @@ use chat_domain::operator::{NAME_FORM, is_name};
 use futures_util::TryStreamExt;
 use mongodb::action::Action;
 use mongodb::bson::{Document, doc};
+use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
 use mongodb::options::{
     ClientOptions, Collation, CollationStrength, ReadConcern, ReturnDocument, SelectionCriteria,
     WriteConcern,
@@ -447,9 +448,21 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes it durable. What fails as [`Kind::Doubtful`] may be asked again.
+    /// Makes it durable. What fails as [`Kind::Doubtful`] may have been done all the same, and may
+    /// be asked again: that is all but what the server says to be undone.
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
-        Ok(self.session.commit_transaction().await?)
+        let committed = self.session.commit_transaction().await;
+        committed.map_err(|error| {
+            let is_undone = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+            let failure = Failure::from(error);
+            match is_undone {
+                true => failure,
+                false => Failure {
+                    kind: Kind::Doubtful,
+                    ..failure
+                },
+            }
+        })
     }
 
     /// Undoes it. Where that fails, the server does so after a while.

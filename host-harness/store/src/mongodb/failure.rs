@@ -53,6 +53,8 @@ const MAX_TIME_EXPIRED: i32 = 50;
 const LOCK_TIMEOUT: i32 = 24;
 const WRITE_CONFLICT: i32 = 112;
 const NO_SUCH_TRANSACTION: i32 = 251;
+/// Another host has taken it for dead and ended its session.
+const INTERRUPTED: i32 = 11_601;
 const INVALID_DOCUMENT: i32 = 121;
 const DUPLICATE_KEY: i32 = 11_000;
 const OUT_OF_DISK_SPACE: i32 = 14_031;
@@ -159,7 +161,7 @@ fn kind(error: &Error) -> Kind {
         return Kind::Doubtful;
     }
     match code(error) {
-        Some(WRITE_CONFLICT | NO_SUCH_TRANSACTION) => Kind::Conflict,
+        Some(WRITE_CONFLICT | NO_SUCH_TRANSACTION | INTERRUPTED) => Kind::Conflict,
         _ if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => Kind::Lost,
         Some(MAX_TIME_EXPIRED | LOCK_TIMEOUT) => Kind::Busy,
         Some(OUT_OF_DISK_SPACE) => Kind::Full,
@@ -176,12 +178,12 @@ fn kind(error: &Error) -> Kind {
     }
 }
 
-/// A server that goes down or stops to be the one that writes ("Server Discovery and Monitoring",
+/// A server that cannot be reached, goes down or stops to be the one that writes ("Server Discovery and Monitoring",
 /// the errors "not writable primary" and "node is recovering").
 fn is_the_ends_of_a_primary(code: i32) -> bool {
     matches!(
         code,
-        91 | 189 | 10_058 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436
+        6 | 7 | 89 | 91 | 189 | 262 | 9001 | 10_058 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436
     )
 }
 

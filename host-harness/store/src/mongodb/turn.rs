@@ -3,7 +3,7 @@
 //! under which session it writes, and when; of one that has said nothing for longer than it may
 //! keep its turn, others end the session.
 
-use super::database::Database;
+use super::database::{Database, PATIENCE};
 use super::failure::Failure;
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
@@ -25,9 +25,10 @@ pub(super) const LONGEST: Duration = Duration::from_secs(1);
 const SAID_EVERY: Duration = Duration::from_millis(250);
 
 /// Of whom nothing was heard for so long has no turn any more.
-const ABANDONED: Duration = Duration::from_millis(2000);
+const ABANDONED: Duration = Duration::from_millis(2500);
 
-const _: () = assert!(2 * SAID_EVERY.as_millis() + LONGEST.as_millis() < ABANDONED.as_millis());
+/// Nobody is taken for dead who waits for a commit.
+const _: () = assert!(SAID_EVERY.as_millis() + PATIENCE.as_millis() < ABANDONED.as_millis());
 
 /// When this process has said each of its sessions last.
 #[derive(Clone, Debug, Default)]
@@ -38,11 +39,12 @@ impl Said {
     fn is_due(&self, session: &[u8]) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|_, at| at.elapsed() < SAID_EVERY);
-        let is_due = !said.contains_key(session);
-        if is_due {
-            said.insert(session.to_vec(), Instant::now());
-        }
-        is_due
+        !said.contains_key(session)
+    }
+
+    fn note(&self, session: &[u8], at: Instant) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(session.to_vec(), at);
     }
 }
 
@@ -54,12 +56,14 @@ pub(super) async fn say(database: &Database, session: &ClientSession) -> Result<
     if !database.said().is_due(&id.bytes) {
         return Ok(());
     }
+    let begun = Instant::now();
     let seen = doc! { "$currentDate": { "seen": true } };
     let sessions = database.collection(SESSIONS);
     let said = sessions.update_one(doc! { "_id": id.clone() }, seen);
     said.upsert(true)
         .write_concern(WriteConcern::nodes(1))
         .await?;
+    database.said().note(&id.bytes, begun);
     Ok(())
 }
 
@@ -76,9 +80,10 @@ pub(super) async fn end_abandoned(database: &Database) -> Result<(), Failure> {
     let abandoned: Vec<Document> = abandoned.try_collect().await?;
     for session in abandoned {
         let id = session.get("_id");
-        database
-            .command(doc! { "killSessions": [{ "id": id }] })
-            .await?;
+        let ended = database.command(doc! { "killSessions": [{ "id": id }] });
+        if ended.await.is_err() {
+            continue;
+        }
         let seen = session.get("seen");
         sessions
             .delete_one(doc! { "_id": id, "seen": seen })

@@ -28,8 +28,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// Pieces that are committed together at most, so that the first does not wait long for the last.
-const TOGETHER: usize = 32;
+/// Pieces that are committed together at most, so that the first does not wait long for the last,
+/// and all have their turn: each may compare a code that Rocket.Chat has mailed, which takes a tenth
+/// of a second.
+const TOGETHER: usize = 8;
+
+/// How often a commit is asked for before it is looked what became of it.
+const COMMITS: u32 = 4;
 
 /// How often it is looked whether a host has ended within its turn, while others have to wait.
 const LOOKED_EVERY: Duration = Duration::from_millis(200);
@@ -301,6 +306,7 @@ impl Writer {
         deadline: Instant,
     ) -> Option<std::result::Result<(), Failure>> {
         let mut tries = Tries::until(deadline);
+        let mut left = COMMITS;
         loop {
             let Ok(committed) = timeout_at(deadline, transaction.commit()).await else {
                 break;
@@ -308,7 +314,8 @@ impl Writer {
             match committed {
                 Ok(()) => return Some(Ok(())),
                 Err(failure) if failure.kind == Kind::Doubtful => {
-                    if tries.again(failure).await.is_err() {
+                    left -= 1;
+                    if left == 0 || tries.again(failure).await.is_err() {
                         break;
                     }
                 }
