@@ -454,14 +454,11 @@ impl Transaction {
         let committed = self.session.commit_transaction().await;
         committed.map_err(|error| {
             let is_undone = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
-            let failure = Failure::from(error);
-            match is_undone {
-                true => failure,
-                false => Failure {
-                    kind: Kind::Doubtful,
-                    ..failure
-                },
+            let mut failure = Failure::from(error);
+            if !is_undone {
+                failure.kind = Kind::Doubtful;
             }
+            failure
         })
     }
 
