@@ -286,15 +286,20 @@ impl Database {
 
     /// Has the server fail commands from now on, as its `failCommand` says.
     pub fn fail_commands(&self, mode: Document, data: Document) {
-        self.fail(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
+        self.tell_server(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
+    }
+
+    /// Undoes all transactions that are not committed yet.
+    pub fn end_all_sessions(&self) {
+        self.tell_server(doc! { "killAllSessions": [] });
     }
 
     /// Has it fail none any more.
     pub fn fail_no_commands(&self) {
-        self.fail(doc! { "configureFailPoint": "failCommand", "mode": "off" });
+        self.tell_server(doc! { "configureFailPoint": "failCommand", "mode": "off" });
     }
 
-    fn fail(&self, command: Document) {
+    fn tell_server(&self, command: Document) {
         self.with(|database| {
             Box::pin(async move {
                 let admin = database.client().database("admin");

@@ -123,9 +123,10 @@ pub(crate) fn outbox(database: &Database) -> Vec<Queued> {
     found.iter().map(queued).collect()
 }
 
-/// Waits until nobody writes who was killed: of two who write the document that each begins with,
-/// one waits for the other.
+/// Undoes what those who were killed had begun, and waits for what they had committed: of two who
+/// write the document that each begins with, one waits for the other.
 pub(crate) fn settle(database: &Database) {
+    database.end_all_sessions();
     let nothing = doc! { "$inc": { "turn": 0_i64 } };
     database.update("reset_totp_store", "turn", nothing);
 }
