@@ -1,7 +1,7 @@
 //! Beside a Rocket.Chat, on its own database: the route comes through nginx by the recipe.
 
 use crate::proxy::{Nginx, after_scheme, stand_in};
-use crate::{AT_ONCE, Host, WORKSPACE, answer, code_of, key_of, token_of};
+use crate::{Host, WORKSPACE, code_of, key_of, race, token_of};
 use chat_domain::password;
 use chat_domain::token;
 use chat_domain::totp::TotpKey;
@@ -16,7 +16,6 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// The password of everybody who has one.
@@ -166,26 +165,7 @@ async fn of_many_requests_with_one_code_through_two_hosts_on_rocket_chat_one_suc
     let hosts = [Host::start(&database.url()), Host::start(&database.url())];
     let client = Client::new();
     for round in 0..ROUNDS {
-        let (caller, target) = (format!("a{round}"), format!("m{round}"));
-        let code = code_of(&caller);
-        let mut requests = JoinSet::new();
-        for n in 0..AT_ONCE {
-            let request = client
-                .post(format!("{}/api/v1/users.resetTOTP", hosts[n % 2].url))
-                .header("x-user-id", &caller)
-                .header("x-auth-token", token_of(&caller))
-                .header("x-2fa-code", &code)
-                .body(format!(r#"{{"userId":"{target}"}}"#));
-            requests.spawn(async move { answer(request.send().await.unwrap()).await });
-        }
-        let answers = requests.join_all().await;
-        let succeeded = answers.iter().filter(|(status, _)| *status == 200).count();
-        assert_eq!(succeeded, 1, "round {round}: {answers:?}");
-        let refused = |(status, body): &(u16, Value)| {
-            let reason = body["errorType"].as_str().unwrap_or_default();
-            *status == 200 || matches!(reason, "totp-invalid" | "totp-max-attempts")
-        };
-        assert!(answers.iter().all(refused), "round {round}: {answers:?}");
+        race(&client, &hosts, round).await;
     }
     let resets = database.find("reset_totp_audit", doc! { "decision": "reset" });
     assert_eq!(resets.len(), ROUNDS);

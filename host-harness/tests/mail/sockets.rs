@@ -6,6 +6,8 @@ use axum::extract::{Json, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chat_domain::audit::{RecordFilter, StoredRecord};
+use chat_domain::operator::{ChangeUser, Operation, UserChange};
+use chat_domain::outbox::RemoveMail;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -162,6 +164,51 @@ async fn sockets_that_stay_open_are_recorded() {
         [&records[0].decision, &records[0].request_id],
         ["failed", "request"]
     );
+}
+
+fn operation(data: &Data) -> Operation {
+    Operation {
+        workspace: ACME.to_owned(),
+        now: data.now(),
+        request_id: "command".to_owned(),
+        forced: false,
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_an_operator_leaves_open_are_recorded() {
+    let data = Data::new("", &[]).await;
+    let rocket_chat = format!("http://service:{TOKEN}@127.0.0.1:1");
+    data.set(ACME, "rocket-chat", &rocket_chat);
+    data.queue_notice(ACME).await;
+    let id = data.mails().await[0].id;
+    let operation = operation(&data);
+    let removed = data.store.decide(RemoveMail { operation, id }).await;
+    removed.unwrap().unwrap();
+    assert!(data.outbox().await.is_empty());
+    let records = records(&data).await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].decision, "failed");
+}
+
+/// Rocket.Chat would end the personal access tokens, too.
+#[tokio::test]
+async fn sockets_stay_open_where_some_tokens_stay() {
+    let data = Data::new("", &[]).await;
+    let rocket_chat = format!("http://service:{TOKEN}@127.0.0.1:1");
+    data.set(ACME, "rocket-chat", &rocket_chat);
+    for (change, closed) in [
+        (UserChange::SetPassword("hash".into()), 0),
+        (UserChange::RevokeAllTokens, 1),
+    ] {
+        let order = ChangeUser {
+            operation: operation(&data),
+            user: "alice".to_owned(),
+            change,
+        };
+        data.store.decide(order).await.unwrap().unwrap();
+        assert_eq!(data.outbox().await.len(), closed);
+    }
 }
 
 #[tokio::test]
