@@ -1,10 +1,11 @@
 //! Accounts: what a store knows of one, and what its holder and others see of it.
 
 use crate::attempts::{Failures, Lock};
+use crate::mail::Language;
 use crate::order::{Change, Tokens};
 use crate::settings::Settings;
 use crate::time::Timestamp;
-use crate::totp::TotpKey;
+use crate::totp::{TotpKey, is_slow};
 use caseless::Caseless;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
@@ -76,6 +77,8 @@ pub struct User {
     pub id: String,
     /// As the account writes it.
     pub username: String,
+    /// What its holder is called; none where the store keeps none.
+    pub name: Option<String>,
     /// Belongs to another server of a federation.
     pub federated: bool,
 }
@@ -181,6 +184,9 @@ pub struct Profile {
     pub mailed_code: Option<MailedCode>,
     /// Failed attempts in a row at its second factor.
     pub failures: Failures,
+    /// In which language it wants mail, where that is known and there is mail in it; otherwise
+    /// in that of the settings.
+    pub language: Option<Language>,
     /// Its addresses, verified ones first, then by address.
     pub emails: Vec<Email>,
     /// Names of its roles, sorted.
@@ -284,6 +290,10 @@ pub struct Account {
     pub emails: Vec<Email>,
     /// The holder has opted in to codes by e-mail.
     pub email_two_factor: bool,
+    /// The holder has opted in, and has an address where such a code arrives.
+    pub receives_codes: bool,
+    /// A key was shown that can be proved yet.
+    pub pending_key: bool,
     /// It has a password.
     pub has_password: bool,
     /// How many backup codes are left; none where TOTP is not enrolled.
@@ -307,6 +317,8 @@ impl Account {
             roles: profile.roles,
             emails: profile.emails,
             email_two_factor: profile.email_two_factor,
+            receives_codes: profile.receives_codes,
+            pending_key: profile.pending_key.is_some_and(|key| key.expires > now),
             has_password: profile.password_hash.is_some(),
             failures: profile.failures.count,
             lock: profile.failures.why_locked(settings, now),
@@ -335,6 +347,9 @@ pub struct Methods {
     pub email: bool,
     /// It has a password and no other factor, and the workspace accepts that.
     pub password: bool,
+    /// To compare the code that it was sent takes as long as a password does:
+    /// [`crate::totp::is_slow`].
+    pub has_slow_code: bool,
 }
 
 impl Methods {
@@ -347,6 +362,11 @@ impl Methods {
             totp,
             email,
             password: fallback && profile.password_hash.is_some(),
+            has_slow_code: email
+                && profile
+                    .mailed_code
+                    .as_ref()
+                    .is_some_and(|code| is_slow(&code.hash)),
         }
     }
 

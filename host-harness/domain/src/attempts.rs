@@ -336,7 +336,7 @@ fn begin_password(
 }
 
 /// As [`BeginEmailAttempt`].
-pub(crate) fn begin_email(
+fn begin_email(
     settings: &Settings,
     profile: &Profile,
     now: Timestamp,

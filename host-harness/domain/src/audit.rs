@@ -1,10 +1,13 @@
 //! The audit trail: every decision, whose, about what, and why.
 
+use crate::audit_log::kept_place;
 use crate::order::Change;
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
 use rand::Rng;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// Bytes of chance in the id of a request.
 const REQUEST_ID_BYTES: usize = 16;
@@ -100,7 +103,7 @@ pub enum Action {
     CloseSockets,
     /// To log out.
     LogOut,
-    /// To be told about oneself.
+    /// To be told about oneself, or by the permission about others.
     Look,
     /// To guess at a second factor until it is locked.
     Guess,
@@ -302,10 +305,62 @@ pub struct RecordFilter {
     pub action: Option<Action>,
     /// Not before.
     pub since: Option<Timestamp>,
+    /// Before this place in the order of time.
+    pub before: Option<RecordPlace>,
     /// Of the request with this id.
     pub request_id: Option<String>,
     /// So many at most, the newest.
     pub most: u32,
+}
+
+/// Where in the order of time, and of places in the log, a page of records ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// When the record was accepted.
+    pub at: Timestamp,
+    /// Its place in the log, as it is kept; negative where it is in none.
+    pub index: i64,
+}
+
+impl RecordPlace {
+    /// Where all records are before.
+    pub const END: Self = Self {
+        at: Timestamp::END,
+        index: i64::MAX,
+    };
+
+    /// That of a record.
+    pub fn of(record: &StoredRecord) -> Self {
+        Self {
+            at: record.at,
+            index: record.index.map_or(-1, kept_place),
+        }
+    }
+}
+
+/// A text that is no [`RecordPlace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is none that a page before has given")]
+pub struct InvalidRecordPlace;
+
+/// Two numbers with a point between.
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.at.millis(), self.index)
+    }
+}
+
+impl FromStr for RecordPlace {
+    type Err = InvalidRecordPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRecordPlace> {
+        let (at, index) = text.split_once('.').ok_or(InvalidRecordPlace)?;
+        let number = |text: &str| text.parse().map_err(|_| InvalidRecordPlace);
+        Ok(Self {
+            at: Timestamp::from_millis(number(at)?),
+            index: number(index)?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +379,33 @@ mod tests {
         assert_eq!(turned.as_deref(), Some("x\\u{202e}y"));
         assert_eq!(agent("é".repeat(200).as_bytes()).unwrap().len(), 252);
         assert_eq!(agent(&[b'\n'; 129]).unwrap().len(), 256);
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let of = |millis, index| RecordPlace {
+            at: Timestamp::from_millis(millis),
+            index,
+        };
+        for place in [of(1_234_567_890_000, 7), of(0, -1), RecordPlace::END] {
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for text in [
+            "",
+            "1",
+            "1.",
+            ".1",
+            "1.2.3",
+            "a.b",
+            "1.99999999999999999999",
+            "1 .2",
+        ] {
+            assert_eq!(
+                text.parse::<RecordPlace>(),
+                Err(InvalidRecordPlace),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | what a wrong clock has left | [`clock_fault`] |
 //! | what proves that the audit trail is as it was written | [`audit_log`] |
 //! | codes by e-mail | [`mailed_code`] |
+//! | the accounts as a list | [`directory`] |
 //! | what operators do | [`operator`], with mail [`outbox`] |
 //! | how long what has been is kept | [`retention`] |
 //! | what is not as it should be | [`health`] |
@@ -30,6 +31,7 @@ pub mod attempts;
 pub mod audit;
 pub mod audit_log;
 pub mod clock_fault;
+pub mod directory;
 pub mod dossier;
 pub mod health;
 pub mod mail;

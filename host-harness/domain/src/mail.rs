@@ -1,4 +1,8 @@
-//! What members are told by e-mail.
+//! What members are told by e-mail, in their language: what each mail says is in [`english`] and
+//! [`german`], of which neither compiles without a text for every [`Event`].
+
+mod english;
+mod german;
 
 use crate::audit::Source;
 use crate::time::Timestamp;
@@ -21,8 +25,8 @@ pub struct Letter {
 pub enum Event<'a> {
     /// Their TOTP factor was removed by this account, or by an operator.
     Reset {
-        /// A username, or who else.
-        by: &'a str,
+        /// A username; none for an operator of the server.
+        by: Option<&'a str>,
     },
     /// They have removed it themselves, and are logged out everywhere.
     OwnReset,
@@ -60,109 +64,87 @@ pub enum Event<'a> {
     },
 }
 
-impl Event<'_> {
-    /// The subject of a reset by another is Rocket.Chat's.
-    fn subject(&self) -> &'static str {
+/// A language in which there is mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Where nothing else is asked for.
+    #[default]
+    English,
+    /// By `Sie`.
+    German,
+}
+
+impl Language {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::English, Self::German];
+
+    /// Its subtag in BCP 47.
+    pub fn tag(self) -> &'static str {
         match self {
-            Self::Reset { .. } | Self::OwnReset => "Two Factor TOTP Reset Notification",
-            Self::KeyShown => "Two-factor authentication: a key was shown",
-            Self::Enrolled => "Two-factor authentication was enrolled",
-            Self::Disabled => "Two-factor authentication was given up",
-            Self::NewBackupCodes => "Two-factor authentication: new backup codes",
-            Self::BackupCodeUsed { .. } => "Two-factor authentication: a backup code was used",
-            Self::Locked { .. } => "Two-factor authentication is locked for a while",
-            Self::GuessedOut { .. } => "Two-factor authentication is locked",
-            Self::NewPassword => "Your password was changed",
-            Self::NewToken { .. } => "A login token was created",
+            Self::English => "en",
+            Self::German => "de",
         }
     }
 
-    /// What happened, and what it means for the reader.
-    fn story(&self, at: Timestamp) -> String {
-        match self {
-            Self::Reset { by } => format!(
-                "Your two-factor authentication by TOTP was reset by {} at {at}.\n\n\
-                 You have been logged out everywhere. Log in again and enrol your\n\
-                 authenticator app anew.",
-                printable(by)
-            ),
-            Self::OwnReset => format!(
-                "Your two-factor authentication by TOTP was reset by yourself at {at}.\n\n\
-                 You have been logged out everywhere. Log in again and enrol your\n\
-                 authenticator app anew."
-            ),
-            Self::KeyShown => format!(
-                "A key to enrol two-factor authentication by TOTP was shown at {at}.\n\n\
-                 It counts once a code of it is entered."
-            ),
-            Self::Enrolled => format!(
-                "Two-factor authentication by TOTP was enrolled at {at}.\n\n\
-                 Your other sessions have been logged out."
-            ),
-            Self::Disabled => {
-                format!("Two-factor authentication by TOTP was given up at {at}, by its code.")
-            }
-            Self::NewBackupCodes => {
-                format!("New backup codes were made at {at}. The old ones are void.")
-            }
-            Self::BackupCodeUsed { left } => {
-                format!("A backup code was used at {at}; {left} are left.")
-            }
-            Self::Locked { failures, until } => format!(
-                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\n\
-                 Even a right code is refused until {until}."
-            ),
-            Self::GuessedOut { failures } => format!(
-                "{failures} wrong codes in a row were entered for you, the last at {at}.\n\n\
-                 No code is accepted until an administrator has replaced your second factor,\n\
-                 or an operator of the server has unlocked it."
-            ),
-            Self::NewPassword => format!(
-                "Your password was changed by an operator of the server at {at}.\n\n\
-                 Your sessions have ended."
-            ),
-            Self::NewToken { name: "" } => {
-                format!("You were logged in by an operator of the server at {at}.")
-            }
-            Self::NewToken { name } => format!(
-                "The personal access token {} was created by an operator of the server at {at}.",
-                printable(name)
-            ),
-        }
+    /// That of a language tag (BCP 47), whatever region or script it names: `de`, `de-AT`, `DE_de`;
+    /// none where there is no mail in it.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let primary = tag.split(['-', '_']).next()?;
+        let mut all = Self::ALL.into_iter();
+        all.find(|language| language.tag().eq_ignore_ascii_case(primary))
     }
 }
 
 /// The notice that something has happened to the reader's account.
-pub fn notice(event: &Event<'_>, at: Timestamp, source: Option<&Source>) -> Letter {
+pub fn notice(
+    language: Language,
+    event: &Event<'_>,
+    at: Timestamp,
+    source: Option<&Source>,
+) -> Letter {
+    let (subject, story, warning) = match language {
+        Language::English => (
+            english::subject(event),
+            english::story(event, at),
+            english::WARNING,
+        ),
+        Language::German => (
+            german::subject(event),
+            german::story(event, at),
+            german::WARNING,
+        ),
+    };
     // What the program calls itself is a stranger's text: it has no place in a mail of ours.
-    let from = source.map(|source| format!("\nFrom: {}\n", source.address));
-    let from = from.unwrap_or_default();
+    let address = source.map(|source| source.address.to_string());
+    let from = address.map(|address| match language {
+        Language::English => english::from(&address),
+        Language::German => german::from(&address),
+    });
+    let from = from.map(|from| format!("\n{from}\n")).unwrap_or_default();
     Letter {
-        subject: event.subject(),
-        body: format!(
-            "{}\n{from}\n\
-             If this was neither you nor asked for by you, tell your workspace's\n\
-             administrator at once.\n",
-            event.story(at)
-        )
-        .into(),
+        subject,
+        body: format!("{story}\n{from}\n{warning}").into(),
         holds_code: false,
     }
 }
 
 /// The mail that brings `user` a code of six digits.
-pub fn email_code(user: &str, code: &SecretString, expires: Timestamp) -> Letter {
+pub fn email_code(
+    language: Language,
+    user: &str,
+    code: &SecretString,
+    expires: Timestamp,
+) -> Letter {
     let user = printable(user);
     let (first, last) = code.expose_secret().split_at_checked(3).unwrap_or_default();
+    let code = format!("{first}-{last}");
+    let (subject, body) = match language {
+        Language::English => (english::CODE_SUBJECT, english::code(&user, &code, expires)),
+        Language::German => (german::CODE_SUBJECT, german::code(&user, &code, expires)),
+    };
     Letter {
-        subject: "Authentication Code",
-        body: format!(
-            "The code for {user} is {first}-{last}. Enter its six digits.\n\
-             \n\
-             It can be used once, until {expires}. If you did not ask for it,\n\
-             somebody else knows your password: change it.\n"
-        )
-        .into(),
+        subject,
+        body: body.into(),
         holds_code: true,
     }
 }
@@ -178,10 +160,16 @@ mod tests {
 
     #[test]
     fn a_code_is_shown_in_two_halves() {
-        let letter = email_code("alice", &"012345".into(), Timestamp::from_millis(0));
-        let body = letter.body.expose_secret();
-        assert!(body.starts_with("The code for alice is 012-345."), "{body}");
-        assert!(!letter.subject.contains("012"));
+        for (language, beginning) in [
+            (Language::English, "The code for alice is 012-345."),
+            (Language::German, "Der Code für alice lautet 012-345."),
+        ] {
+            let expires = Timestamp::from_millis(0);
+            let letter = email_code(language, "alice", &"012345".into(), expires);
+            let body = letter.body.expose_secret();
+            assert!(body.starts_with(beginning), "{body}");
+            assert!(!letter.subject.contains("012"));
+        }
     }
 
     #[test]
@@ -192,14 +180,94 @@ mod tests {
             agent: Some("x\r\n\r\ny".to_owned()),
         };
         let at = Timestamp::from_millis(0);
-        let letter = notice(&Event::Reset { by }, at, Some(&source));
-        let body = letter.body.expose_secret();
-        assert!(
-            body.starts_with(
-                "Your two-factor authentication by TOTP was reset by eveYou have won at"
+        let event = Event::Reset { by: Some(by) };
+        for (language, shown, from) in [
+            (
+                Language::English,
+                "was reset by eveYou have won at",
+                "\nFrom: 192.0.2.1\n",
             ),
-            "{body}"
-        );
-        assert!(body.contains("\nFrom: 192.0.2.1\n"), "{body}");
+            (
+                Language::German,
+                "von\neveYou have won zurückgesetzt",
+                "\nVon: 192.0.2.1\n",
+            ),
+        ] {
+            let letter = notice(language, &event, at, Some(&source));
+            let body = letter.body.expose_secret();
+            assert!(body.contains(shown), "{body}");
+            assert!(body.contains(from), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_language_is_known_by_the_first_subtag_of_its_tag() {
+        for (tag, language) in [
+            ("de", Some(Language::German)),
+            ("de-AT", Some(Language::German)),
+            ("DE_ch", Some(Language::German)),
+            ("en", Some(Language::English)),
+            ("en-GB", Some(Language::English)),
+            ("pt-BR", None),
+            ("den", None),
+            ("d", None),
+            ("-de", None),
+            ("", None),
+        ] {
+            assert_eq!(Language::of_tag(tag), language, "{tag}");
+        }
+        for language in Language::ALL {
+            assert_eq!(Language::of_tag(language.tag()), Some(language));
+        }
+    }
+
+    fn every_event() -> [Event<'static>; 13] {
+        let until = Timestamp::from_millis(60_000);
+        [
+            Event::Reset { by: Some("bob") },
+            Event::Reset { by: None },
+            Event::OwnReset,
+            Event::KeyShown,
+            Event::Enrolled,
+            Event::Disabled,
+            Event::NewBackupCodes,
+            Event::BackupCodeUsed { left: 3 },
+            Event::Locked { failures: 5, until },
+            Event::GuessedOut { failures: 100 },
+            Event::NewPassword,
+            Event::NewToken { name: "" },
+            Event::NewToken { name: "ci" },
+        ]
+    }
+
+    /// Every fact that the one names the other does, too, and no line is longer than mail should
+    /// have (RFC 5322 section 2.1.1).
+    #[test]
+    fn a_notice_says_the_same_in_every_language() {
+        let at = Timestamp::from_millis(0);
+        let facts = [
+            "1970-01-01T00:00:00Z",
+            "1970-01-01T00:01:00Z",
+            "bob",
+            " 3",
+            "5 ",
+            "100 ",
+            "ci ",
+            "\n\n",
+        ];
+        for event in every_event() {
+            let [english, german] = Language::ALL.map(|language| {
+                let letter = notice(language, &event, at, None);
+                (letter.subject, letter.body.expose_secret().to_owned())
+            });
+            assert_ne!(english, german, "{event:?}");
+            for fact in facts {
+                let counts = [&english.1, &german.1].map(|body| body.matches(fact).count());
+                assert_eq!(counts[0], counts[1], "{event:?}: {fact:?} in {}", german.1);
+            }
+            for line in english.1.lines().chain(german.1.lines()) {
+                assert!(line.chars().count() <= 78, "{line}");
+            }
+        }
     }
 }

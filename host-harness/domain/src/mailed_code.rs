@@ -38,6 +38,11 @@ impl MailedCode {
         self.failures >= settings.email_code_failures
     }
 
+    /// Whether this is its hash: who has it has compared it, here no code is.
+    pub(crate) fn has_hash(&self, hash: &SecretString) -> bool {
+        self.hash == hash.expose_secret()
+    }
+
     pub(crate) fn failed_once_more(&self) -> Self {
         Self {
             failures: self.failures.saturating_add(1),
@@ -123,7 +128,8 @@ impl SendEmailCode {
         }
         let user = profile.user.id.clone();
         let expires = now + settings.email_code_lifetime();
-        let letter = mail::email_code(&profile.user.username, &self.code, expires);
+        let language = profile.language.unwrap_or(settings.language);
+        let letter = mail::email_code(language, &profile.user.username, &self.code, expires);
         let mails = Post::to_all(profile, &letter, now, expires);
         let code = MailedCode {
             hash: code_hash(self.code.expose_secret()),

@@ -1,15 +1,17 @@
-//! What an account does to itself: logs in, enrols TOTP, gives it up.
+//! What an account does to itself: logs in, enrols TOTP, gives it up; and what it may do to another:
+//! unlock it.
 
 use crate::account::{Account, Methods, PendingKey, Profile, Selector, Token, TotpFactor, User};
-use crate::attempts::{Attempt, Failures, Lock, begin_email, begin_totp, tell_of_lock};
+use crate::attempts::{Attempt, Failures, Lock, begin_totp, tell_of_lock};
 use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::clock_fault::Horizon;
 use crate::dossier::{Dossier, Question, Subject};
 use crate::mail::Event;
+use crate::operator;
 use crate::order::{Change, Decided, Order, Refused, Tokens, Verdict};
 use crate::outbox::Post;
-use crate::proof::{EMAIL_CODE, PASSWORD, Proof, Unproved, name_of_totp, spend};
-use crate::reset::{backup_code_used, remove_totp};
+use crate::proof::{EMAIL_CODE, PASSWORD, Proof, Tried, Unproved, name_of_totp, spend};
+use crate::reset::{Refusal, backup_code_used, excuse, permit, remove_totp};
 use crate::settings::Settings;
 use crate::standing::authenticate;
 use crate::time::Timestamp;
@@ -20,7 +22,7 @@ use std::time::Duration;
 /// How long a key that was shown can be proved: time enough to find the phone.
 pub const PENDING_KEY_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// Something that an account does to itself: checks authority and code, spends the code,
+/// Something that an account does to itself, or unlocks another: checks authority and code, spends the code,
 /// clears the failures (but not by the code of a pending key), does what is asked and
 /// writes the audit record. A refusal is counted where it is for the code, and recorded.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ pub enum Authority {
     Token(String),
 }
 
-/// What an account does to itself.
+/// What an account does.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// Adds a session. Needs a code where the account has TOTP or e-mail codes.
@@ -73,6 +75,11 @@ pub enum Act {
         /// As [`crate::totp::code_hash`] writes them.
         backup_code_hashes: Vec<String>,
     },
+    /// Lets the account with this id, which is another's, try again at once, as an operator does
+    /// by [`UserChange::Unlock`](operator::UserChange::Unlock). Needs what a reset does: the permission
+    /// [`EDIT_OTHER_USER_TOTP`](crate::account::EDIT_OTHER_USER_TOTP), and a second factor unless
+    /// the settings excuse the account or its token.
+    Unlock(String),
 }
 
 impl Act {
@@ -84,6 +91,7 @@ impl Act {
             Self::ConfirmTotp { .. } => Action::ConfirmTotp,
             Self::DisableTotp => Action::DisableTotp,
             Self::ReplaceBackupCodes { .. } => Action::ReplaceBackupCodes,
+            Self::Unlock(_) => Action::Unlock,
         }
     }
 }
@@ -93,10 +101,10 @@ impl Act {
 pub enum Code {
     /// A TOTP code or a backup code.
     Totp(SecretString),
-    /// The code that the account was sent.
-    Email(SecretString),
-    /// The password whose hash this is: an attempt was begun and it was compared.
+    /// The code by e-mail whose hash this is: an attempt was begun and it was compared.
     /// Or why it proves nothing.
+    Email(Result<SecretString, Denial>),
+    /// The password whose hash this is, likewise.
     Password(Result<SecretString, Denial>),
 }
 
@@ -133,6 +141,25 @@ pub enum Denial {
     NotEnabled,
     /// The account belongs to another server: TOTP is enrolled there.
     Federated,
+    /// The account does not hold the permission, second factors are off, or the other account
+    /// belongs to another server.
+    NotPermitted,
+    /// The workspace has no such other account.
+    UnknownTarget,
+    /// The other account's factor was guessed at so often that it is to be replaced instead.
+    GuessedOut,
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotAuthenticated => Self::NotAuthenticated,
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::UnknownTarget => Self::UnknownTarget,
+            Refusal::Replayed => Self::Replayed,
+            Refusal::WrongProof => Self::WrongCode,
+        }
+    }
 }
 
 impl Denial {
@@ -161,7 +188,9 @@ impl Denial {
             Self::WrongCode | Self::Replayed => "totp-invalid",
             Self::Locked(_) => "totp-max-attempts",
             Self::NotEnrolled => "error-2fa-not-enabled",
-            Self::Federated => "error-not-allowed",
+            Self::Federated | Self::NotPermitted => "error-not-allowed",
+            Self::UnknownTarget => "error-invalid-user",
+            Self::GuessedOut => "error-2fa-guessed-out",
             Self::NotEnabled => "error-two-factor-not-enabled",
             Self::AlreadyEnrolled => "error-2fa-already-enabled",
         }
@@ -210,7 +239,12 @@ impl Order for MemberChange {
         };
         let mut account = Subject::id(&self.user).with_backup_codes().with_emails();
         account.tokens = matches!(self.act, Act::LogIn(_));
-        question.about(account)
+        match &self.act {
+            Act::Unlock(user) => question
+                .about(account.with_roles())
+                .about(Subject::id(user)),
+            _ => question.about(account),
+        }
     }
 
     fn decide(&self, dossier: &Dossier) -> Decided<Self::Answer> {
@@ -230,7 +264,7 @@ impl Order for MemberChange {
                 .and(Change::Record(record))
             }
             Err(Refused { why, mut changes }) => {
-                changes.extend(self.take_off_a_right_password(dossier));
+                changes.extend(self.take_off_what_was_right(dossier));
                 let record = self.record(Some(why));
                 if why == Denial::WrongCode {
                     changes.extend(self.tell_of_lock(dossier, &changes, &record));
@@ -253,7 +287,11 @@ impl MemberChange {
             request_id: self.request_id.clone(),
             action: self.act.action(),
             caller: self.user.clone(),
-            target: Some(self.user.clone()),
+            target: match (&self.act, denial) {
+                (Act::Unlock(_), Some(Denial::NotPermitted | Denial::UnknownTarget)) => None,
+                (Act::Unlock(user), _) => Some(user.clone()),
+                _ => Some(self.user.clone()),
+            },
             decision: denial.map_or(Decision::Done, Denial::decision),
             reason: denial.map(|denial| denial.id().to_owned()),
             source: Some(self.source.clone()),
@@ -271,7 +309,7 @@ impl MemberChange {
             Act::ConfirmTotp { .. } => Event::Enrolled,
             Act::DisableTotp => Event::Disabled,
             Act::ReplaceBackupCodes { .. } => Event::NewBackupCodes,
-            Act::LogIn(_) => {
+            Act::LogIn(_) | Act::Unlock(_) => {
                 let mut changes = changes.iter();
                 changes.find(|change| matches!(change, Change::SpendBackupCode { .. }))?;
                 backup_code_used(profile)
@@ -322,18 +360,23 @@ impl MemberChange {
                 });
                 Ok(changes)
             }
+            Act::Unlock(_) => self.unlock(settings, profile, dossier),
         }
     }
 
-    /// An attempt with the password is counted before it is compared: where it was right
-    /// and the rest is refused, it was no guess.
-    fn take_off_a_right_password(&self, dossier: &Dossier) -> Option<Change> {
-        let profile = self.holder(dossier)?;
-        match &self.code {
-            Some(Code::Password(Ok(hash))) if profile.has_password(hash) => {
-                Failures::take_off(profile, self.now)
-            }
-            _ => None,
+    /// An attempt with a password, or a code by e-mail, is counted before it is compared: where
+    /// it was right and the rest is refused, it was no guess.
+    fn take_off_what_was_right(&self, dossier: &Dossier) -> Vec<Change> {
+        let compared = match &self.code {
+            Some(Code::Email(Ok(hash))) => Tried::Email(Some(hash.clone())),
+            Some(Code::Password(Ok(hash))) => Tried::Password(Some(hash.clone())),
+            _ => return Vec::new(),
+        };
+        match (&dossier.settings, self.holder(dossier)) {
+            (Some(settings), Some(profile)) => compared
+                .taken_off(settings, profile, self.now)
+                .unwrap_or_default(),
+            _ => Vec::new(),
         }
     }
 
@@ -430,6 +473,20 @@ impl MemberChange {
         Ok(changes)
     }
 
+    fn unlock(&self, settings: &Settings, profile: &Profile, dossier: &Dossier) -> Verdict<Denial> {
+        let known = authenticate(dossier, self.now).ok_or(Denial::NotAuthenticated)?;
+        let target = permit(settings, profile, dossier.target()).map_err(Denial::from)?;
+        if target.failures.are_too_many(settings) {
+            return Err(Denial::GuessedOut.into());
+        }
+        let mut changes = match excuse(settings, profile, &known) {
+            Ok(changes) => changes,
+            Err(_) => self.prove(settings, profile)?,
+        };
+        changes.extend(operator::unlock(target, settings, self.now));
+        Ok(changes)
+    }
+
     /// The step of `code`, a code of the pending key. Success does not clear the
     /// count of failures: who only holds the account's token knows that key.
     fn pending_step(
@@ -482,19 +539,14 @@ impl MemberChange {
                 let factor = handed(begun.answer)?;
                 (self.totp_proof(settings, &factor, code), begun.changes)
             }
-            Some(Code::Email(code)) => {
-                let code = totp::entered(code);
-                if !totp::is_six_digits(&code) {
-                    return Err(Denial::WrongCode.into());
-                }
-                let begun = begin_email(settings, profile, self.now);
-                handed(begun.answer)?;
-                (Proof::EmailCode(code), begun.changes)
+            Some(Code::Email(_)) if !Methods::of(profile, settings).email => {
+                return Err(Denial::CodeRequired.into());
             }
             Some(Code::Password(_)) if !Methods::of(profile, settings).password => {
                 return Err(Denial::CodeRequired.into());
             }
-            // It was counted before it was compared.
+            // These were counted before they were compared.
+            Some(Code::Email(compared)) => (Proof::EmailCode(compared.clone()?), Vec::new()),
             Some(Code::Password(compared)) => (Proof::Password(compared.clone()?), Vec::new()),
         };
         match spend(settings, profile, &proof, self.now) {

@@ -302,7 +302,7 @@ impl UserChange {
             Self::SetPassword(_) => Event::NewPassword,
             Self::EnrolTotp(_) => Event::Enrolled,
             Self::ReplaceBackupCodes { .. } => Event::NewBackupCodes,
-            Self::ResetTotp => Event::Reset { by: AN_OPERATOR },
+            Self::ResetTotp => Event::Reset { by: None },
             Self::CreateToken(token) => Event::NewToken {
                 name: token.name.as_deref().unwrap_or_default(),
             },
@@ -519,6 +519,7 @@ impl From<NewUser> for Profile {
             user: User {
                 id: new.id,
                 username: new.username,
+                name: None,
                 federated: new.federated,
             },
             deactivated: new.deactivated,
@@ -529,6 +530,7 @@ impl From<NewUser> for Profile {
             pending_key: None,
             mailed_code: None,
             failures: Failures::default(),
+            language: None,
             emails: new.emails,
             roles: new.roles,
             permissions: Vec::new(),
@@ -757,9 +759,6 @@ fn may_be_enrolled(profile: &Profile, settings: Option<&Settings>) -> Answer<()>
     }
 }
 
-/// By whom a holder is told that an operator has reset their factor.
-const AN_OPERATOR: &str = "an operator of the server";
-
 fn reset_totp(profile: &Profile) -> Answer<Vec<Change>> {
     let username = || profile.user.username.clone();
     if profile.user.federated {
@@ -773,7 +772,7 @@ fn reset_totp(profile: &Profile) -> Answer<Vec<Change>> {
 
 /// What forgets the failures in a row and a code that was sent. A code that was accepted
 /// while the clock was ahead spends none that are still to come.
-fn unlock(profile: &Profile, settings: &Settings, now: Timestamp) -> Vec<Change> {
+pub(crate) fn unlock(profile: &Profile, settings: &Settings, now: Timestamp) -> Vec<Change> {
     let window = u64::from(settings.totp_window);
     let last = profile.factor.as_ref().and_then(|factor| factor.last_step);
     let is_ahead = last.is_some_and(|last| last > step_of(now) + window);

@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::sockets;
 use crate::time::Timestamp;
 use secrecy::SecretString;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 /// How long whoever claims a mail has to say what became of it: longer than a
@@ -91,7 +92,8 @@ impl Post {
         at: Timestamp,
         source: Option<&Source>,
     ) -> Vec<Change> {
-        let letter = mail::notice(event, at, source);
+        let language = profile.language.unwrap_or(settings.language);
+        let letter = mail::notice(language, event, at, source);
         Self::to_all(profile, &letter, at, at + settings.mail_lifetime())
     }
 }
@@ -361,13 +363,33 @@ impl Order for GiveUp {
     }
 }
 
-/// How much mail an outbox holds.
+/// How much an outbox holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MailCount {
-    /// Mails to be sent, those included that are being sent.
+pub struct OutboxCount {
+    /// Mails.
+    pub mails: Count,
+    /// [Sockets](crate::sockets::Sockets) that Rocket.Chat is to close.
+    pub sockets: Count,
+}
+
+/// The sum of two.
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting = self.waiting.saturating_add(other.waiting);
+        self.dead_letters = self.dead_letters.saturating_add(other.dead_letters);
+        self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
+    }
+}
+
+/// How much there is of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// To be sent, what is being sent included.
     pub waiting: u32,
-    /// Mails that are kept and not tried.
+    /// Kept and not tried.
     pub dead_letters: u32,
+    /// When the oldest that waits was written.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A mail in the outbox, as operators see it.

@@ -1,11 +1,12 @@
 //! How a caller's second factor is proved, and what that spends.
 
 use crate::account::{Methods, Profile, TotpFactor};
+use crate::attempts::Failures;
 use crate::mailed_code::live_code;
 use crate::order::Change;
 use crate::settings::Settings;
 use crate::time::Timestamp;
-use crate::totp::{code_hash, is_backup_code, is_hash_of_email_code, is_six_digits, step_of};
+use crate::totp::{code_hash, is_backup_code, is_six_digits, step_of};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How the caller's second factor was proved.
@@ -20,7 +21,8 @@ pub enum Proof {
     },
     /// A backup code, as it was entered.
     BackupCode(SecretString),
-    /// The code that the account was sent.
+    /// The code by e-mail whose hash this is, as the account held it: it was compared in this
+    /// call. Of another code that the account was sent since, it proves nothing.
     EmailCode(SecretString),
     /// The password whose hash this is: it was compared in this call.
     Password(SecretString),
@@ -96,8 +98,8 @@ pub(crate) fn spend(
             }
             Ok(vec![Change::SpendBackupCode { user: user(), hash }])
         }
-        Proof::EmailCode(code) if methods.email => match live_code(profile, now) {
-            Some(sent) if is_hash_of_email_code(&sent.hash, code) => {
+        Proof::EmailCode(hash) if methods.email => match live_code(profile, now) {
+            Some(sent) if sent.has_hash(hash) => {
                 Ok(vec![Change::RemoveMailedCode { user: user() }])
             }
             _ => Err(Unproved::Wrong),
@@ -126,8 +128,8 @@ fn spend_step(
 pub enum Tried {
     /// This with the TOTP factor, as [`crate::totp::entered`] gives it.
     Totp(SecretString),
-    /// This with the code that the account was sent, as [`crate::totp::entered`] gives it.
-    Email(SecretString),
+    /// A code by e-mail: its hash where it was right, none where it was wrong.
+    Email(Option<SecretString>),
     /// A password: its hash where it was right, none where it was wrong.
     Password(Option<SecretString>),
 }
@@ -142,14 +144,29 @@ impl Tried {
         }
     }
 
-    /// Whether it was no guess at the factor that it was compared with: it is right, or was
-    /// until its step was spent, or has no code's form.
-    pub(crate) fn is_no_guess(
+    /// What takes the attempt, which was counted at `now`, off those of `profile`; none where it
+    /// was a guess.
+    pub(crate) fn taken_off(
         &self,
         settings: &Settings,
         profile: &Profile,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Vec<Change>> {
+        if !self.is_no_guess(settings, profile, now) {
+            return None;
+        }
+        let sent = live_code(profile, now).filter(|_| matches!(self, Self::Email(_)));
+        let sent = sent.map(|sent| Change::SetMailedCode {
+            user: profile.user.id.clone(),
+            code: sent.failed_once_less(),
+        });
+        let failures = Failures::take_off(profile, now);
+        Some(sent.into_iter().chain(failures).collect())
+    }
+
+    /// Whether it was no guess at the factor that it was compared with: it is right, or was
+    /// until its step was spent, or has no code's form.
+    fn is_no_guess(&self, settings: &Settings, profile: &Profile, now: Timestamp) -> bool {
         match self {
             Self::Totp(code) => {
                 let window = settings.totp_window;
@@ -162,9 +179,9 @@ impl Tried {
                             || factor.spent_code_hashes.contains(&hash)
                     })
             }
-            Self::Email(code) => {
-                live_code(profile, now).is_some_and(|sent| is_hash_of_email_code(&sent.hash, code))
-            }
+            Self::Email(hash) => hash.as_ref().is_some_and(|hash| {
+                live_code(profile, now).is_some_and(|sent| sent.has_hash(hash))
+            }),
             Self::Password(hash) => hash.as_ref().is_some_and(|hash| profile.has_password(hash)),
         }
     }

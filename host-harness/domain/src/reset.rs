@@ -1,12 +1,15 @@
 //! The one effect: a member's TOTP factor is removed, their sessions end, they are told,
 //! and it is recorded.
 
+mod preview;
+
+pub use preview::{Foreseen, Preview};
+
 use crate::account::{Caller, EDIT_OTHER_USER_TOTP, Methods, Profile};
 use crate::attempts::{Failures, tell_of_lock};
 use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::dossier::{Dossier, Question, Subject};
 use crate::mail::Event;
-use crate::mailed_code::live_code;
 use crate::order::{Change, Decided, Order, Tokens};
 use crate::outbox::Post;
 use crate::proof::{Proof, Tried, Unproved, spend};
@@ -113,37 +116,24 @@ impl Order for Reset {
 
 impl Reset {
     fn grant(&self, dossier: &Dossier) -> Result<(Receipt, Vec<Change>), Refusal> {
-        let known = authenticate(dossier, self.now).ok_or(Refusal::NotAuthenticated)?;
-        let caller = dossier.caller().ok_or(Refusal::NotAuthenticated)?;
-        let settings = dossier.settings.as_ref().ok_or(Refusal::NotAuthenticated)?;
-        let target = self.permit(settings, caller, dossier.target())?;
+        let parties = self.parties(dossier)?;
+        let Parties {
+            known,
+            settings,
+            caller,
+            target,
+        } = &parties;
         let mut changes = match &self.proof {
-            Proof::None => excuse(settings, caller, &known)?,
+            Proof::None => excuse(settings, caller, known)?,
             proof => spend(settings, caller, proof, self.now)?,
         };
-        let receipt = match is_enrolled(target) {
-            true => Receipt::Removed,
-            false => Receipt::NothingEnrolled,
-        };
         let is_own = target.user.id == caller.user.id;
-        let mut record = self.record(target, receipt);
-        if receipt == Receipt::Removed {
-            changes.extend(remove(target));
-            let event = match &self.target {
-                Target::User(_) => Event::Reset {
-                    by: &caller.user.username,
-                },
-                Target::Caller => Event::OwnReset,
-            };
-            let notices = self.notices(settings, target, &event);
-            record = record.telling(&notices);
-            changes.extend(notices);
-            let sockets = Sockets {
-                user: target.user.id.clone(),
-                request_id: self.request_id.clone(),
-            };
-            changes.extend(sockets.close(settings, self.now));
-        }
+        let Effect {
+            receipt,
+            changes: effect,
+            record,
+        } = self.effect(&parties);
+        changes.extend(effect);
         if let (Proof::BackupCode(_), false) = (&self.proof, is_own) {
             let event = backup_code_used(caller);
             changes.extend(self.notices(settings, caller, &event));
@@ -159,6 +149,59 @@ impl Reset {
         Ok((receipt, changes))
     }
 
+    /// By whom, about whom and by which settings it is decided, where the caller may have that.
+    fn parties<'a>(&self, dossier: &'a Dossier) -> Result<Parties<'a>, Refusal> {
+        let known = authenticate(dossier, self.now).ok_or(Refusal::NotAuthenticated)?;
+        let caller = dossier.caller().ok_or(Refusal::NotAuthenticated)?;
+        let settings = dossier.settings.as_ref().ok_or(Refusal::NotAuthenticated)?;
+        let target = self.permit(settings, caller, dossier.target())?;
+        Ok(Parties {
+            known,
+            settings,
+            caller,
+            target,
+        })
+    }
+
+    /// What it does to the target, once the caller's proof is spent.
+    fn effect(&self, parties: &Parties<'_>) -> Effect {
+        let Parties {
+            settings,
+            caller,
+            target,
+            ..
+        } = parties;
+        if !is_enrolled(target) {
+            let receipt = Receipt::NothingEnrolled;
+            return Effect {
+                receipt,
+                changes: Vec::new(),
+                record: self.record(target, receipt),
+            };
+        }
+        let receipt = Receipt::Removed;
+        let mut changes = remove(target);
+        let event = match &self.target {
+            Target::User(_) => Event::Reset {
+                by: Some(&caller.user.username),
+            },
+            Target::Caller => Event::OwnReset,
+        };
+        let notices = self.notices(settings, target, &event);
+        let record = self.record(target, receipt).telling(&notices);
+        changes.extend(notices);
+        let sockets = Sockets {
+            user: target.user.id.clone(),
+            request_id: self.request_id.clone(),
+        };
+        changes.extend(sockets.close(settings, self.now));
+        Effect {
+            receipt,
+            changes,
+            record,
+        }
+    }
+
     /// The account that the caller may reset.
     fn permit<'a>(
         &self,
@@ -166,16 +209,9 @@ impl Reset {
         caller: &'a Profile,
         target: Option<&'a Profile>,
     ) -> Result<&'a Profile, Refusal> {
-        if self.target == Target::Caller {
-            return Ok(caller);
-        }
-        if !settings.two_factor_enabled || !caller.may(EDIT_OTHER_USER_TOTP) {
-            return Err(Refusal::NotPermitted);
-        }
-        match target {
-            None => Err(Refusal::UnknownTarget),
-            Some(target) if target.user.federated => Err(Refusal::NotPermitted),
-            Some(target) => Ok(target),
+        match self.target {
+            Target::Caller => Ok(caller),
+            Target::User(_) => permit(settings, caller, target),
         }
     }
 
@@ -201,6 +237,37 @@ impl Reset {
             told: None,
             calls: 1,
         }
+    }
+}
+
+/// Who and what a reset is decided by.
+struct Parties<'a> {
+    known: Caller,
+    settings: &'a Settings,
+    caller: &'a Profile,
+    target: &'a Profile,
+}
+
+/// What a reset does, and how it is recorded.
+struct Effect {
+    receipt: Receipt,
+    changes: Vec<Change>,
+    record: AuditRecord,
+}
+
+/// The account that the caller may reset, or unlock, where it is another's.
+pub(crate) fn permit<'a>(
+    settings: &Settings,
+    caller: &Profile,
+    target: Option<&'a Profile>,
+) -> Result<&'a Profile, Refusal> {
+    if !settings.two_factor_enabled || !caller.may(EDIT_OTHER_USER_TOTP) {
+        return Err(Refusal::NotPermitted);
+    }
+    match target {
+        None => Err(Refusal::UnknownTarget),
+        Some(target) if target.user.federated => Err(Refusal::NotPermitted),
+        Some(target) => Ok(target),
     }
 }
 
@@ -260,25 +327,18 @@ impl RefuseReset {
     fn settle(&self, dossier: &Dossier, record: &AuditRecord) -> Option<Vec<Change>> {
         let (settings, caller) = (dossier.settings.as_ref()?, dossier.caller()?);
         let (tried, now) = (self.tried.as_ref()?, self.record.at);
-        if !tried.is_no_guess(settings, caller, now) {
-            let failures = &caller.failures;
-            return Some(tell_of_lock(settings, caller, failures, record));
-        }
-        let sent = live_code(caller, now).filter(|_| matches!(tried, Tried::Email(_)));
-        let sent = sent.map(|sent| Change::SetMailedCode {
-            user: caller.user.id.clone(),
-            code: sent.failed_once_less(),
-        });
-        Some(
-            sent.into_iter()
-                .chain(Failures::take_off(caller, now))
-                .collect(),
-        )
+        let taken_off = tried.taken_off(settings, caller, now);
+        let tell = || tell_of_lock(settings, caller, &caller.failures, record);
+        Some(taken_off.unwrap_or_else(tell))
     }
 }
 
 /// Nothing to spend, where the caller needs no proof: by the token as it is kept.
-fn excuse(settings: &Settings, caller: &Profile, known: &Caller) -> Result<Vec<Change>, Refusal> {
+pub(crate) fn excuse(
+    settings: &Settings,
+    caller: &Profile,
+    known: &Caller,
+) -> Result<Vec<Change>, Refusal> {
     let has_factor = Methods::of(caller, settings).any();
     let excused = !settings.two_factor_enabled
         || (known.bypass_token && settings.bypass_token_allowed)

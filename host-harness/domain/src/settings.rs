@@ -1,6 +1,7 @@
 //! A workspace's settings: each has a name that operators know, a default and a
 //! range.
 
+use crate::mail::Language;
 use crate::mail_server::MailServer;
 use crate::rocket_chat::RocketChat;
 use lettre::message::Mailbox;
@@ -41,6 +42,7 @@ pub struct Settings {
     pub mail_from: String,
     pub mail_hours: u32,
     pub rocket_chat: SecretString,
+    pub language: Language,
 }
 
 impl Default for Settings {
@@ -69,6 +71,7 @@ impl Default for Settings {
             mail_from: String::new(),
             mail_hours: 72,
             rocket_chat: SecretString::default(),
+            language: Language::default(),
         }
     }
 }
@@ -131,6 +134,7 @@ pub struct Setting {
 enum Field<'a> {
     Switch(&'a mut bool),
     Number(&'a mut u32, RangeInclusive<u32>),
+    Language(&'a mut Language),
     /// A value that is not empty is kept as the function writes it, which says what is
     /// wrong with one that is none.
     Text(&'a mut String, fn(&str) -> Result<String, String>),
@@ -154,7 +158,7 @@ impl InvalidSetting {
 }
 
 /// All settings, in the order in which people read them.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 24] = [
     Setting {
         name: "two-factor-enabled",
         meaning: "second factors are used at all",
@@ -273,6 +277,11 @@ pub const SETTINGS: [Setting; 23] = [
                   service account with logout-other-user; empty: they stay open",
         field: |s| Field::Secret(&mut s.rocket_chat, rocket_chat),
     },
+    Setting {
+        name: "language",
+        meaning: "in which language mail is, en or de, where the member's own is not known",
+        field: |s| Field::Language(&mut s.language),
+    },
 ];
 
 impl fmt::Debug for Setting {
@@ -321,6 +330,16 @@ impl Setting {
                     return Err(self.invalid(problem));
                 }
             },
+            Field::Language(value) => {
+                let mut all = Language::ALL.into_iter();
+                match all.find(|language| language.tag() == text) {
+                    Some(language) => *value = language,
+                    None => {
+                        let tags = Language::ALL.map(Language::tag).join(" or ");
+                        return Err(self.invalid(format!("it is {tags}")));
+                    }
+                }
+            }
             Field::Text(value, _) => text.clone_into(value),
             Field::Secret(value, _) => *value = text.into(),
         }
@@ -349,6 +368,7 @@ impl Setting {
         match (self.field)(&mut settings) {
             Field::Switch(value) => value.to_string().into(),
             Field::Number(value, _) => value.to_string().into(),
+            Field::Language(value) => value.tag().into(),
             Field::Text(value, _) => value.as_str().into(),
             Field::Secret(value, _) => value.clone(),
         }

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 pub const HOST: &str = "host";
 
 /// The recipient of what is no mail. No address is written so.
-const ROCKET_CHAT: &str = "rocket-chat";
+pub const ROCKET_CHAT: &str = "rocket-chat";
 
 /// The sockets of an account, to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]

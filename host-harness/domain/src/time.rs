@@ -42,6 +42,22 @@ impl Timestamp {
     }
 }
 
+/// A text that is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time is like 2026-03-01T12:00:00Z")]
+pub struct InvalidTime;
+
+/// As RFC 3339 writes it; the epoch where it is earlier.
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTime)?;
+        let millis = moment.unix_timestamp_nanos() / 1_000_000;
+        Ok(Self::from_millis(i64::try_from(millis).unwrap_or_default()))
+    }
+}
+
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -85,6 +101,21 @@ mod tests {
         assert_eq!(moment.to_string(), "2009-02-13T23:31:30Z");
         assert_eq!(moment.to_javascript(), "2009-02-13T23:31:30.999Z");
         assert_eq!(moment.seconds(), 1_234_567_890);
+    }
+
+    #[test]
+    fn a_moment_is_read_as_it_was_written() {
+        let moment = Timestamp::from_millis(1_234_567_890_999);
+        assert_eq!(moment.to_javascript().parse(), Ok(moment));
+        let elsewhere = "2009-02-14T01:31:30.999+02:00".parse();
+        assert_eq!(elsewhere, Ok(moment));
+        assert_eq!(
+            "1969-12-31T23:59:59Z".parse(),
+            Ok(Timestamp::from_millis(0))
+        );
+        for text in ["", "2009-02-13", "2009-02-13T23:31:30", "yesterday"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTime), "{text}");
+        }
     }
 
     #[test]

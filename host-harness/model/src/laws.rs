@@ -18,7 +18,7 @@ use chat_domain::reset::{Receipt, Reset, Target};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::{code_hash, step_of};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -107,13 +107,13 @@ fn failures_are_forgotten_by_a_proof_or_with_the_factor(
             Deed::Change {
                 change:
                     MemberChange {
-                        code: Some(Code::Password(Ok(hash))),
+                        code: Some(Code::Email(Ok(hash)) | Code::Password(Ok(hash))),
                         user,
                         ..
                     },
                 answer: Err(_),
                 ..
-            } => user == id && before_profile.has_password(hash) && is_one_less,
+            } => user == id && holds(before_profile, hash) && is_one_less,
             // The clock was set back, and the lock is counted from then.
             Deed::Attempt { user, .. } => user == id && after.count > before.count,
             Deed::Change { change, answer, .. } => {
@@ -152,14 +152,20 @@ fn is_right_or_spent(
             let given = [&factor.backup_code_hashes, &factor.spent_code_hashes];
             given.into_iter().flatten().any(|given| *given == hash)
         }),
-        Proof::EmailCode(code) => {
-            let hash = code_hash(code.expose_secret());
+        Proof::EmailCode(hash) => {
             let sent = profile.mailed_code.as_ref();
-            sent.is_some_and(|sent| sent.hash == hash && sent.expires > now)
+            sent.is_some_and(|sent| sent.hash == hash.expose_secret() && sent.expires > now)
         }
         Proof::Password(hash) => profile.has_password(hash),
         Proof::None => false,
     }
+}
+
+/// Whether this is the hash of the password, or of the code that was sent.
+fn holds(profile: &Profile, hash: &SecretString) -> bool {
+    let sent = profile.mailed_code.as_ref();
+    let is_codes = sent.is_some_and(|sent| sent.hash == hash.expose_secret());
+    is_codes || profile.has_password(hash)
 }
 
 fn forgets_failures(change: &UserChange) -> bool {
@@ -182,7 +188,7 @@ const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
 const LOCK: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Until the lock ends no attempt is begun, no code sent and no code accepted; nor where there
-/// were too many failures. Of a reset, and of a password, the attempt is judged.
+/// were too many failures. Of a reset, a password and a code by e-mail, the attempt is judged.
 fn a_locked_account_accepts_nothing(before: &Workspace, deed: &Deed, seen: &Seen) {
     let is_locked = |id: &str, now: Timestamp| {
         let account = before.accounts.get(id);
@@ -210,7 +216,7 @@ fn a_locked_account_accepts_nothing(before: &Workspace, deed: &Deed, seen: &Seen
             );
         }
         Deed::Change { change, answer, .. } if is_locked(&change.user, change.now) => {
-            let by_code = matches!(change.code, Some(Code::Totp(_) | Code::Email(_)));
+            let by_code = matches!(change.code, Some(Code::Totp(_)));
             let profile = before.account(&change.user);
             let needs_none = match &change.act {
                 Act::LogIn(_) => {

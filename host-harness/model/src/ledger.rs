@@ -11,7 +11,7 @@ use chat_domain::proof::Proof;
 use chat_domain::reset::{Receipt, Refusal, Target};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
-use chat_domain::totp::step_of;
+use chat_domain::totp::{code_hash, step_of};
 use secrecy::ExposeSecret as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -170,6 +170,7 @@ impl<'a> Ledger<'a> {
                 let any = totp || email || uses_password(settings, profile);
                 any || !settings.missing_factor_allowed
             }
+            Act::Unlock(_) => !is_excused(settings, profile, false),
             Act::ConfirmTotp { .. } => {
                 self.confirmed(before, change);
                 return false;
@@ -193,7 +194,7 @@ impl<'a> Ledger<'a> {
     /// What a code that was entered must have been.
     fn entered(&self, before: &Workspace, change: &MemberChange, code: &Code) -> Proof {
         match code {
-            Code::Email(code) => Proof::EmailCode(code.clone()),
+            Code::Email(compared) => Proof::EmailCode(compared.clone().unwrap()),
             Code::Password(compared) => Proof::Password(compared.clone().unwrap()),
             Code::Totp(code) => {
                 let key = &before.account(&change.user).factor.as_ref().unwrap().key;
@@ -236,13 +237,13 @@ impl<'a> Ledger<'a> {
                 assert!(std::mem::take(usable), "a backup code was accepted twice");
                 self.seen.note("a backup code was accepted");
             }
-            Proof::EmailCode(code) => {
+            Proof::EmailCode(hash) => {
                 assert!(
                     uses_email(settings, profile),
                     "{id} uses no codes by e-mail"
                 );
                 let mut sent = self.mailed.get_mut(id).into_iter().flatten();
-                let found = sent.find(|(sent, _)| sent == code.expose_secret());
+                let found = sent.find(|(sent, _)| code_hash(sent) == hash.expose_secret());
                 let (_, expires) = found.expect("a code that was never sent");
                 let expires = expires.take().expect("a code by e-mail was accepted twice");
                 assert!(expires > now, "a code by e-mail that has ended");
@@ -319,6 +320,7 @@ impl<'a> Ledger<'a> {
                 Act::ConfirmTotp { .. } => {
                     (&change.user, Some(issued), "an enrolment was confirmed")
                 }
+                Act::Unlock(user) => (user, None, "an account was unlocked by another"),
                 Act::DisableTotp => (&change.user, Some(issued), "a factor was disabled"),
                 Act::ReplaceBackupCodes { .. } => {
                     (&change.user, Some(issued), "backup codes were replaced")

@@ -11,9 +11,10 @@ use chat_domain::dossier::{Question, Subject};
 use chat_domain::health::{GUESSED, Health, LockedAccount, MOST_SHOWN, MailProblem};
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{
-    Among, Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, StoredMail,
+    Among, Claim, Count, Expired, LEASE, LEAST_TRIES, NextTry, OutboxCount, StoredMail,
 };
 use chat_domain::settings::SETTINGS;
+use chat_domain::sockets::ROCKET_CHAT;
 use chat_domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -25,8 +26,8 @@ pub struct State {
     pub now: Timestamp,
     /// The workspaces.
     pub summaries: Vec<WorkspaceSummary>,
-    /// How much mail there is.
-    pub mail_count: MailCount,
+    /// How much waits in the outboxes.
+    pub outbox_count: OutboxCount,
     /// When mail is due.
     pub next_mail_due: Option<Timestamp>,
     /// Mails whose time is over, in any order.
@@ -78,7 +79,7 @@ impl State {
 
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![
-            format!("mail: {:?}", self.mail_count),
+            format!("outbox: {:?}", self.outbox_count),
             format!("next mail: {:?}", self.next_mail_due.map(text::moment)),
             format!("clock faults: {}", self.clock_faults),
         ];
@@ -180,7 +181,6 @@ impl Model {
             .mails()
             .filter_map(|(_, mail)| next_try(mail))
             .collect();
-        let all = self.mails().count();
         let count = |number: usize| u32::try_from(number).unwrap();
         let was_put_off = waiting.iter().any(|next| *next > horizon.mail);
         State {
@@ -189,9 +189,9 @@ impl Model {
                 .workspaces()
                 .map(|(id, w)| w.summary(id, now))
                 .collect(),
-            mail_count: MailCount {
-                waiting: count(waiting.len()),
-                dead_letters: count(all - waiting.len()),
+            outbox_count: OutboxCount {
+                mails: self.count_of(|recipient| recipient != ROCKET_CHAT),
+                sockets: self.count_of(|recipient| recipient == ROCKET_CHAT),
             },
             next_mail_due: match was_put_off {
                 true => Some(now),
@@ -201,6 +201,17 @@ impl Model {
             clock_faults: count(self.clock_faults(horizon)),
             health: self.health(now),
             contents: self.workspaces().map(|(id, _)| self.contents(id)).collect(),
+        }
+    }
+
+    fn count_of(&self, is_of: impl Fn(&str) -> bool) -> Count {
+        let mails = self.mails().map(|(_, mail)| mail);
+        let mails = mails.filter(|mail| is_of(&mail.recipient));
+        let (waiting, dead): (Vec<_>, Vec<_>) = mails.partition(|mail| next_try(mail).is_some());
+        Count {
+            waiting: waiting.len().try_into().unwrap(),
+            dead_letters: dead.len().try_into().unwrap(),
+            oldest: waiting.iter().map(|mail| mail.queued).min(),
         }
     }
 

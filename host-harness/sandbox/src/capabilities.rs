@@ -58,7 +58,7 @@ pub struct Call {
     proved_password: Option<SecretString>,
     /// The request's code was compared with the one that the caller was sent, and
     /// is right.
-    proved_email_code: bool,
+    proved_email_code: Option<SecretString>,
     /// The target of the reset that the store is at work on, and the work.
     reset: Option<(String, Work<ResetOutcome>)>,
 }
@@ -125,7 +125,7 @@ impl Call {
             faults: Faults::default(),
             meter: Meter::new(Limits::default()),
             proved_password: None,
-            proved_email_code: false,
+            proved_email_code: None,
             reset: None,
         }
     }

@@ -13,7 +13,8 @@
 //! | [`capabilities`], [`comparisons`] | the contract's imports, one file an interface; passwords that wait to be compared |
 //! | [`limits`], `meter`, [`host_call`] | what a call may use, and what it has used |
 //! | [`turns`], [`breaker`] | how many calls run, and which plugins are left alone |
-//! | [`contract`] | the types generated from `wit/` |
+//! | [`contract`] | `wit/`, and the types generated from it |
+//! | [`componentize()`] | from a core module to a component |
 //! | [`regular_file`] | how a file is read that an operator names |
 //!
 //! What always holds: no instance serves a second call; the plugin reaches one
@@ -24,6 +25,7 @@ pub mod admission;
 pub mod breaker;
 pub mod capabilities;
 pub mod comparisons;
+mod componentize;
 pub mod contract;
 pub mod digest;
 pub mod grants;
@@ -37,3 +39,5 @@ pub mod regular_file;
 pub mod runtime;
 pub mod sandbox;
 pub mod turns;
+
+pub use componentize::componentize;

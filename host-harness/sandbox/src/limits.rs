@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Memories, tables and core instances of one call: the component of our plugin
-/// has one memory, one table and two instances. Each memory reserves 4 GiB of
-/// addresses.
+/// has one memory, one table and two instances, one in Python 38 instances. Each memory
+/// reserves 4 GiB of addresses.
 pub(crate) const MAX_MEMORIES: usize = 4;
 pub(crate) const MAX_TABLES: usize = 8;
-pub(crate) const MAX_INSTANCES: usize = 16;
+pub(crate) const MAX_INSTANCES: usize = 64;
 
 /// Largest answer that a plugin may give, in bytes: the contract's.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024;

@@ -9,8 +9,10 @@
 //! | what a store can do | [`Store`] |
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
 //! | which store, and how it is opened | [`StoreUrl`] |
+//! | a page of accounts, the same for every store | `directory` |
 //! | the audit log in rows, the same for every store | `audit_log` |
 //! | copies of a store | `backup` |
+//! | decisions that wait to be committed together; tries over a network | `piece`, `tries` |
 //! | what is sealed, and under which keys, the same for every store | [`seal`] |
 //! | SQLite in a file | [`sqlite`] |
 //! | PostgreSQL, for several hosts | [`postgres`] |
@@ -22,12 +24,15 @@
 mod audit_log;
 mod backup;
 mod convention;
+mod directory;
 pub mod mongodb;
 mod open;
 pub mod orders;
+mod piece;
 pub mod postgres;
 pub mod seal;
 pub mod sqlite;
+mod tries;
 mod url;
 
 pub use audit_log::BrokenLog;
@@ -39,11 +44,12 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Change;
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
 use seal::{Position, Renewed, Sealing};
 
@@ -121,17 +127,23 @@ pub trait Store: Send + Sync {
     /// All accounts of a workspace with all lists but tokens, ordered by username.
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>>;
 
+    /// Some accounts of a workspace with all lists, in an order that stays the same: by username,
+    /// and after those all of whom an address alone holds what is searched for, by that. One
+    /// that has no username is in no page, and a page may be short, or empty, where others follow.
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage>;
+
     /// All roles of a workspace, ordered by name.
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>>;
 
-    /// The mails of a workspace that wait and the dead letters, oldest first.
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>>;
+    /// The mails of a workspace that wait and the dead letters, oldest first: those with a
+    /// greater id than `after`, so many at most.
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>>;
 
     /// When the next mail of any workspace is due to be claimed, or expires.
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>>;
 
-    /// How much mail there is, of all workspaces.
-    async fn mail_count(&self) -> Result<MailCount>;
+    /// How much waits in the outboxes of all workspaces, and is given up.
+    async fn outbox_count(&self) -> Result<OutboxCount>;
 
     /// Claims the mail that has been due longest, for
     /// [`LEASE`](chat_domain::outbox::LEASE), and counts the try; none that has expired.

@@ -26,6 +26,7 @@ mod account;
 mod apply;
 mod audit_log;
 mod database;
+mod directory;
 mod doctor;
 mod failure;
 mod field;
@@ -50,12 +51,13 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
-use database::{Database, LIST_PATIENCE, PATIENCE, Transaction, Tries, look};
+use database::{Database, LIST_PATIENCE, PATIENCE, Transaction, look, tries_until};
 use failure::Failure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -256,6 +258,16 @@ impl Store for Mongodb {
         ))
     }
 
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
+        let seal = &self.seal;
+        listed!(self, workspace, |transaction| directory::accounts(
+            transaction,
+            seal,
+            workspace,
+            filter
+        ))
+    }
+
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         listed!(self, workspace, |transaction| list::roles(
             transaction,
@@ -263,8 +275,12 @@ impl Store for Mongodb {
         ))
     }
 
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
-        listed!(self, workspace, |transaction| outbox::mails(transaction))
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
+        listed!(self, workspace, |transaction| outbox::mails(
+            transaction,
+            after,
+            most
+        ))
     }
 
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
@@ -275,8 +291,8 @@ impl Store for Mongodb {
         Ok(due?)
     }
 
-    async fn mail_count(&self) -> Result<MailCount> {
-        let count = look!(self.database, PATIENCE, |transaction| outbox::mail_count(
+    async fn outbox_count(&self) -> Result<OutboxCount> {
+        let count = look!(self.database, PATIENCE, |transaction| outbox::count(
             transaction
         ));
         Ok(count?)

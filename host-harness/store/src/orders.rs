@@ -1,11 +1,12 @@
 //! Orders and look-ups by their names, the same for every store: each is a rule of
 //! [`chat_domain`] and one trip to the store.
 
-use crate::{Result, Store, StoreError};
+use crate::{BrokenLog, Result, Store, StoreError};
 use chat_domain::account::Selector;
 use chat_domain::account::{Account, Profile, User};
 use chat_domain::audit_log::Page;
 use chat_domain::audit_log::check::{Check, Past, Report};
+use chat_domain::directory::{AccountFilter, Member, Place};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::member::Login;
 use chat_domain::operator::{
@@ -13,12 +14,28 @@ use chat_domain::operator::{
     Operation, Problem, Role, RoleChange, SetSetting, TokenSummary, UserChange,
 };
 use chat_domain::order::{Decided, Order};
-use chat_domain::outbox::{Mail, RemoveMail, RetryMail};
+use chat_domain::outbox::{Mail, RemoveMail, RetryMail, StoredMail};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::standing::{self, Standing};
 use chat_domain::time::Timestamp;
 use secrecy::SecretString;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a look at an audit log finds that must not take long.
+#[derive(Debug, PartialEq)]
+pub enum LogState {
+    /// There is none yet.
+    Empty,
+    /// It was looked at.
+    Checked(Report),
+    /// It is too long for that.
+    TooLong {
+        /// Records that were ever logged.
+        size: u64,
+    },
+    /// What is kept is no log.
+    NoLog,
+}
 
 /// # Errors
 ///
@@ -111,6 +128,34 @@ impl dyn Store + '_ {
         Ok(Ok(accounts.collect()))
     }
 
+    /// A page of accounts, as those see them who may reset them, where these settings hold, and
+    /// where the next are. Of those of whom a lock is asked for, only the ones who are locked at
+    /// `now`.
+    pub async fn members(
+        &self,
+        workspace: &str,
+        mut filter: AccountFilter,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<(Vec<Member>, Option<Place>)> {
+        /// Pages that are looked through for members who are locked: so many locks that are over
+        /// are few.
+        const MOST_PAGES: u32 = 10;
+        let mut members = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let page = self.accounts(workspace, &filter).await?;
+            let profiles = page.profiles.into_iter();
+            let found = profiles.map(|profile| Member::of(profile, settings, now));
+            members
+                .extend(found.filter(|found| !filter.lock_noted || found.account.lock.is_some()));
+            filter.after = page.next;
+            if filter.after.is_none() || !filter.lock_noted || !members.is_empty() {
+                break;
+            }
+        }
+        Ok((members, filter.after))
+    }
+
     /// The account that an operator calls `user`: a username, in any case, or an id.
     pub async fn user(
         &self,
@@ -199,11 +244,16 @@ impl dyn Store + '_ {
         if let Err(problem) = self.find_workspace(workspace).await? {
             return Ok(Err(problem));
         }
-        let mails = self.mails(workspace).await?;
+        let mails = self.all_mails(workspace).await?;
         Ok(Ok(mails
             .into_iter()
             .map(|mail| Mail::of(mail, now))
             .collect()))
+    }
+
+    /// The same, whether or not there is such a workspace.
+    pub async fn all_mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
+        self.mails(workspace, i64::MIN, u32::MAX).await
     }
 
     /// The mail with this id.
@@ -258,6 +308,30 @@ impl dyn Store + '_ {
         let mut check = Check::new(past);
         let last = self.read_log(workspace, |page| check.page(page)).await?;
         Ok(last.map(|last| check.finish(&last)))
+    }
+
+    /// The same, of a log that has not more records than these.
+    pub async fn look_at_log(&self, workspace: &str, most: u64) -> Result<LogState> {
+        let mut check = Check::new(None);
+        let mut from = Page::FIRST;
+        loop {
+            let page = match self.log(workspace, from).await {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(LogState::Empty),
+                Err(error) if error.0.is::<BrokenLog>() => return Ok(LogState::NoLog),
+                Err(error) => return Err(error),
+            };
+            let size = page.head.size();
+            if size > most {
+                return Ok(LogState::TooLong { size });
+            }
+            check.page(&page);
+            // After the last place there is, no page follows.
+            match page.next.and_then(|next| i64::try_from(next).ok()) {
+                Some(next) => from = next,
+                None => return Ok(LogState::Checked(check.finish(&page))),
+            }
+        }
     }
 
     async fn named(&self, workspace: &str, name: &str) -> Result<Answer<(Profile, Settings)>> {

@@ -11,6 +11,7 @@ mod audit_log;
 pub(crate) mod copy;
 mod create;
 mod database;
+mod directory;
 mod failure;
 mod health;
 mod list;
@@ -22,6 +23,7 @@ mod sealing;
 mod writer;
 
 use crate::convention::AN_OLDER_PROGRAMS;
+use crate::directory::{Gathered, addresses_after, usernames_after};
 use crate::seal::{Position, Renewed, Seal, Sealing};
 use crate::{Decide, Result, Store, StoreError, Surveyed};
 use address::Access;
@@ -30,10 +32,11 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
 use database::{Database, LIST_PATIENCE, PATIENCE};
 use failure::Failure;
@@ -217,13 +220,32 @@ impl Store for Postgres {
         each(&rows.await?, profile)
     }
 
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
+        let mut gathered = Gathered::new(filter);
+        if let Some(after) = usernames_after(filter) {
+            let room = gathered.room();
+            let found = || directory::by_username(workspace, filter, after, room);
+            directory::usernames_in(&self.rows(workspace, found).await?, &mut gathered)?;
+        }
+        let search = filter.search.as_ref().filter(|_| !filter.lock_noted);
+        if let Some(search) = search.filter(|_| gathered.room() > 0) {
+            let found = || directory::by_address(workspace, search, addresses_after(filter));
+            directory::addresses_in(&self.rows(workspace, found).await?, &mut gathered)?;
+        }
+        let (ids, next) = gathered.page();
+        let rows = self.rows(workspace, || read::profiles_of(workspace, &ids));
+        let profile = |row: &Row| Ok(read::profile_in(&self.seal, workspace, row)?.0);
+        let profiles = each(&rows.await?, profile)?;
+        Ok(AccountPage { profiles, next })
+    }
+
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         let roles = || query!(read::ROLES, Value::key(workspace), Value::Text(None));
         each(&self.rows(workspace, roles).await?, read::role_in)
     }
 
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
-        let mails = || query!(outbox::MAILS, Value::key(workspace));
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
+        let mails = || query!(outbox::MAILS, Value::key(workspace), after, most);
         each(&self.rows(workspace, mails).await?, outbox::mail_in)
     }
 
@@ -233,10 +255,9 @@ impl Store for Postgres {
         Ok(next.into_iter().next().flatten())
     }
 
-    async fn mail_count(&self) -> Result<MailCount> {
-        let rows = self.rows_of_all(outbox::mail_count).await?;
-        let count = each(&rows, outbox::mail_count_in)?.pop();
-        Ok(count.unwrap_or_default())
+    async fn outbox_count(&self) -> Result<OutboxCount> {
+        let rows = self.rows_of_all(outbox::counts).await?;
+        Ok(outbox::counts_in(&rows)?)
     }
 
     async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {

@@ -9,6 +9,7 @@ mod apply;
 mod audit_log;
 pub(crate) mod copy;
 mod create;
+mod directory;
 pub mod evidence;
 mod health;
 mod list;
@@ -33,10 +34,11 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use place::Place;
@@ -393,15 +395,22 @@ impl Store for Sqlite {
         self.readers.wait_and_read(list).await
     }
 
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
+        let (workspace, filter) = (workspace.to_owned(), filter.clone());
+        let seal = self.seal.clone();
+        let list = move |db: &Connection| directory::accounts(seal.over(db), &workspace, &filter);
+        self.readers.wait_and_read(list).await
+    }
+
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         let workspace = workspace.to_owned();
         let list = move |db: &Connection| list::roles(db, &workspace);
         self.readers.wait_and_read(list).await
     }
 
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
         let workspace = workspace.to_owned();
-        let list = move |db: &Connection| outbox::mails(db, &workspace, None);
+        let list = move |db: &Connection| outbox::mails(db, &workspace, after, most);
         self.readers.wait_and_read(list).await
     }
 
@@ -411,8 +420,8 @@ impl Store for Sqlite {
         self.readers.read(next).await
     }
 
-    async fn mail_count(&self) -> Result<MailCount> {
-        self.readers.read(outbox::mail_count).await
+    async fn outbox_count(&self) -> Result<OutboxCount> {
+        self.readers.read(outbox::count).await
     }
 
     async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {

@@ -9,6 +9,7 @@
 pub mod ask;
 #[cfg(feature = "plugins")]
 pub mod call;
+pub mod certificates;
 #[cfg(feature = "plugins")]
 pub mod contract;
 #[cfg(feature = "plugins")]
@@ -20,7 +21,7 @@ mod sqlite;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::audit::Source;
-use chat_domain::mail::{self, Event, Letter};
+use chat_domain::mail::{self, Event, Language, Letter};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
@@ -497,7 +498,7 @@ pub const NOTICE_EXPIRES: i64 = 1_234_827_090_000;
 
 /// The rows of the notices of `event` to alice of acme, which came from `source`.
 pub fn notices_to_alice(event: &Event<'_>, source: Option<&Source>) -> [String; 2] {
-    let letter = mail::notice(event, now(), source);
+    let letter = mail::notice(Language::English, event, now(), source);
     [(1, "alice@example.com"), (2, "alice@example.org")]
         .map(|(id, address)| mail_row(id, "alice", address, &letter, NOTICE_EXPIRES))
 }

@@ -262,7 +262,7 @@ impl Database {
 
     /// Begins a transaction that keeps all hosts from writing, as a host does that is killed in it
     /// and was heard of last so many milliseconds ago; it is never ended.
-    pub fn abandon_turn(&self, ago: i64) {
+    pub fn abandon_turn(&self, ago: i64, login: Option<&'static str>) {
         let seen = DateTime::from_millis(DateTime::now().timestamp_millis() - ago);
         self.with(move |database| {
             Box::pin(async move {
@@ -270,7 +270,9 @@ impl Database {
                 session.start_transaction().await?;
                 let id = session.id().get("id").cloned();
                 let writers = database.collection::<Document>(WRITERS);
-                writers.insert_one(doc! { "_id": id, "seen": seen }).await?;
+                let mut said = doc! { "_id": id, "seen": seen };
+                said.extend(login.map(|login| ("login".to_owned(), login.into())));
+                writers.insert_one(said).await?;
                 let store = database.collection::<Document>("reset_totp_store");
                 let turn = doc! { "$inc": { "turn": 1_i64 } };
                 store

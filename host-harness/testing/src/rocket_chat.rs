@@ -14,10 +14,11 @@ use chat_domain::account::{Profile, skeletons, username_key};
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::{Health, MOST_SHOWN};
 use chat_domain::operator::{NewWorkspace, Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, MailState, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, MailState, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
 use chat_store::mongodb::Mongodb;
 use chat_store::seal::{
@@ -365,6 +366,7 @@ impl Reading<'_> {
                     let seconds: i64 = text.parse().unwrap();
                     self.setting("rate-limit-seconds", &(seconds / 1000).to_string());
                 }
+                (None, "Language") => self.setting("language", &text),
                 (None, "API_CORS_Origin") => self.setting("cors-origins", &text.replace(',', " ")),
                 (None, _) => (),
             }
@@ -789,6 +791,7 @@ fn setting(name: &str, text: &str) -> Vec<(&'static str, Document)> {
                 doc! { "_id": "API_CORS_Origin", "value": text.replace(' ', ",") },
             ),
         ],
+        ("language", _) => vec![(ROCKETS, doc! { "_id": "Language", "value": text })],
         (_, Some((_, rockets))) => {
             let value = match text {
                 "true" => Bson::Boolean(true),
@@ -882,12 +885,16 @@ impl Store for Both {
         self.of(workspace).profiles(workspace).await
     }
 
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
+        self.of(workspace).accounts(workspace, filter).await
+    }
+
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         self.of(workspace).all_roles(workspace).await
     }
 
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
-        self.of(workspace).mails(workspace).await
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
+        self.of(workspace).mails(workspace, after, most).await
     }
 
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
@@ -899,12 +906,12 @@ impl Store for Both {
         Ok(next)
     }
 
-    async fn mail_count(&self) -> Result<MailCount> {
-        let mut sum = MailCount::default();
+    async fn outbox_count(&self) -> Result<OutboxCount> {
+        let mut sum = OutboxCount::default();
         for store in self.all() {
-            let count = store.mail_count().await?;
-            sum.waiting += count.waiting;
-            sum.dead_letters += count.dead_letters;
+            let count = store.outbox_count().await?;
+            sum.mails += count.mails;
+            sum.sockets += count.sockets;
         }
         Ok(sum)
     }
@@ -912,7 +919,7 @@ impl Store for Both {
     async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
         let mut due = Vec::new();
         for (place, (workspace, store)) in self.0.iter().enumerate() {
-            let mails = store.mails(workspace).await?.into_iter();
+            let mails = store.all_mails(workspace).await?.into_iter();
             let waiting = mails.filter_map(|mail| match mail.state(now) {
                 MailState::Waiting(next) => Some(next),
                 MailState::BeingSent(_) | MailState::DeadLetter => None,

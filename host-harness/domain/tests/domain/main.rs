@@ -5,7 +5,7 @@
 //! |---|---|
 //! | who is there, and how the tables ask | `acme` |
 //! | the log that proves itself | `audit_log` |
-//! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `proof`, `reset`, `standing` |
+//! | the tables | `account`, `attempts`, `mailed_code`, `member`, `operator`, `outbox`, `preview`, `proof`, `reset`, `standing` |
 //! | schedules of random requests, and what must hold whatever they are | `laws` |
 //!
 //! The store in memory, the schedules and the laws are `chat-model`'s, which the tests of the
@@ -26,6 +26,7 @@ mod member;
 mod names;
 mod operator;
 mod outbox;
+mod preview;
 mod proof;
 mod reset;
 mod retention;

@@ -72,7 +72,7 @@ fn shown(user: &str, distance: i64) -> Option<Code> {
 }
 
 fn email(code: &str) -> Option<Code> {
-    Some(Code::Email(code.into()))
+    Some(Code::Email(Ok(code_hash(code).into())))
 }
 
 fn password(compared: Result<&str, Denial>) -> Option<Code> {
@@ -400,33 +400,56 @@ fn a_wrong_code_is_counted_and_a_missing_one_is_not() {
     for code in [None, email(MAILED), password(Ok("bob-password"))] {
         check_denied(busy, &confirm("bob", code), Denial::CodeRequired, "");
     }
-    let tried = format!(
-        "{}set-mailed-code cora 012345/now/+1ms/2/1\n",
-        counted("cora")
-    );
     for make in [log_in, begin] {
-        check_denied(
-            busy,
-            &make("cora", email("543210")),
-            Denial::WrongCode,
-            &tried,
-        );
         for code in [None, totp(MAILED), password(Ok("cora-password"))] {
             check_denied(busy, &make("cora", code), Denial::CodeRequired, "");
         }
     }
+    // These were counted before they were compared.
+    for denial in [Denial::WrongCode, Denial::Locked(Lock::Until(now()))] {
+        check_denied(busy, &begin("bob", password(Err(denial))), denial, "");
+        let code = Some(Code::Email(Err(denial)));
+        check_denied(busy, &log_in("cora", code), denial, "");
+    }
+}
+
+/// It was replaced, or has ended, since.
+#[test]
+fn what_was_compared_proves_nothing_where_it_is_not_what_the_account_holds() {
+    let changed = begin("bob", password(Ok("old-password")));
+    check_denied(busy, &changed, Denial::WrongCode, "");
     let ended = |acme: &mut Workspace| {
         busy(acme);
         acme.edit("cora").mailed_code = Some(mailed(1, now()));
     };
-    let late = log_in("cora", email(MAILED));
-    check_denied(ended, &late, Denial::WrongCode, &counted("cora"));
-    // It was counted before it was compared.
-    for denial in [Denial::WrongCode, Denial::Locked(Lock::Until(now()))] {
-        check_denied(busy, &begin("bob", password(Err(denial))), denial, "");
+    let gone = |acme: &mut Workspace| acme.edit("cora").mailed_code = None;
+    for make in [log_in, begin] {
+        let replaced = make("cora", email("543210"));
+        check_denied(busy, &replaced, Denial::WrongCode, "");
+        check_denied(ended, &make("cora", email(MAILED)), Denial::WrongCode, "");
+        check_denied(gone, &make("cora", email(MAILED)), Denial::WrongCode, "");
     }
-    let changed = begin("bob", password(Ok("old-password")));
-    check_denied(busy, &changed, Denial::WrongCode, "");
+}
+
+#[test]
+fn a_right_code_by_email_is_no_guess_where_the_rest_is_refused() {
+    let enrolled = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("cora").factor = Some(factor("cora"));
+    };
+    let taken_off = "set-mailed-code cora 012345/now/+1ms/0/1\nset-failures cora 0/-\n";
+    check_denied(
+        enrolled,
+        &begin("cora", email(MAILED)),
+        Denial::AlreadyEnrolled,
+        taken_off,
+    );
+    check_denied(
+        enrolled,
+        &begin("cora", email("543210")),
+        Denial::AlreadyEnrolled,
+        "",
+    );
 }
 
 #[test]
@@ -438,20 +461,11 @@ fn what_has_no_codes_form_is_wrong_and_no_guess() {
             check_denied(busy, &make("alice", totp(text)), Denial::WrongCode, "");
         }
         check_denied(busy, &confirm("bob", totp(text)), Denial::WrongCode, "");
-        for make in [log_in, begin] {
-            check_denied(busy, &make("cora", email(text)), Denial::WrongCode, "");
-        }
     }
     for backup_code in BACKUP_CODES {
         check_denied(
             busy,
             &confirm("bob", totp(backup_code)),
-            Denial::WrongCode,
-            "",
-        );
-        check_denied(
-            busy,
-            &log_in("cora", email(backup_code)),
             Denial::WrongCode,
             "",
         );
@@ -485,13 +499,6 @@ fn codes_are_taken_as_people_enter_them() {
             "{text:?}"
         );
     }
-    for text in shown(MAILED) {
-        assert_eq!(
-            decided(busy, &log_in("cora", email(&text))).0,
-            Ok(()),
-            "{text:?}"
-        );
-    }
     let backup_code = format!(" {} ", BACKUP_CODES[0]);
     assert_eq!(
         decided(busy, &replace("alice", totp(&backup_code))).0,
@@ -519,14 +526,20 @@ fn the_fifth_wrong_code_locks() {
         assert!(changes.starts_with(&format!("set-failures {id} 5/+30s\n")));
         assert!(told, "{changes}");
     }
-    // A password is counted before it is compared.
+    // These are counted before they are compared.
     let fifth = |acme: &mut Workspace| {
         busy(acme);
-        acme.edit("bob").failures = failures(5, Some(after(30_000)));
+        for id in ["bob", "cora"] {
+            acme.edit(id).failures = failures(5, Some(after(30_000)));
+        }
     };
-    let wrong = Some(Code::Password(Err(Denial::WrongCode)));
-    let (_, changes) = decided(fifth, &begin("bob", wrong));
-    assert!(told_of_lock(&changes, "bob"), "{changes}");
+    for (id, wrong) in [
+        ("bob", Code::Password(Err(Denial::WrongCode))),
+        ("cora", Code::Email(Err(Denial::WrongCode))),
+    ] {
+        let (_, changes) = decided(fifth, &begin(id, Some(wrong)));
+        assert!(told_of_lock(&changes, id), "{changes}");
+    }
 }
 
 /// By a mail to each address, and a record of its own before that of the refusal.
@@ -595,8 +608,8 @@ fn a_right_code_is_refused_until_the_lock_ends() {
             }
         };
         for change in acts() {
-            // Of a password the attempt was begun before.
-            if matches!(change.code, Some(Code::Password(_))) {
+            // Of these the attempt was begun before.
+            if matches!(change.code, Some(Code::Email(_) | Code::Password(_))) {
                 continue;
             }
             match locked {
@@ -605,15 +618,6 @@ fn a_right_code_is_refused_until_the_lock_ends() {
             }
         }
     }
-    let exhausted = |acme: &mut Workspace| {
-        acme.edit("cora").mailed_code = Some(mailed(5, after(1)));
-    };
-    check_denied(
-        exhausted,
-        &log_in("cora", email(MAILED)),
-        Denial::Locked(Lock::Until(after(1))),
-        "",
-    );
 }
 
 #[test]
@@ -746,7 +750,8 @@ fn totp_is_disabled_and_its_backup_codes_replaced_by_its_own_codes_alone() {
     };
     for make in [disable, replace] {
         let change = make("alice", email(MAILED));
-        check_denied(by_mail, &change, Denial::CodeRequired, "");
+        let taken_off = "set-mailed-code alice 012345/now/+1ms/0/1\nset-failures alice 0/-\n";
+        check_denied(by_mail, &change, Denial::CodeRequired, taken_off);
         let change = make("alice", password(Ok("alice-password")));
         check_denied(by_password, &change, Denial::CodeRequired, "");
         let change = make("alice", code("alice", 0));
@@ -782,4 +787,106 @@ fn each_denial_has_an_id_and_a_decision() {
     ] {
         assert_eq!((denial.id(), denial.decision().name()), (id, decision));
     }
+}
+
+/// The administrator's.
+fn unlock(user: &str, code: Option<Code>) -> MemberChange {
+    change("admin", Act::Unlock(user.to_owned()), code)
+}
+
+/// Alice is locked, and was sent a code; the administrator has failed once.
+fn locked(acme: &mut Workspace) {
+    acme.edit("admin").failures = failures(1, None);
+    acme.edit("alice").failures = failures(6, Some(after(30_000)));
+    acme.edit("alice").mailed_code = Some(mailed(4, after(1)));
+}
+
+#[test]
+fn who_may_reset_others_unlocks_them_by_a_second_factor_and_it_is_recorded() {
+    check(
+        locked,
+        &unlock("alice", code("admin", 0)),
+        &expect![[r#"
+            Ok(())
+            spend-step admin 41152263
+            set-failures admin 0/-
+            set-failures alice 0/-
+            remove-mailed-code alice
+            remove-code-mails alice
+            record admin unlock alice done - now by totp
+        "#]],
+    );
+    check(
+        |_| (),
+        &unlock("bob", totp(BACKUP_CODES[0])),
+        &expect![[r#"
+            Ok(())
+            spend-backup-code admin a2b3c4d5
+            mail admin@example.com notice now until +259200s "Two-factor authentication: a backup code was used" "A backup code was used at 2009-02-13T23:31:30Z; 1 are left."
+            record admin unlock bob done - now by backup-code told 1
+        "#]],
+    );
+}
+
+/// In this order: a permission, the setting, whom, whether that helps; only then the proof.
+#[test]
+fn an_unlock_is_refused_where_a_reset_is_and_where_it_does_not_help() {
+    let right = || unlock("alice", code("admin", 0));
+    let refused = |edit: fn(&mut Workspace), change: &MemberChange| {
+        let (answer, changes) = decided(edit, change);
+        let mut lines = changes.lines();
+        let record = lines.next_back().unwrap();
+        assert!(record.starts_with("record admin unlock "), "{changes}");
+        assert_eq!(lines.next(), None, "{changes}");
+        (answer.unwrap_err(), record.contains(" unlock alice "))
+    };
+    for edit in [
+        (|acme| acme.edit("admin").roles.clear()) as fn(&mut Workspace),
+        |acme| acme.settings.two_factor_enabled = false,
+    ] {
+        assert_eq!(refused(edit, &right()), (Denial::NotPermitted, false));
+        assert_eq!(
+            refused(edit, &unlock("nobody", None)),
+            (Denial::NotPermitted, false)
+        );
+    }
+    let fred = unlock("fred", code("admin", 0));
+    assert_eq!(refused(|_| (), &fred), (Denial::NotPermitted, false));
+    let nobody = unlock("nobody", code("admin", 0));
+    assert_eq!(refused(|_| (), &nobody), (Denial::UnknownTarget, false));
+    let guessed_out = |acme: &mut Workspace| acme.edit("alice").failures = failures(100, None);
+    assert_eq!(refused(guessed_out, &right()), (Denial::GuessedOut, true));
+    assert_eq!(
+        refused(|_| (), &unlock("alice", None)),
+        (Denial::CodeRequired, true)
+    );
+    let by_email = unlock("alice", email(MAILED));
+    assert_eq!(refused(|_| (), &by_email), (Denial::CodeRequired, true));
+    let ended = MemberChange {
+        authority: Authority::Token("admin-ended".to_owned()),
+        ..right()
+    };
+    assert_eq!(refused(|_| (), &ended).0, Denial::NotAuthenticated);
+    let wrong = unlock("alice", totp("000000"));
+    let (answer, changes) = decided(|_| (), &wrong);
+    assert_eq!(answer, Err(Denial::WrongCode));
+    assert!(changes.contains("set-failures admin 1/"), "{changes}");
+    assert!(!changes.contains("set-failures alice"), "{changes}");
+}
+
+#[test]
+fn a_token_that_bypasses_the_second_factor_unlocks_where_the_settings_say_so() {
+    let by_script = MemberChange {
+        authority: Authority::Token("admin-bypass".to_owned()),
+        ..unlock("alice", None)
+    };
+    assert_eq!(decided(locked, &by_script).0, Err(Denial::CodeRequired));
+    let allowed = |acme: &mut Workspace| {
+        locked(acme);
+        acme.settings.bypass_token_allowed = true;
+    };
+    let (answer, changes) = decided(allowed, &by_script);
+    assert_eq!(answer, Ok(()));
+    assert!(changes.contains("set-failures alice 0/-"), "{changes}");
+    assert!(!changes.contains("set-failures admin"), "{changes}");
 }

@@ -47,6 +47,8 @@ fn shown(account: &Account) -> String {
         roles,
         emails,
         email_two_factor,
+        receives_codes,
+        pending_key,
         has_password,
         backup_codes,
         failures,
@@ -56,7 +58,7 @@ fn shown(account: &Account) -> String {
     let locked = lock.and_then(Lock::ends).map(text::moment);
     format!(
         "{} {} federated={} deactivated={deactivated} roles={} emails={} opted-in={email_two_factor} \
-         password={has_password} backup-codes={backup_codes:?} failures={failures} locked={locked:?}",
+         receives-codes={receives_codes} pending={pending_key} password={has_password} backup-codes={backup_codes:?} failures={failures} locked={locked:?}",
         user.id,
         user.username,
         user.federated,
@@ -114,7 +116,7 @@ fn a_new_password_ends_sessions_and_what_was_not_proved() {
         busy,
         &to("alice", UserChange::SetPassword("new-password".into())),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 2
             set-password alice new-password
             set-failures alice 0/-
@@ -139,7 +141,7 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
         pending_key,
         &enrol,
         &expect![[r#"
-            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 1
             remove-pending-key bob
             enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
@@ -152,7 +154,7 @@ fn enrolment_by_an_operator_ends_sessions_and_replaces_a_pending_key() {
         |_| (),
         &enrol,
         &expect![[r#"
-            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 1
             enrol bob key-of-bob/-/[a2b3c4d5 e5f6g7h8]
             end-tokens bob sessions but -
@@ -274,7 +276,7 @@ fn backup_codes_are_replaced_where_there_is_totp() {
         |_| (),
         &replace("alice"),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(3) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(3) failures=0 locked=None
             ended 0
             replace-backup-codes alice 543210 new-1 new-2
             mail alice@example.com notice now until +259200s "Two-factor authentication: new backup codes" "New backup codes were made at 2009-02-13T23:31:30Z. The old ones are void."
@@ -311,7 +313,7 @@ fn to_unlock_forgets_the_failures_of_the_account_and_of_its_code() {
         busy,
         &to("alice", UserChange::Unlock),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=true password=true backup-codes=Some(2) failures=0 locked=None
             ended 0
             set-failures alice 0/-
             remove-mailed-code alice
@@ -323,21 +325,21 @@ fn to_unlock_forgets_the_failures_of_the_account_and_of_its_code() {
         |_| (),
         &to("alice", UserChange::Unlock),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        record operator unlock alice done - now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            record operator unlock alice done - now
+        "#]],
     );
     let failed_once = |acme: &mut Workspace| acme.edit("bob").failures = failures(1, None);
     changes(
         failed_once,
         &to("bob", UserChange::Unlock),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        set-failures bob 0/-
-        record operator unlock bob done - now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            set-failures bob 0/-
+            record operator unlock bob done - now
+        "#]],
     );
 }
 
@@ -347,7 +349,7 @@ fn to_deactivate_ends_everything_and_to_activate_brings_nothing_back() {
         busy,
         &to("alice", UserChange::Deactivate),
         &expect![[r#"
-            alice Alice federated=false deactivated=true roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            alice Alice federated=false deactivated=true roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
             ended 3
             set-deactivated alice true
             remove-pending-key alice
@@ -361,21 +363,21 @@ fn to_deactivate_ends_everything_and_to_activate_brings_nothing_back() {
         |_| (),
         &to("dora", UserChange::Activate),
         &expect![[r#"
-        dora Dora federated=false deactivated=false roles=user emails=dora@example.com opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
-        ended 0
-        set-deactivated dora false
-        record operator activate dora done - now
-    "#]],
+            dora Dora federated=false deactivated=false roles=user emails=dora@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
+            ended 0
+            set-deactivated dora false
+            record operator activate dora done - now
+        "#]],
     );
     changes(
         |_| (),
         &to("bob", UserChange::Activate),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        set-deactivated bob false
-        record operator activate bob done - now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            set-deactivated bob false
+            record operator activate bob done - now
+        "#]],
     );
 }
 
@@ -387,41 +389,41 @@ fn roles_are_given_and_taken_and_must_be_there() {
         |_| (),
         &give("admin"),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=admin,user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        give-role bob admin
-        record operator give-role bob done admin now
-    "#]],
+            bob Bob federated=false deactivated=false roles=admin,user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            give-role bob admin
+            record operator give-role bob done admin now
+        "#]],
     );
     changes(
         |_| (),
         &give("user"),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        give-role bob user
-        record operator give-role bob done user now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            give-role bob user
+            record operator give-role bob done user now
+        "#]],
     );
     changes(
         |_| (),
         &take("user"),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles= emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        take-role bob user
-        record operator take-role bob done user now
-    "#]],
+            bob Bob federated=false deactivated=false roles= emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            take-role bob user
+            record operator take-role bob done user now
+        "#]],
     );
     changes(
         |_| (),
         &take("admin"),
         &expect![[r#"
-        bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
-        ended 0
-        take-role bob admin
-        record operator take-role bob done admin now
-    "#]],
+            bob Bob federated=false deactivated=false roles=user emails=bob@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
+            ended 0
+            take-role bob admin
+            record operator take-role bob done admin now
+        "#]],
     );
     for change in [give("owner"), take("owner")] {
         assert_eq!(
@@ -439,7 +441,7 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         |_| (),
         &create(access("new", "script", false)),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 0
             add-token alice new/-/script
             mail alice@example.com notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
@@ -451,7 +453,7 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         |_| (),
         &create(access("new", "script", true)),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 0
             add-token alice new/-/script/bypass
             mail alice@example.com notice now until +259200s "A login token was created" "The personal access token script was created by an operator of the server at 2009-02-13T23:31:30Z."
@@ -463,7 +465,7 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         |_| (),
         &create(session("new", after(1))),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=0 locked=None
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=0 locked=None
             ended 0
             add-token alice new/+1ms/-
             mail alice@example.com notice now until +259200s "A login token was created" "You were logged in by an operator of the server at 2009-02-13T23:31:30Z."
@@ -475,17 +477,17 @@ fn tokens_are_created_under_names_of_their_own_and_revoked() {
         busy,
         &revoke("laptop"),
         &expect![[r#"
-        alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
-        ended 1
-        end-tokens alice named laptop
-        record operator revoke-tokens alice done laptop now
-    "#]],
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=true password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            ended 1
+            end-tokens alice named laptop
+            record operator revoke-tokens alice done laptop now
+        "#]],
     );
     changes(
         busy,
         &to("alice", UserChange::RevokeAllTokens),
         &expect![[r#"
-            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
+            alice Alice federated=false deactivated=false roles=user emails=alice@example.com,alice@example.org,alice@example.net opted-in=false receives-codes=false pending=false password=true backup-codes=Some(2) failures=5 locked=Some("+30s")
             ended 3
             remove-pending-key alice
             remove-mailed-code alice
@@ -563,7 +565,7 @@ fn add(user: NewUser) -> AddUser {
 fn an_account_is_added_with_everything_in_it() {
     let (answer, changes) = decided(|_| (), &add(new_user()));
     expect![[r#"
-        eve Eve federated=false deactivated=false roles=bot,user emails=a@example.com,b@example.com,z@example.com opted-in=false password=true backup-codes=None failures=0 locked=None
+        eve Eve federated=false deactivated=false roles=bot,user emails=a@example.com,b@example.com,z@example.com opted-in=false receives-codes=false pending=false password=true backup-codes=None failures=0 locked=None
         add-user eve deactivated=false email-two-factor=false emails=a@example.com,b@example.com,z@example.com? factor=- failures=0/- federated=false id=eve mailed=- password=eve-password pending=- roles=bot,user tokens= username=Eve
         record operator add-user eve done user, bot now
     "#]].assert_eq(&format!("{}\n{changes}", shown(&answer.unwrap())));
@@ -579,7 +581,7 @@ fn an_account_is_added_with_everything_in_it() {
     };
     let (answer, changes) = decided(|_| (), &add(bare));
     expect![[r#"
-        eve Eve federated=true deactivated=true roles= emails= opted-in=true password=false backup-codes=Some(2) failures=0 locked=None
+        eve Eve federated=true deactivated=true roles= emails= opted-in=true receives-codes=false pending=false password=false backup-codes=Some(2) failures=0 locked=None
         add-user eve deactivated=true email-two-factor=true emails= factor=key-of-eve/-/[a2b3c4d5 e5f6g7h8] failures=0/- federated=true id=eve mailed=- password=- pending=- roles= tokens= username=Eve
         record operator add-user eve done - now
     "#]].assert_eq(&format!("{}\n{changes}", shown(&answer.unwrap())));

@@ -11,6 +11,7 @@ use chat_domain::audit::AuditRecord;
 use chat_domain::proof::{Proof, Tried};
 use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::time::Timestamp;
+use chat_domain::totp::code_hash;
 use expect_test::expect;
 
 /// The administrator's reset of alice, proved by this.
@@ -187,6 +188,24 @@ fn ones_own_factor_goes_without_a_permission_and_without_a_notice() {
 }
 
 #[test]
+fn the_holder_is_told_in_their_language_or_the_workspaces() {
+    use chat_domain::mail::Language::{English, German};
+    for (own, workspace, subject) in [
+        (None, English, "Two Factor TOTP Reset Notification"),
+        (Some(English), German, "Two Factor TOTP Reset Notification"),
+        (None, German, "per TOTP zurückgesetzt"),
+        (Some(German), English, "per TOTP zurückgesetzt"),
+    ] {
+        let edit = |acme: &mut Workspace| {
+            acme.settings.language = workspace;
+            acme.edit("alice").language = own;
+        };
+        let (_, changes) = decided(edit, &of_alice(code(0)));
+        assert_eq!(changes.matches(subject).count(), 2, "{changes}");
+    }
+}
+
+#[test]
 fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
     let sent = |acme: &mut Workspace| {
         let cora = acme.edit("cora");
@@ -196,7 +215,7 @@ fn a_code_by_email_and_a_password_prove_whoever_has_no_totp() {
     };
     check(
         sent,
-        &own("cora", Proof::EmailCode(MAILED.into())),
+        &own("cora", Proof::EmailCode(code_hash(MAILED).into())),
         &expect![[r#"
             Ok(Removed)
             remove-mailed-code cora
@@ -372,8 +391,8 @@ fn a_wrong_proof_changes_nothing() {
         shown,
         backup("A1B2C3D4"),
         backup(""),
-        backup(&chat_domain::totp::code_hash(BACKUP_CODES[0])),
-        Proof::EmailCode(MAILED.into()),
+        backup(&code_hash(BACKUP_CODES[0])),
+        Proof::EmailCode(code_hash(MAILED).into()),
         Proof::Password("admin-password".into()),
         Proof::None,
     ] {
@@ -396,7 +415,7 @@ fn a_proof_for_a_factor_that_may_not_be_used_is_wrong() {
     let mailed_to = |acme: &mut Workspace| {
         acme.edit("cora").mailed_code = Some(mailed(0, after(1)));
     };
-    let by_mail = || own("cora", Proof::EmailCode(MAILED.into()));
+    let by_mail = || own("cora", Proof::EmailCode(code_hash(MAILED).into()));
     assert!(decided(mailed_to, &by_mail()).0.is_ok());
     for edit in [
         (|acme| acme.settings.email_enabled = false) as fn(&mut Workspace),
@@ -409,6 +428,11 @@ fn a_proof_for_a_factor_that_may_not_be_used_is_wrong() {
         },
         |acme| acme.edit("cora").mailed_code = None,
         |acme| acme.edit("cora").mailed_code = Some(mailed(0, now())),
+        // Another was sent since it was compared.
+        |acme| {
+            let hash = code_hash("543210");
+            acme.edit("cora").mailed_code.as_mut().unwrap().hash = hash;
+        },
     ] {
         let both = |acme: &mut Workspace| {
             mailed_to(acme);
@@ -521,7 +545,7 @@ fn of_two_resets_by_one_code_the_second_is_refused() {
     let mut workspace = acme();
     workspace.edit("cora").mailed_code = Some(mailed(0, after(1)));
     let mut model = Model::new("acme", workspace);
-    let order = own("cora", Proof::EmailCode(MAILED.into()));
+    let order = own("cora", Proof::EmailCode(code_hash(MAILED).into()));
     assert_eq!(model.ask(&order).0, Ok(Receipt::NothingEnrolled));
     assert_eq!(model.ask(&order).0, Err(Refusal::WrongProof));
 }
@@ -577,7 +601,7 @@ fn a_refused_request_with_a_right_code_is_no_guess() {
         ("admin", right("no-form"), "totp", admins),
         (
             "cora",
-            Some(Tried::Email(MAILED.into())),
+            Some(Tried::Email(Some(code_hash(MAILED).into()))),
             "email-code",
             "set-mailed-code cora 012345/now/+1ms/1/1\nset-failures cora 5/-\n",
         ),
@@ -624,7 +648,9 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         ("admin", tried(MAILED)),
         // Each code is compared with its own factor alone.
         ("cora", tried(MAILED)),
-        ("admin", Some(Tried::Email(right.into()))),
+        ("admin", Some(Tried::Email(Some(code_hash(&right).into())))),
+        ("cora", Some(Tried::Email(Some(code_hash("543210").into())))),
+        ("cora", Some(Tried::Email(None))),
         ("bob", Some(Tried::Password(Some("old-password".into())))),
         ("bob", Some(Tried::Password(None))),
         ("nobody", tried("000000")),
@@ -668,7 +694,7 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
     };
     let (_, changes) = decided(
         ended,
-        &refusal_of("cora", Some(Tried::Email(MAILED.into()))),
+        &refusal_of("cora", Some(Tried::Email(Some(code_hash(MAILED).into())))),
     );
     assert!(changes.starts_with("record cora"), "{changes}");
 }

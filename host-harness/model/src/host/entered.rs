@@ -7,7 +7,7 @@ use crate::acme::key;
 use crate::schedule::{Distance, Entered, Held, Odd, PLACES, Who};
 use chat_domain::account::{Caller, Profile};
 use chat_domain::proof::Proof;
-use chat_domain::totp::{TotpKey, step_of};
+use chat_domain::totp::{TotpKey, code_hash, step_of};
 
 impl Host<'_> {
     /// What is claimed to be proved; `shown` is the key whose codes are entered, where
@@ -26,6 +26,7 @@ impl Host<'_> {
             code: key.code(of).into(),
         };
         let another = if id == "admin" { "alice" } else { "admin" };
+        let mailed = |last| Proof::EmailCode(code_hash(self.ledger().mailed_code(id, last)).into());
         let odd = match entered.kind {
             7 => Odd::Spent,
             _ if !entered.is_right() => entered.odd,
@@ -47,8 +48,8 @@ impl Host<'_> {
             }
             Odd::Spent => self.ledger().last_accepted(id),
             Odd::Backup(number) => Proof::BackupCode(self.ledger().backup_code(id, number).into()),
-            Odd::Mailed => Proof::EmailCode(self.ledger().mailed_code(id, 1).into()),
-            Odd::MailedBefore => Proof::EmailCode(self.ledger().mailed_code(id, 2).into()),
+            Odd::Mailed => mailed(1),
+            Odd::MailedBefore => mailed(2),
             Odd::Password => Proof::Password(password_of(self.account(id))),
             Odd::AnothersPassword => Proof::Password(password_of(self.account(another))),
             Odd::Digits(digits) => Proof::TotpStep {

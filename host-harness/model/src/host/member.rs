@@ -73,7 +73,7 @@ impl Host<'_> {
                 Proof::TotpStep { code, .. } | Proof::BackupCode(code) => {
                     Some(Tried::Totp(code.clone()))
                 }
-                Proof::EmailCode(code) => Some(Tried::Email(code.clone())),
+                Proof::EmailCode(hash) => Some(Tried::Email(Some(hash.clone()))),
                 Proof::Password(hash) => Some(Tried::Password(Some(hash.clone()))),
                 Proof::None => None,
             },
@@ -183,24 +183,33 @@ impl Host<'_> {
         }
     }
 
-    /// The proof as a code that is entered. A password is compared, and counted before.
+    /// The proof as a code that is entered. A password, or a code by e-mail, is compared, and
+    /// counted before.
     pub(super) fn code(&mut self, id: &str, proof: Proof) -> Answer<Option<Code>> {
         let begun = match &proof {
-            Proof::Password(_) => self.begin(id, &proof)?,
+            Proof::Password(_) | Proof::EmailCode(_) => self.begin(id, &proof)?,
             _ => true,
         };
         let settings = &self.workspace().settings;
-        let lock = self.account(id).failures.why_locked(settings, self.now);
+        let account = self.account(id);
+        let lock = account.failures.why_locked(settings, self.now);
+        let locked = || lock.map(|lock| Err(Denial::Locked(lock)));
+        let compared = |hash: SecretString, right: Option<&str>| {
+            let is_right = right == Some(hash.expose_secret());
+            is_right.then_some(hash).ok_or(Denial::WrongCode)
+        };
         Ok(match proof {
             Proof::TotpStep { code, .. } | Proof::BackupCode(code) => Some(Code::Totp(code)),
-            Proof::EmailCode(code) => Some(Code::Email(code)),
-            Proof::Password(hash) if begun => {
-                let right = password_of(self.account(id)).expose_secret() == hash.expose_secret();
-                Some(Code::Password(
-                    right.then_some(hash).ok_or(Denial::WrongCode),
-                ))
+            Proof::EmailCode(hash) if begun => {
+                let right = account.mailed_code.as_ref().map(|code| code.hash.as_str());
+                Some(Code::Email(compared(hash, right)))
             }
-            Proof::Password(_) => lock.map(|lock| Code::Password(Err(Denial::Locked(lock)))),
+            Proof::EmailCode(_) => locked().map(Code::Email),
+            Proof::Password(hash) if begun => {
+                let right = password_of(account);
+                Some(Code::Password(compared(hash, Some(right.expose_secret()))))
+            }
+            Proof::Password(_) => locked().map(Code::Password),
             Proof::None => None,
         })
     }

@@ -11,8 +11,8 @@ use wasmparser::{
     BlockType, CompositeInnerType, FunctionBody, FunctionSectionReader, Operator, RecGroup,
 };
 
-/// Bytes of one function: SpiderMonkey's largest has 171,628.
-const MAX_FUNCTION: usize = 256 * 1024;
+/// Bytes of one function: SpiderMonkey's largest has 171,628, CPython's 426,843.
+const MAX_FUNCTION: usize = 512 * 1024;
 
 /// Results of a function: of C, C++ and Rust it is one. Each call makes a variable of
 /// each.

@@ -51,7 +51,7 @@ pub enum Problem {
     #[error("it is not WebAssembly, or only its text: a plugin is a binary component")]
     NotWebAssembly,
     /// It is a core module.
-    #[error("it is a core module, not a component: `wasm-tools component new` makes one of it")]
+    #[error("it is a core module, not a component: `host-harness componentize` makes one of it")]
     CoreModule,
     /// It is code that somebody compiled for a machine.
     #[error("it is compiled code, which the host makes itself: give it the component")]

@@ -7,6 +7,7 @@
 //! component into WIT.
 
 use super::problem::{Problem, nearest, quoted};
+use crate::contract::WIT;
 use crate::grants::{Capability, Grants};
 use std::sync::LazyLock;
 use wasmparser::component_types::{
@@ -38,22 +39,8 @@ const MAX_DIFFERENCES: usize = 16;
 /// The name of the world in the package.
 const WORLD: &str = "reset-totp-plugin";
 
-/// The contract, as it was when the host was built.
-const CLOCKS: (&str, &str) = (
-    "wall-clock.wit",
-    include_str!("../../../../wit/deps/clocks/wall-clock.wit"),
-);
-const CONTRACT: [(&str, &str); 6] = [
-    ("world.wit", include_str!("../../../../wit/world.wit")),
-    ("users.wit", include_str!("../../../../wit/users.wit")),
-    (
-        "permissions.wit",
-        include_str!("../../../../wit/permissions.wit"),
-    ),
-    ("settings.wit", include_str!("../../../../wit/settings.wit")),
-    ("secrets.wit", include_str!("../../../../wit/secrets.wit")),
-    ("handler.wit", include_str!("../../../../wit/handler.wit")),
-];
+/// Where the packages are that the contract takes from others.
+const DEPENDENCIES: &str = "deps/";
 
 /// The contract as a component whose one export is the world's type.
 static ENCODED: LazyLock<Result<Vec<u8>, String>> =
@@ -291,8 +278,11 @@ fn names(types: TypesRef<'_>, ty: &ComponentEntityType) -> Vec<String> {
 
 fn encode() -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    resolve.push_group(parse(&[CLOCKS])?)?;
-    let package = resolve.push_group(parse(&CONTRACT)?)?;
+    let (others, own): (Vec<_>, Vec<_>) = WIT
+        .into_iter()
+        .partition(|(path, _)| path.starts_with(DEPENDENCIES));
+    resolve.push_group(parse(&others)?)?;
+    let package = resolve.push_group(parse(&own)?)?;
     wit_component::encode(&resolve, package, false)
 }
 

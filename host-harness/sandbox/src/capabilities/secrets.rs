@@ -18,7 +18,7 @@ use chat_domain::attempts::{
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::password::is_digest;
 use chat_domain::proof::Tried;
-use chat_domain::totp::{code_hash, email_code, entered, is_hash_of_email_code, is_six_digits};
+use chat_domain::totp::{code_hash, email_code, entered, is_six_digits};
 use chat_domain::{account, proof, reset};
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
@@ -139,25 +139,31 @@ impl Call {
         }))
     }
 
-    /// What has no code's form is no guess, and is not counted.
+    /// A host that is too busy to compare counts nothing, and what has no code's form is no
+    /// guess.
     async fn compare_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
         let code = entered(&code.into());
-        self.proved_email_code = false;
+        self.proved_email_code = None;
         if !is_six_digits(&code) {
             return Ok(Ok(false));
         }
+        let place = SECOND_FACTORS.place_for_code(&self.workspace, self.standing.methods)?;
         let attempt = self.store.decide(BeginEmailAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
             now: self.now,
         });
         let attempt = attempt.await?;
-        Ok(self.begun(attempt).map(|hash| {
-            self.observed.tried = Some(Tried::Email(code.clone()));
-            let right = hash.is_some_and(|hash| is_hash_of_email_code(&hash, &code));
-            self.proved_email_code = right && self.carries(&code);
-            self.proved_email_code
-        }))
+        let hash = match self.begun(attempt) {
+            Ok(hash) => hash,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        self.observed.tried = Some(Tried::Email(None));
+        let hash = hash.filter(|_| self.carries(&code));
+        let proved = SECOND_FACTORS.proved_code(&self.workspace, place, code, hash);
+        self.proved_email_code = proved.await?;
+        self.observed.tried = Some(Tried::Email(self.proved_email_code.clone()));
+        Ok(Ok(self.proved_email_code.is_some()))
     }
 
     /// A host that is too busy to compare counts nothing, and what has no digest's form is
@@ -308,9 +314,10 @@ impl Call {
                 .map(proof::Proof::BackupCode),
             Proof::None => Some(proof::Proof::None),
             Proof::Password => self.proved_password.clone().map(proof::Proof::Password),
-            Proof::EmailCode => code()
-                .filter(|_| self.proved_email_code)
-                .map(proof::Proof::EmailCode),
+            Proof::EmailCode => {
+                let proved = self.proved_email_code.clone().filter(|_| begun);
+                proved.map(proof::Proof::EmailCode)
+            }
             Proof::Other(_) => None,
         }
     }

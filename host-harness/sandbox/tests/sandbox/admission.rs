@@ -222,7 +222,7 @@ async fn a_component_with_too_many_parts_is_not_compiled() {
     let many = |part: &str, times: usize| part.repeat(times);
     let big = format!(
         "(core module (func {}))",
-        many("(drop (i64.const 0x1122334455667788))", 30_000)
+        many("(drop (i64.const 0x1122334455667788))", 60_000)
     );
     let cases = [
         (

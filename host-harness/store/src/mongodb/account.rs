@@ -12,6 +12,7 @@ use crate::seal::Seal;
 use chat_domain::account::{Email, MailedCode, PendingKey, Profile, Token, TotpFactor, User};
 use chat_domain::attempts::Failures;
 use chat_domain::dossier::Subject;
+use chat_domain::mail::Language;
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_domain::totp::TotpKey;
@@ -36,7 +37,7 @@ const PERSONAL_ACCESS_TOKEN: &str = "personalAccessToken";
 /// What is read of an account, but for its tokens.
 pub(super) fn fields() -> Document {
     doc! {
-        "username": 1, "emails": 1, "active": 1, "roles": 1, "federated": 1,
+        "username": 1, "name": 1, "emails": 1, "active": 1, "roles": 1, "federated": 1, "language": 1,
         "services.password": 1, "services.totp": 1, "services.email2fa": 1,
         "services.emailCode": 1,
     }
@@ -106,6 +107,7 @@ pub(super) fn account_in(
                 .text("username")?
                 .unwrap_or_default()
                 .to_owned(),
+            name: rockets.user.text("name")?.map(str::to_owned),
             federated: rockets.user.flag("federated")?.unwrap_or_default(),
         },
         // Rocket.Chat lets nobody log in of whom it does not say that he is active.
@@ -125,6 +127,7 @@ pub(super) fn account_in(
         pending_key: rockets.pending_key(own.pending.as_ref())?,
         mailed_code,
         failures: own_factor.map(|own| own.failures).unwrap_or_default(),
+        language: rockets.user.text("language")?.and_then(Language::of_tag),
         emails,
         roles: {
             let mut roles = rockets.user.texts("roles")?;

@@ -267,12 +267,24 @@ pub(super) async fn records(
         target,
         action,
         since,
+        before,
         request_id,
         most,
     } = filter;
-    let mut found = Document::new();
+    let mut at = Document::new();
     if let Some(since) = since {
-        found.insert("at", doc! { "$gte": since.millis() });
+        at.insert("$gte", since.millis());
+    }
+    let mut found = Document::new();
+    if let Some(before) = before {
+        let millis = before.at.millis();
+        at.insert("$lte", millis);
+        let earlier = doc! { "at": { "$lt": millis } };
+        let lower = doc! { "idx": { "$lt": before.index } };
+        found.insert("$or", vec![earlier, lower]);
+    }
+    if !at.is_empty() {
+        found.insert("at", at);
     }
     let action = action.map(|action| action.name().to_owned());
     for (name, value) in [

@@ -2,7 +2,8 @@
 //! there when it began, and what it has written itself.
 
 use super::failure::{self, Failure, Kind};
-use super::turn::{self, Said};
+use super::turn::{self, Writers};
+use crate::tries::{Pauses, Tries};
 use chat_domain::operator::{NAME_FORM, is_name};
 use futures_util::TryStreamExt;
 use mongodb::action::Action;
@@ -13,8 +14,9 @@ use mongodb::options::{
     WriteConcern,
 };
 use mongodb::{Client, ClientSession, Collection};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// Connections of a store: reads, and the one transaction that writes. A server takes thousands.
 const CONNECTIONS: u32 = 32;
@@ -26,9 +28,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a list of operators may take.
 pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The first pause before another try; each is twice as long as the last, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(4),
+    longest: Duration::from_millis(50),
+};
+
+/// Tries to do something in this database.
+pub(super) fn tries_until(deadline: Instant) -> Tries {
+    Tries::until(deadline, PAUSES)
+}
 
 /// By what the server knows which program is connected.
 const APP_NAME: &str = "host-harness";
@@ -49,7 +57,7 @@ pub(super) struct Database {
     client: Client,
     database: mongodb::Database,
     workspace: String,
-    said: Said,
+    writers: Arc<Writers>,
 }
 
 impl Database {
@@ -82,7 +90,7 @@ impl Database {
                 client,
                 database,
                 workspace,
-                said: Said::default(),
+                writers: Arc::default(),
             }),
             false => Err(Failure::fault(format!("a workspace's id is {NAME_FORM}"))),
         }
@@ -122,9 +130,9 @@ impl Database {
         }
     }
 
-    /// Which sessions this process has said.
-    pub(super) fn said(&self) -> &Said {
-        &self.said
+    /// What this process has said and heard of who writes.
+    pub(super) fn writers(&self) -> &Writers {
+        &self.writers
     }
 
     /// A transaction that is to write, for [`turn::LONGEST`] at most.
@@ -187,7 +195,7 @@ fn without_workspace(url: &str) -> (String, Option<String>) {
 /// is changed.
 macro_rules! look {
     ($database:expr, $patience:expr, |$transaction:ident| $look:expr) => {{
-        let mut tries = Tries::until(Instant::now() + $patience);
+        let mut tries = tries_until(Instant::now() + $patience);
         loop {
             let looked = async {
                 let mut begun = $database.begin().await?;
@@ -465,34 +473,6 @@ impl Transaction {
     /// Undoes it. Where that fails, the server does so after a while.
     pub(super) async fn undo(mut self) {
         let _ = self.session.abort_transaction().await;
-    }
-}
-
-/// Tries until a moment, with pauses that grow and differ from others'.
-pub(super) struct Tries {
-    pub(super) deadline: Instant,
-    pause: Duration,
-}
-
-impl Tries {
-    pub(super) fn until(deadline: Instant) -> Self {
-        let pause = FIRST_PAUSE;
-        Self { deadline, pause }
-    }
-
-    /// Waits until the next try.
-    ///
-    /// # Errors
-    ///
-    /// The failure, where there is no other try.
-    pub(super) async fn again(&mut self, failure: Failure) -> Result<(), Failure> {
-        let pause = self.pause.mul_f64(rand::random_range(0.5..=1.0));
-        if !failure.may_pass() || Instant::now() + pause >= self.deadline {
-            return Err(failure);
-        }
-        sleep(pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
     }
 }
 

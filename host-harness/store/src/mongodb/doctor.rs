@@ -3,12 +3,13 @@
 use super::account::{ACCOUNTS, TOKENS, USERS, account_in, fields_with_tokens};
 use super::apply::{PUSH_TOKENS, SESSIONS};
 use super::audit_log::AUDIT;
-use super::database::{Database, LIST_PATIENCE, Tries, look};
+use super::database::{Database, LIST_PATIENCE, look, tries_until};
 use super::failure::Failure;
 use super::field::Fields;
 use super::read::PERMISSIONS;
 use super::schema::{self, STORE};
 use super::settings::{self, ROCKET_SETTINGS};
+use super::turn;
 use crate::seal::Seal;
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
 use chat_domain::settings::Settings;
@@ -389,6 +390,35 @@ impl Examined<'_> {
         Ok(vec![Finding::of("rights", Grade::Fatal, text, mend)])
     }
 
+    /// By which logins hosts write.
+    async fn logins(&self) -> Result<Finding, Failure> {
+        let (own, others) = turn::other_logins(self.database).await?;
+        if others.is_empty() {
+            return Ok(Finding::well(
+                "hosts",
+                "all hosts that write have this login",
+            ));
+        }
+        let quoted = |login: &str| match login {
+            "" => "none".to_owned(),
+            login => login.escape_debug().to_string(),
+        };
+        let named: Vec<_> = others
+            .iter()
+            .take(NAMED)
+            .map(|login| quoted(login))
+            .collect();
+        let text = format!(
+            "hosts write by other logins than this, {}: {}; whoever is killed while it writes \
+             keeps those of other logins from writing until the servers end its transaction, \
+             after a minute by default",
+            quoted(&own),
+            named.join(", ")
+        );
+        let mend = "give all hosts one login; a host of before is forgotten after an hour";
+        Ok(Finding::of("hosts", Grade::Weak, text, mend))
+    }
+
     /// What this program has put into the database.
     async fn own(&self, collections: &[String]) -> Result<Vec<Finding>, Failure> {
         if !collections.iter().any(|name| name == STORE) {
@@ -410,6 +440,7 @@ impl Examined<'_> {
                 Finding::of("store", Grade::Fatal, refused.to_string(), mend)
             }
         }];
+        found.push(self.logins().await?);
         let of_sockets = |decision: &str| doc! { "action": "close-sockets", "decision": decision };
         let audit = self.database.collection(AUDIT);
         let closed = audit.count_documents(of_sockets("done")).await?;

@@ -3,6 +3,7 @@
 use crate::audit_log::BrokenLog;
 use crate::convention::Unread;
 use crate::seal::Unopened;
+use crate::tries::MayPass;
 use crate::{StoreError, Unavailable};
 use mongodb::error::{
     Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
@@ -95,9 +96,10 @@ impl Failure {
     pub(super) fn is_the_servers(&self) -> bool {
         !matches!(self.kind, Kind::Duplicate | Kind::Fault)
     }
+}
 
-    /// Whether the same may succeed at once.
-    pub(super) fn may_pass(&self) -> bool {
+impl MayPass for Failure {
+    fn may_pass(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Doubtful | Kind::Conflict)
     }
 }

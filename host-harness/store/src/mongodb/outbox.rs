@@ -9,8 +9,9 @@ use super::field::{Fields, id_of};
 use crate::convention::{NEVER, next_try, next_try_millis, opened_body, put_off, sealed_body};
 use crate::seal::Seal;
 use chat_domain::outbox::{
-    Among, Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
+    Among, Claim, Count, Expired, LEASE, LEAST_TRIES, NextTry, OutboxCount, Post, StoredMail,
 };
+use chat_domain::sockets::ROCKET_CHAT;
 use chat_domain::time::Timestamp;
 use data_encoding::HEXLOWER;
 use mongodb::bson::{Document, doc};
@@ -147,12 +148,20 @@ pub(super) async fn holds_mail(transaction: &mut Transaction) -> Result<bool, Fa
     Ok(transaction.one(OUTBOX, look).await?.is_some())
 }
 
-pub(super) async fn mail_count(transaction: &mut Transaction) -> Result<MailCount, Failure> {
-    let waiting = doc! { "next_try": { "$lt": NEVER } };
-    let dead = doc! { "next_try": NEVER };
-    Ok(MailCount {
-        waiting: transaction.count(OUTBOX, waiting).await?,
+pub(super) async fn count(transaction: &mut Transaction) -> Result<OutboxCount, Failure> {
+    Ok(OutboxCount {
+        mails: count_to(transaction, doc! { "$ne": ROCKET_CHAT }).await?,
+        sockets: count_to(transaction, doc! { "$eq": ROCKET_CHAT }).await?,
+    })
+}
+
+async fn count_to(transaction: &mut Transaction, recipient: Document) -> Result<Count, Failure> {
+    let waiting = doc! { "recipient": &recipient, "next_try": { "$lt": NEVER } };
+    let dead = doc! { "recipient": &recipient, "next_try": NEVER };
+    Ok(Count {
+        waiting: transaction.count(OUTBOX, waiting.clone()).await?,
         dead_letters: transaction.count(OUTBOX, dead).await?,
+        oldest: oldest(transaction, waiting).await?,
     })
 }
 
@@ -160,7 +169,15 @@ pub(super) async fn mail_count(transaction: &mut Transaction) -> Result<MailCoun
 pub(super) async fn oldest_dead_letter(
     transaction: &mut Transaction,
 ) -> Result<Option<Timestamp>, Failure> {
-    let look = Look::at(doc! { "next_try": NEVER }).sorted(doc! { "queued": 1 });
+    oldest(transaction, doc! { "next_try": NEVER }).await
+}
+
+/// When the oldest that `filter` finds was written.
+async fn oldest(
+    transaction: &mut Transaction,
+    filter: Document,
+) -> Result<Option<Timestamp>, Failure> {
+    let look = Look::at(filter).sorted(doc! { "queued": 1 });
     match transaction.one(OUTBOX, look).await? {
         Some(mail) => fields(&mail, "a mail").millis("queued"),
         None => Ok(None),
@@ -168,9 +185,13 @@ pub(super) async fn oldest_dead_letter(
 }
 
 /// All, oldest first.
-pub(super) async fn mails(transaction: &mut Transaction) -> Result<Vec<StoredMail>, Failure> {
-    let all = Look::default().sorted(doc! { "_id": 1 });
-    let mails = transaction.find(OUTBOX, all).await?;
+pub(super) async fn mails(
+    transaction: &mut Transaction,
+    after: i64,
+    most: u32,
+) -> Result<Vec<StoredMail>, Failure> {
+    let look = Look::at(doc! { "_id": { "$gt": after } }).sorted(doc! { "_id": 1 });
+    let mails = transaction.find(OUTBOX, look.first(most.into())).await?;
     mails.iter().map(mail_in).collect()
 }
 

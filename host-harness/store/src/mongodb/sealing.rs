@@ -3,7 +3,7 @@
 
 use super::account::ACCOUNTS;
 use super::audit_log::LOG;
-use super::database::{Database, LIST_PATIENCE, Look, Transaction, Tries};
+use super::database::{Database, LIST_PATIENCE, Look, Transaction, tries_until};
 use super::failure::Failure;
 use super::field::{Fields, id_of};
 use super::outbox::OUTBOX;
@@ -55,7 +55,7 @@ pub(super) async fn renew(
     most: u32,
     store: StoreIs,
 ) -> Result<Renewed, Failure> {
-    let mut tries = Tries::until(Instant::now() + LIST_PATIENCE);
+    let mut tries = tries_until(Instant::now() + LIST_PATIENCE);
     loop {
         // Done twice, it is done.
         let renewed = async {

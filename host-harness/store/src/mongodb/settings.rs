@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::field::{Fields, id_of};
 use crate::convention::restore;
 use crate::seal::Seal;
+use chat_domain::mail::Language;
 use chat_domain::mail_server::MailServer;
 use chat_domain::settings::{Setting, Settings};
 use mongodb::bson::{Document, doc};
@@ -68,11 +69,15 @@ const ALLOWS_ORIGINS: &str = "API_Enable_CORS";
 /// Separated by commas; `*` for all, which is the default.
 const ORIGINS: &str = "API_CORS_Origin";
 
-/// Settings that are made of more than one of Rocket.Chat's.
-const MADE: [(&str, &[&str]); 3] = [
+/// A tag, such as `de` or `pt-BR`; empty for Rocket.Chat's own default.
+const LANGUAGE: &str = "Language";
+
+/// Settings that are made of Rocket.Chat's, more than one or in another form.
+const MADE: [(&str, &[&str]); 4] = [
     ("rate-limit-calls", &[LIMITS_RATE, RATE_LIMIT_CALLS]),
     ("rate-limit-seconds", &[RATE_LIMIT_TIME]),
     ("cors-origins", &[ALLOWS_ORIGINS, ORIGINS]),
+    ("language", &[LANGUAGE]),
 ];
 
 /// Where mail is handed in, and from whom: where ours say nothing.
@@ -173,6 +178,9 @@ impl<'a> Rockets<'a> {
         }
         self.limit_rate(settings)?;
         self.allow_origins(settings)?;
+        if let Some(language) = Language::of_tag(self.text(LANGUAGE)?) {
+            settings.language = language;
+        }
         self.send_mail(settings)
     }
 
@@ -306,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_rocket_chat_does_not_say_is_the_default() {
-        let settings = said(&[("Language", "de".into())]).unwrap();
+        let settings = said(&[("Site_Name", "Acme".into())]).unwrap();
         for setting in &chat_domain::settings::SETTINGS {
             assert!(!setting.is_changed(&settings), "{}", setting.name);
         }
@@ -332,6 +340,20 @@ mod tests {
             let settings = said(&[(name, value)]).unwrap();
             let setting = Setting::named(ours).unwrap();
             assert_eq!(setting.value(&settings).expose_secret(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn mail_is_in_the_language_of_the_workspace_or_english() {
+        for (tag, language) in [
+            ("de", Language::German),
+            ("de-IN", Language::German),
+            ("en", Language::English),
+            ("fr", Language::English),
+            ("", Language::English),
+        ] {
+            let settings = said(&[(LANGUAGE, tag.into())]).unwrap();
+            assert_eq!(settings.language, language, "{tag}");
         }
     }
 

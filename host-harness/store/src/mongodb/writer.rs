@@ -9,29 +9,28 @@
 
 use super::apply::{Apply, Log, Numbers};
 use super::audit_log::{self, Appended};
-use super::database::{Database, PATIENCE, Transaction, Tries};
+use super::database::{Database, PATIENCE, Transaction, tries_until};
 use super::failure::{Failure, Kind};
 use super::field::Fields;
 use super::read;
 use super::schema::{MARKS, STORE, TURN};
 use super::turn;
+use crate::piece::{Piece, tell_all};
 use crate::seal::Seal;
-use crate::{Decide, Result, StoreError, Unavailable};
-use chat_domain::dossier::{Dossier, Question};
+use crate::{Decide, Result, Unavailable};
+use chat_domain::dossier::Question;
 use chat_domain::order::Change;
 use data_encoding::HEXLOWER;
 use mongodb::bson::{DateTime, doc};
 use mongodb::options::ReturnDocument;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// Pieces that are committed together at most, so that the first does not wait long for the last,
-/// and all have their turn: each may compare a code that Rocket.Chat has mailed, which takes a tenth
-/// of a second.
-const TOGETHER: usize = 8;
+/// Pieces that are committed together at most. Each is some trips to the server, of a millisecond
+/// each: so that the first does not wait long for the last, and all fit in [`turn::LONGEST`] on a
+/// network that is three times as slow.
+const TOGETHER: usize = 32;
 
 /// How often a commit is asked for before it is looked what became of it.
 const COMMITS: u32 = 4;
@@ -49,14 +48,6 @@ pub(super) struct Writer {
     seal: Seal,
     /// What waits, while something is being written.
     queue: Mutex<Option<Vec<Piece>>>,
-}
-
-/// One decision that somebody waits for. It may be taken more than once.
-struct Piece {
-    question: Question,
-    decide: Decide,
-    done: oneshot::Sender<Result<()>>,
-    since: Instant,
 }
 
 /// How a try to commit pieces ended.
@@ -92,13 +83,7 @@ impl Writer {
     /// Reads, decides and makes the changes, in a transaction that no other comes between; they
     /// are durable when this returns. Whoever stops waiting for it does not stop it.
     pub(super) async fn write(self: &Arc<Self>, question: Question, decide: Decide) -> Result<()> {
-        let (done, ended) = oneshot::channel();
-        let piece = Piece {
-            question,
-            decide,
-            done,
-            since: Instant::now(),
-        };
+        let (piece, waiting) = Piece::new(question, decide);
         let is_first = {
             let mut queue = self.queue();
             let is_first = queue.is_none();
@@ -108,9 +93,7 @@ impl Writer {
         if is_first {
             tokio::spawn(self.clone().write_all());
         }
-        ended
-            .await
-            .map_err(|_| StoreError("its writer is gone".into()))?
+        waiting.ended().await
     }
 
     /// Until nothing waits any more.
@@ -132,20 +115,19 @@ impl Writer {
     async fn commit(&self, batch: Vec<Piece>) {
         let (late, mut batch): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .partition(|piece| piece.since.elapsed() >= PATIENCE);
-        answer(late, || Err(Unavailable::Busy.into()));
-        let mut tries = Tries::until(Instant::now() + PATIENCE);
+            .partition(|piece| piece.has_waited(PATIENCE));
+        tell_all(late, || Err(Unavailable::Busy.into()));
+        let mut tries = tries_until(Instant::now() + PATIENCE);
         let mut looked = Instant::now();
         while !batch.is_empty() {
             match self.try_once(&mut batch, tries.deadline).await {
                 Ended::Committed(outcomes) => {
                     for (piece, outcome) in batch.drain(..).zip(outcomes) {
-                        // Nobody may be waiting any more.
-                        let _ = piece.done.send(outcome);
+                        piece.tell(outcome);
                     }
                 }
                 Ended::Refused(index, failure) => {
-                    let _ = batch.remove(index).done.send(Err(failure.into()));
+                    batch.remove(index).tell(Err(failure.into()));
                 }
                 Ended::Failed(failure) => {
                     if failure.kind == Kind::Conflict && looked.elapsed() > LOOKED_EVERY {
@@ -153,10 +135,10 @@ impl Writer {
                         self.end_abandoned(tries.deadline).await;
                     }
                     if let Err(failure) = tries.again(failure).await {
-                        return answer(batch, || Err(failure.clone().into()));
+                        return tell_all(batch, || Err(failure.clone().into()));
                     }
                 }
-                Ended::Unknown => return answer(batch, || Err(Unavailable::Unknown.into())),
+                Ended::Unknown => return tell_all(batch, || Err(Unavailable::Unknown.into())),
             }
         }
     }
@@ -305,7 +287,7 @@ impl Writer {
         mark: &str,
         deadline: Instant,
     ) -> Option<std::result::Result<(), Failure>> {
-        let mut tries = Tries::until(deadline);
+        let mut tries = tries_until(deadline);
         let mut left = COMMITS;
         loop {
             let Ok(committed) = timeout_at(deadline, transaction.commit()).await else {
@@ -332,7 +314,7 @@ impl Writer {
     /// Whether the transaction with this mark was committed; if not, it never will be. None
     /// where nobody tells in time.
     async fn was_committed(&self, mark: &str, deadline: Instant) -> Option<bool> {
-        let mut tries = Tries::until(deadline);
+        let mut tries = tries_until(deadline);
         loop {
             // It writes in any case, so that its own write is not acknowledged before whatever
             // it has found is as durable.
@@ -373,13 +355,6 @@ fn in_the_workspace(
     }
 }
 
-fn answer(pieces: Vec<Piece>, result: impl Fn() -> Result<()>) {
-    for piece in pieces {
-        // Nobody may be waiting any more.
-        let _ = piece.done.send(result());
-    }
-}
-
 /// The turn of a writer: while there is one, what comes is put in the queue. When it ends, also by
 /// a panic, nobody waits for it.
 struct Turn {
@@ -407,13 +382,5 @@ impl Drop for Turn {
         if !self.has_ended {
             *self.writer.queue() = None;
         }
-    }
-}
-
-impl Piece {
-    /// What is changed where this is known.
-    fn decide(&mut self, dossier: &Dossier) -> Result<Vec<Change>> {
-        let decide = AssertUnwindSafe(|| (self.decide)(dossier));
-        catch_unwind(decide).map_err(|_panic| StoreError("it panicked".into()))
     }
 }

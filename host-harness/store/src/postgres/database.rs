@@ -4,11 +4,12 @@
 use super::address::{self, Access};
 use super::failure::{Failure, Kind};
 use super::query::{Query, Value, query};
+use crate::tries::{Pauses, Tries};
 use deadpool_postgres::{ClientWrapper, Hook, HookError, Object, Pool, Runtime};
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -30,9 +31,15 @@ pub(super) const LIST_PATIENCE: Duration = address::STATEMENT;
 /// workspace.
 pub(super) const STATEMENT_IN_WRITE: Duration = Duration::from_secs(2);
 
-/// The first pause before another try; each is twice as long as the last, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(10),
+    longest: Duration::from_millis(200),
+};
+
+/// Tries to do something in this database.
+pub(super) fn tries_until(deadline: Instant) -> Tries {
+    Tries::until(deadline, PAUSES)
+}
 
 const BEGIN_TO_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(super) const BEGIN_TO_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
@@ -109,7 +116,7 @@ impl Database {
             trip
         };
         let before = 1 + usize::from(workspace.is_some());
-        let mut tries = Tries::until(Instant::now() + patience);
+        let mut tries = tries_until(Instant::now() + patience);
         loop {
             let found = match self.connection(tries.deadline).await {
                 Ok(mut connection) => connection.whole(trip(), tries.deadline).await,
@@ -172,34 +179,6 @@ fn limit(time: Duration) -> Query {
         "SELECT set_config('statement_timeout', $1, TRUE)",
         &time.as_millis().to_string(),
     )
-}
-
-/// Tries until a moment, with pauses that grow and differ from others'.
-pub(super) struct Tries {
-    pub(super) deadline: Instant,
-    pause: Duration,
-}
-
-impl Tries {
-    pub(super) fn until(deadline: Instant) -> Self {
-        let pause = FIRST_PAUSE;
-        Self { deadline, pause }
-    }
-
-    /// Waits until the next try.
-    ///
-    /// # Errors
-    ///
-    /// The failure, where there is no other try.
-    pub(super) async fn again(&mut self, failure: Failure) -> Result<(), Failure> {
-        let pause = self.pause.mul_f64(rand::random_range(0.5..=1.0));
-        if !failure.may_pass() || Instant::now() + pause >= self.deadline {
-            return Err(failure);
-        }
-        sleep(pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
 }
 
 /// A connection that goes back to the others, unless what it is in the middle of is not known.

@@ -1,5 +1,6 @@
 //! Why a server or the way to it did not do what it was asked.
 
+use crate::tries::MayPass;
 use crate::{StoreError, Unavailable};
 use deadpool_postgres::{HookError, PoolError, TimeoutType};
 use std::error::Error as _;
@@ -49,9 +50,10 @@ impl Failure {
     pub(super) fn is_the_servers(&self) -> bool {
         !matches!(self.kind, Kind::Duplicate | Kind::Fault)
     }
+}
 
-    /// Whether the same may succeed at once.
-    pub(super) fn may_pass(&self) -> bool {
+impl MayPass for Failure {
+    fn may_pass(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Conflict | Kind::ReadOnly)
     }
 }

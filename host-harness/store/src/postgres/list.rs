@@ -6,7 +6,7 @@ use super::read::restore_in;
 use crate::convention::{NEVER, changed_settings};
 use crate::seal::Seal;
 use chat_domain::attempts::Failures;
-use chat_domain::audit::{Action, RecordFilter, StoredRecord};
+use chat_domain::audit::{Action, RecordFilter, RecordPlace, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::operator::WorkspaceSummary;
 use chat_domain::settings::Settings;
@@ -56,7 +56,7 @@ pub(super) use records_where;
 const RECORDS: &str = records_where!(
     "audit.workspace = $1 AND at >= $2 AND ($3::TEXT IS NULL OR caller = $3)
        AND ($4::TEXT IS NULL OR target = $4) AND ($5::TEXT IS NULL OR action = $5)
-       AND ($6::TEXT IS NULL OR request_id = $6)
+       AND ($6::TEXT IS NULL OR request_id = $6) AND at <= $8 AND (at < $8 OR idx < $9)
      ORDER BY at DESC, audit.id DESC LIMIT $7"
 );
 
@@ -167,9 +167,11 @@ pub(super) fn records(workspace: &str, filter: &RecordFilter) -> Query {
         target,
         action,
         since,
+        before,
         request_id,
         most,
     } = filter;
+    let before = before.unwrap_or(RecordPlace::END);
     query!(
         RECORDS,
         Value::key(workspace),
@@ -179,6 +181,8 @@ pub(super) fn records(workspace: &str, filter: &RecordFilter) -> Query {
         action.map(Action::name),
         request_id,
         *most,
+        before.at,
+        before.index,
     )
 }
 

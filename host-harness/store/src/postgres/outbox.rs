@@ -5,8 +5,9 @@ use super::query::{Query, Value, count, get, moment, query};
 use crate::convention::{NEVER, next_try, next_try_millis, opened_body, put_off, sealed_body};
 use crate::seal::Seal;
 use chat_domain::outbox::{
-    Among, Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
+    Among, Claim, Count, Expired, LEASE, LEAST_TRIES, NextTry, OutboxCount, Post, StoredMail,
 };
+use chat_domain::sockets::ROCKET_CHAT;
 use chat_domain::time::Timestamp;
 use secrecy::ExposeSecret;
 use tokio_postgres::Row;
@@ -23,7 +24,7 @@ macro_rules! mails_where {
     };
 }
 
-pub(super) const MAILS: &str = mails_where!("TRUE ORDER BY id");
+pub(super) const MAILS: &str = mails_where!("id > $2 ORDER BY id LIMIT $3");
 pub(super) const MAIL: &str = mails_where!("id = $2");
 
 /// Nobody claims it meanwhile.
@@ -71,8 +72,9 @@ const NEXT_DUE: &str = "
            (SELECT max(next_try) FROM outbox WHERE next_try < $1)";
 
 const COUNT: &str = "
-    SELECT count(*) FILTER (WHERE next_try < $1), count(*) FILTER (WHERE next_try = $1)
-    FROM outbox";
+    SELECT recipient = $2, count(*) FILTER (WHERE next_try < $1),
+           count(*) FILTER (WHERE next_try = $1), min(queued) FILTER (WHERE next_try < $1)
+    FROM outbox GROUP BY 1";
 
 /// Whether there is mail to be sent.
 const HOLDS_MAIL: &str = "SELECT 1 FROM outbox WHERE next_try < $1 LIMIT 1";
@@ -139,15 +141,24 @@ pub(super) fn holds_mail() -> Query {
     query!(HOLDS_MAIL, NEVER)
 }
 
-pub(super) fn mail_count() -> Query {
-    query!(COUNT, NEVER)
+pub(super) fn counts() -> Query {
+    query!(COUNT, NEVER, ROCKET_CHAT)
 }
 
-pub(super) fn mail_count_in(row: &Row) -> Result<MailCount, Failure> {
-    Ok(MailCount {
-        waiting: count(row, 0)?,
-        dead_letters: count(row, 1)?,
-    })
+pub(super) fn counts_in(rows: &[Row]) -> Result<OutboxCount, Failure> {
+    let mut counted = OutboxCount::default();
+    for row in rows {
+        let kind = match get(row, 0)? {
+            true => &mut counted.sockets,
+            false => &mut counted.mails,
+        };
+        *kind = Count {
+            waiting: count(row, 1)?,
+            dead_letters: count(row, 2)?,
+            oldest: get::<Option<i64>>(row, 3)?.map(Timestamp::from_millis),
+        };
+    }
+    Ok(counted)
 }
 
 pub(super) fn mail_in(row: &Row) -> Result<StoredMail, Failure> {

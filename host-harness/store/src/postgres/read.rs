@@ -123,6 +123,9 @@ macro_rules! profiles_where {
 
 pub(super) const ALL_PROFILES: &str = profiles_where!("TRUE ORDER BY username_key");
 
+/// In the order of the ids.
+const PROFILES_OF: &str = profiles_where!("id = ANY ($6) ORDER BY array_position($6, id)");
+
 const BY_ID: &str = profiles_where!("id = $6");
 
 /// Older versions compared otherwise: an account whose name has become another's is still
@@ -289,6 +292,12 @@ pub(super) fn all_profiles(workspace: &str) -> Query {
     profile_by(ALL_PROFILES, Value::key(workspace), lists, Vec::new())
 }
 
+/// The accounts with these ids, in this order, with all lists.
+pub(super) fn profiles_of(workspace: &str, ids: &[String]) -> Query {
+    let ids = vec![ids.to_vec().into()];
+    profile_by(PROFILES_OF, Value::key(workspace), [true; 4], ids)
+}
+
 fn profile_query(question: &Question, subject: &Subject) -> Query {
     let (sql, keys) = match &subject.account {
         Selector::Id(id) => (BY_ID, vec![Value::key(id)]),
@@ -380,6 +389,7 @@ pub(super) fn profile_in(
         user: User {
             id,
             username: get(row, 1)?,
+            name: None,
             federated: get(row, 2)?,
         },
         deactivated: get(row, 3)?,
@@ -394,6 +404,7 @@ pub(super) fn profile_in(
             locked_until: moment_if_any(row, 17)?,
             told: count_if_any(row, 18)?.unwrap_or_default(),
         },
+        language: None,
         emails: emails_in(row)?,
         roles: list(row, 21)?,
         permissions: list(row, 22)?,

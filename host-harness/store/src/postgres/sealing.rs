@@ -1,13 +1,14 @@
 //! What is sealed, as the tables keep it.
 
 use super::database::{
-    BEGIN_TO_WRITE, COMMIT, Connection, Database, LIST_PATIENCE, PATIENCE, Tries,
+    BEGIN_TO_WRITE, COMMIT, Connection, Database, LIST_PATIENCE, PATIENCE, tries_until,
 };
 use super::failure::{Failure, Kind};
 use super::query::{Query, get, query};
 use crate::StoreError;
 use crate::convention::Unread;
 use crate::seal::{Position, Renewed, SEALED, Seal, SealedColumn, Sealing, StoreIs, Unopened};
+use crate::tries::Tries;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::ToSql;
@@ -63,7 +64,7 @@ pub(super) async fn renew(
     from: &Position,
     most: u32,
 ) -> Result<Renewed, Failure> {
-    let mut tries = Tries::until(Instant::now() + LIST_PATIENCE);
+    let mut tries = tries_until(Instant::now() + LIST_PATIENCE);
     loop {
         let renewed = match database.connection(tries.deadline).await {
             Ok(mut connection) => renew_once(&mut connection, seal, from, most, &tries).await,

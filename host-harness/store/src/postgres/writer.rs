@@ -10,20 +10,19 @@
 
 use super::apply::{self, Log};
 use super::audit_log;
-use super::database::{Connection, Database, LIST_PATIENCE, PATIENCE, Tries, begin, commit};
+use super::database::{Connection, Database, LIST_PATIENCE, PATIENCE, begin, commit, tries_until};
 use super::failure::{Failure, Kind};
 use super::query::{Query, Value, get, query};
 use super::read::{self, HeldCode, Purpose, Read};
+use crate::piece::{Piece, tell_all};
 use crate::seal::Seal;
 use crate::{Decide, Result, StoreError, Unavailable};
 use chat_domain::dossier::Question;
 use chat_domain::order::Change;
 use chat_domain::time::Timestamp;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -70,14 +69,6 @@ pub(super) struct Writer {
     swept: Mutex<Instant>,
 }
 
-/// One decision that somebody waits for. It may be taken more than once.
-struct Piece {
-    question: Question,
-    decide: Decide,
-    done: oneshot::Sender<Result<()>>,
-    since: Instant,
-}
-
 /// How a try to commit pieces ended.
 enum Ended {
     /// Each in its way.
@@ -107,14 +98,8 @@ impl Writer {
     /// comes between; they are durable when this returns. Whoever stops waiting for it does not
     /// stop it.
     pub(super) async fn write(self: &Arc<Self>, question: Question, decide: Decide) -> Result<()> {
-        let (done, ended) = oneshot::channel();
         let workspace = question.workspace.clone();
-        let piece = Piece {
-            question,
-            decide,
-            done,
-            since: Instant::now(),
-        };
+        let (piece, waiting) = Piece::new(question, decide);
         let is_first = {
             let mut queues = self.queues();
             let is_first = !queues.contains_key(&workspace);
@@ -124,9 +109,7 @@ impl Writer {
         if is_first {
             tokio::spawn(self.clone().write_all(workspace));
         }
-        ended
-            .await
-            .map_err(|_| StoreError("its writer is gone".into()))?
+        waiting.ended().await
     }
 
     /// Until nothing waits any more in the workspace.
@@ -149,27 +132,26 @@ impl Writer {
     async fn commit(self: &Arc<Self>, workspace: &str, batch: Vec<Piece>) {
         let (late, mut batch): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .partition(|piece| piece.since.elapsed() >= PATIENCE);
-        answer(late, || Err(Unavailable::Busy.into()));
-        let mut tries = Tries::until(Instant::now() + PATIENCE);
+            .partition(|piece| piece.has_waited(PATIENCE));
+        tell_all(late, || Err(Unavailable::Busy.into()));
+        let mut tries = tries_until(Instant::now() + PATIENCE);
         while !batch.is_empty() {
             match self.try_once(workspace, &mut batch, tries.deadline).await {
                 Ended::Committed(outcomes) => {
                     for (piece, outcome) in batch.drain(..).zip(outcomes) {
-                        // Nobody may be waiting any more.
-                        let _ = piece.done.send(outcome);
+                        piece.tell(outcome);
                     }
                     self.sweep_in_time();
                 }
                 Ended::Refused(index, error) => {
-                    let _ = batch.remove(index).done.send(Err(error));
+                    batch.remove(index).tell(Err(error));
                 }
                 Ended::Failed(failure) => {
                     if let Err(failure) = tries.again(failure).await {
-                        return answer(batch, || Err(failure.clone().into()));
+                        return tell_all(batch, || Err(failure.clone().into()));
                     }
                 }
-                Ended::Unknown => return answer(batch, || Err(Unavailable::Unknown.into())),
+                Ended::Unknown => return tell_all(batch, || Err(Unavailable::Unknown.into())),
             }
         }
     }
@@ -210,7 +192,7 @@ impl Writer {
     /// Whether the transaction with this mark was committed; if not, it never will be. None
     /// where nobody tells in time.
     async fn was_committed(&self, mark: &[u8], deadline: Instant) -> Option<bool> {
-        let mut tries = Tries::until(deadline);
+        let mut tries = tries_until(deadline);
         loop {
             let asked = self.database.write(vec![query!(ASK, mark)], deadline);
             match asked.await {
@@ -245,13 +227,6 @@ impl Writer {
 
 fn lock(workspace: &str) -> Query {
     query!(LOCK, Value::key(workspace))
-}
-
-fn answer(pieces: Vec<Piece>, result: impl Fn() -> Result<()>) {
-    for piece in pieces {
-        // Nobody may be waiting any more.
-        let _ = piece.done.send(result());
-    }
 }
 
 /// The turn of a workspace: while there is one, what comes is put in its queue. When it ends,
@@ -353,7 +328,7 @@ impl<'a> Transaction<'a> {
         for piece in batch {
             let found = self.read(&piece.question).await?;
             let decided = match found {
-                Ok(found) => piece.decide(self.seal, found),
+                Ok(found) => decide(piece, self.seal, found),
                 Err(failure) => Err(failure.into()),
             };
             let outcome = match decided {
@@ -532,18 +507,14 @@ fn created_meanwhile() -> Failure {
     Failure::new(Kind::Conflict, "the workspace was created meanwhile")
 }
 
-impl Piece {
-    /// What is changed where this was found, and the backup codes that were.
-    fn decide(
-        &mut self,
-        seal: &Seal,
-        found: Vec<Vec<Row>>,
-    ) -> Result<(Vec<HeldCode>, Vec<Change>)> {
-        let Read { dossier, codes } = read::dossier(seal, &self.question, found)?;
-        let decide = AssertUnwindSafe(|| (self.decide)(&dossier));
-        let changes = catch_unwind(decide).map_err(|_panic| StoreError("it panicked".into()))?;
-        Ok((codes, changes))
-    }
+/// What a piece changes where this was found, and the backup codes that were.
+fn decide(
+    piece: &mut Piece,
+    seal: &Seal,
+    found: Vec<Vec<Row>>,
+) -> Result<(Vec<HeldCode>, Vec<Change>)> {
+    let Read { dossier, codes } = read::dossier(seal, &piece.question, found)?;
+    Ok((codes, piece.decide(&dossier)?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{Db, SqlResult};
 use crate::convention::{NEVER, changed_settings, restore};
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Profile};
 use chat_domain::attempts::Failures;
-use chat_domain::audit::{Action, RecordFilter, StoredRecord};
+use chat_domain::audit::{Action, RecordFilter, RecordPlace, StoredRecord};
 use chat_domain::clock_fault::Horizon;
 use chat_domain::dossier::{Administrator, Subject};
 use chat_domain::operator::{Role, SettingPlace, WorkspaceSummary};
@@ -237,7 +237,7 @@ pub(super) fn records(
         "SELECT {RECORD} FROM audit {WITH_NAMES}
          WHERE audit.workspace = ?1 AND at >= ?2 AND (?3 IS NULL OR caller = ?3)
            AND (?4 IS NULL OR target = ?4) AND (?5 IS NULL OR action = ?5)
-           AND (?6 IS NULL OR request_id = ?6)
+           AND (?6 IS NULL OR request_id = ?6) AND at <= ?8 AND (at < ?8 OR idx < ?9)
          ORDER BY at DESC, audit.id DESC LIMIT ?7"
     ))?;
     let RecordFilter {
@@ -245,13 +245,25 @@ pub(super) fn records(
         target,
         action,
         since,
+        before,
         request_id,
         most,
     } = filter;
+    let before = before.unwrap_or(RecordPlace::END);
     let since = since.map_or(0, Timestamp::millis);
     let action = action.map(Action::name);
     let records = query.query_map(
-        params![workspace, since, caller, target, action, request_id, most],
+        params![
+            workspace,
+            since,
+            caller,
+            target,
+            action,
+            request_id,
+            most,
+            before.at.millis(),
+            before.index
+        ],
         record_in,
     )?;
     let mut records: Vec<_> = records.collect::<SqlResult<_>>()?;

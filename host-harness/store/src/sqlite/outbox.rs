@@ -3,10 +3,11 @@
 use super::{Db, SqlResult};
 use crate::convention::{NEVER, next_try, next_try_millis, opened_body, put_off, sealed_body};
 use chat_domain::outbox::{
-    Claim, Expired, LEASE, LEAST_TRIES, MailCount, NextTry, Post, StoredMail,
+    Claim, Count, Expired, LEASE, LEAST_TRIES, NextTry, OutboxCount, Post, StoredMail,
 };
+use chat_domain::sockets::ROCKET_CHAT;
 use chat_domain::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use secrecy::ExposeSecret;
 
 /// Which mails are due: those whose time has come, and those that a clock which was ahead has
@@ -65,16 +66,26 @@ pub(super) fn holder(db: &Connection, workspace: &str, id: i64) -> SqlResult<Opt
     Ok(holder.flatten())
 }
 
-pub(super) fn mail_count(db: &Connection) -> SqlResult<MailCount> {
-    db.prepare_cached("SELECT count(*) FILTER (WHERE next_try < ?1), count(*) FROM outbox")?
-        .query_row([NEVER], |row| {
-            let (waiting, all): (u32, u32) = (row.get(0)?, row.get(1)?);
-            let dead_letters = all - waiting;
-            Ok(MailCount {
-                waiting,
-                dead_letters,
-            })
-        })
+pub(super) fn count(db: &Connection) -> SqlResult<OutboxCount> {
+    let mut query = db.prepare_cached(
+        "SELECT recipient = ?2, count(*) FILTER (WHERE next_try < ?1),
+                count(*) FILTER (WHERE next_try = ?1), min(queued) FILTER (WHERE next_try < ?1)
+         FROM outbox GROUP BY 1",
+    )?;
+    let mut rows = query.query(params![NEVER, ROCKET_CHAT])?;
+    let mut counted = OutboxCount::default();
+    while let Some(row) = rows.next()? {
+        let kind = match row.get(0)? {
+            true => &mut counted.sockets,
+            false => &mut counted.mails,
+        };
+        *kind = Count {
+            waiting: row.get(1)?,
+            dead_letters: row.get(2)?,
+            oldest: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+        };
+    }
+    Ok(counted)
 }
 
 /// Of all workspaces but those of a JSON array, or of one.
@@ -176,32 +187,50 @@ pub(super) fn postpone(
 }
 
 /// The workspace's mails, or that with this id.
+/// What operators see of a mail, as [`mail_in`] reads it; a condition follows.
+macro_rules! mails_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, queued, expires, claimed, next_try, tries, recipient, subject,
+                    CASE WHEN holds_code THEN NULL ELSE body END, last_problem, doubtful
+             FROM outbox WHERE workspace = ?1 AND ",
+            $condition
+        )
+    };
+}
+
+/// As [`Store::mails`](crate::Store::mails).
 pub(super) fn mails(
     db: &Connection,
     workspace: &str,
-    id: Option<i64>,
+    after: i64,
+    most: u32,
 ) -> SqlResult<Vec<StoredMail>> {
-    db.prepare_cached(
-        "SELECT id, queued, expires, claimed, next_try, tries, recipient, subject,
-                CASE WHEN holds_code THEN NULL ELSE body END, last_problem, doubtful
-         FROM outbox WHERE workspace = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY id",
-    )?
-    .query_map(params![workspace, id], |row| {
-        Ok(StoredMail {
-            id: row.get(0)?,
-            queued: Timestamp::from_millis(row.get(1)?),
-            expires: Timestamp::from_millis(row.get(2)?),
-            claimed: row.get(3)?,
-            next_try: next_try(row.get(4)?),
-            tries: row.get(5)?,
-            recipient: row.get(6)?,
-            subject: row.get(7)?,
-            body: row.get(8)?,
-            last_problem: row.get(9)?,
-            doubtful: row.get(10)?,
-        })
-    })?
-    .collect()
+    db.prepare_cached(mails_where!("id > ?2 ORDER BY id LIMIT ?3"))?
+        .query_map(params![workspace, after, most], mail_in)?
+        .collect()
+}
+
+pub(super) fn mail(db: &Connection, workspace: &str, id: i64) -> SqlResult<Option<StoredMail>> {
+    db.prepare_cached(mails_where!("id = ?2"))?
+        .query_row(params![workspace, id], mail_in)
+        .optional()
+}
+
+fn mail_in(row: &Row<'_>) -> SqlResult<StoredMail> {
+    Ok(StoredMail {
+        id: row.get(0)?,
+        queued: Timestamp::from_millis(row.get(1)?),
+        expires: Timestamp::from_millis(row.get(2)?),
+        claimed: row.get(3)?,
+        next_try: next_try(row.get(4)?),
+        tries: row.get(5)?,
+        recipient: row.get(6)?,
+        subject: row.get(7)?,
+        body: row.get(8)?,
+        last_problem: row.get(9)?,
+        doubtful: row.get(10)?,
+    })
 }
 
 /// Makes a mail due at `due`.

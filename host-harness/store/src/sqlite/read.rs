@@ -48,7 +48,7 @@ pub(super) fn dossier(db: Db<'_>, question: &Question) -> SqlResult<Dossier> {
         dossier.administrators = list::administrators(&db, workspace)?;
     }
     if let Some(id) = question.mail {
-        dossier.mail = outbox::mails(&db, workspace, Some(id))?.pop();
+        dossier.mail = outbox::mail(&db, workspace, id)?;
         if let Some(holder) = outbox::holder(&db, workspace, id)? {
             dossier.mail_holder = profile(db, workspace, &Subject::id(&holder), None)?;
         }
@@ -221,6 +221,7 @@ fn profile_in(seal: &Seal, workspace: &str, row: &Row<'_>) -> SqlResult<Profile>
         user: User {
             id,
             username: row.get(1)?,
+            name: None,
             federated: row.get(2)?,
         },
         deactivated: row.get(3)?,

@@ -3,17 +3,18 @@
 use crate::fixtures::{at, filled, key, operation, profile, reset, reset_of_alice};
 use chat_domain::account::Token;
 use chat_domain::attempts::{Attempt, BeginEmailAttempt};
-use chat_domain::member::{Act, Authority, Code, MemberChange};
+use chat_domain::audit::{AuditRecord, Decision};
+use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::operator::{NewUser, NewWorkspace, RoleChange, UserChange};
 use chat_domain::order::Order;
-use chat_domain::proof::Proof;
-use chat_domain::reset::{Receipt, Refusal, Reset, Target};
+use chat_domain::proof::{Proof, Tried};
+use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::totp::{TotpKey, code_hash};
 use chat_store::mongodb::RocketChats;
 use chat_store::{Store, StoreError};
-use chat_testing::ask::{Ask as _, source};
-use chat_testing::mongodb::{Everything, differences};
+use chat_testing::ask::{Ask as _, done_by, source};
+use chat_testing::mongodb::{Database, Everything, differences};
 use chat_testing::{ACME, after, caller_of, now, step, token_hash};
 use mongodb::bson::{Bson, Document, doc};
 
@@ -71,6 +72,40 @@ async fn a_reset_changes_these_fields_and_no_others() {
     let again = reset(&*store, reset_of_alice()).await.unwrap();
     assert_eq!(again, Err(Refusal::Replayed));
     assert_eq!(differences(&after, &database.everything()), [""; 0]);
+}
+
+/// Alice's own language comes before that of the workspace, which comes before English.
+#[tokio::test]
+async fn a_notice_is_in_the_members_language_or_the_workspaces() {
+    const GERMAN: &str = "Zwei-Faktor-Authentifizierung per TOTP zurückgesetzt";
+    const ENGLISH: &str = "Two Factor TOTP Reset Notification";
+    for (own, workspace, subject) in [
+        (Some("de"), None, GERMAN),
+        (Some("de-AT"), Some("en"), GERMAN),
+        (Some("en"), Some("de"), ENGLISH),
+        (Some("fr"), Some("de"), GERMAN),
+        (None, Some("de-IN"), GERMAN),
+        (None, Some("fr"), ENGLISH),
+        (None, None, ENGLISH),
+    ] {
+        let (database, store) = filled().await;
+        let language = match own {
+            Some(language) => doc! { "$set": { "language": language } },
+            None => doc! { "$unset": { "language": "" } },
+        };
+        database.update("users", "alice", language);
+        if let Some(language) = workspace {
+            let language = doc! { "_id": "Language", "value": language };
+            database.insert("rocketchat_settings", vec![language]);
+        }
+        reset(&*store, reset_of_alice()).await.unwrap().unwrap();
+        let outbox = &database.everything()["reset_totp_outbox"];
+        let subjects: Vec<_> = outbox
+            .values()
+            .map(|m| m.get_str("subject").unwrap())
+            .collect();
+        assert_eq!(subjects, [subject], "{own:?} {workspace:?}");
+    }
 }
 
 /// A phone that is lost while it was being enrolled.
@@ -207,14 +242,10 @@ async fn a_session_is_written_and_ended_as_rocket_chat_does() {
 /// By both shapes in which it has kept them.
 #[tokio::test]
 async fn a_code_that_rocket_chat_has_mailed_is_counted_and_spent() {
-    // Of `012345`, with the fewest rounds that there are.
-    let hash = "$2b$04$bHj5EaYL7vVsUeLZZBAA6uF/TtIkpi1XlEBzD2ZvJHvdZ5HOkUwTW";
-    let hash = match chat_domain::totp::is_hash_of_email_code(hash, &"012345".into()) {
-        true => hash.to_owned(),
-        false => bcrypt_of("012345"),
-    };
+    const OLDER: &str = "$2b$04$older";
+    let hash = slow_hash();
     let code = doc! { "code": &hash, "expire": at(60_000) };
-    let older = doc! { "code": "$2b$04$older", "expire": at(10_000) };
+    let older = doc! { "code": OLDER, "expire": at(10_000) };
     for (kept, attempts) in [
         (Bson::from(code.clone()), "services.emailCode.attempts"),
         (
@@ -223,10 +254,7 @@ async fn a_code_that_rocket_chat_has_mailed_is_counted_and_spent() {
         ),
     ] {
         let (database, store) = filled().await;
-        let opted_in = doc! {
-            "services.emailCode": kept, "services.email2fa": { "enabled": true },
-        };
-        database.update("users", "bob", doc! { "$set": opted_in });
+        mailed(&database, kept);
         let before = database.everything();
         let attempt = BeginEmailAttempt {
             workspace: ACME.to_owned(),
@@ -242,25 +270,75 @@ async fn a_code_that_rocket_chat_has_mailed_is_counted_and_spent() {
         assert_eq!(change[2..], format!("users bob {attempts}"));
         let held = profile(&*store, "bob").await.unwrap().unwrap();
         assert_eq!(held.mailed_code.unwrap().failures, 1);
-        for (code, expected) in [
-            ("012346", Err(Refusal::WrongProof)),
-            ("012345", Ok(Receipt::NothingEnrolled)),
-            ("012345", Err(Refusal::WrongProof)),
+        for (compared, expected) in [
+            (OLDER, Err(Refusal::WrongProof)),
+            (&hash, Ok(Receipt::NothingEnrolled)),
+            (&hash, Err(Refusal::WrongProof)),
         ] {
-            let order = Reset {
-                caller: caller_of("bob"),
-                proof: Proof::EmailCode(code.into()),
-                target: Target::Caller,
-                ..reset_of_alice()
-            };
-            assert_eq!(reset(&*store, order).await.unwrap(), expected, "{code}");
+            let order = bobs_reset(compared);
+            assert_eq!(reset(&*store, order).await.unwrap(), expected, "{compared}");
         }
         assert!(!services(&database.everything(), "bob").contains_key("emailCode"));
     }
 }
 
-fn bcrypt_of(code: &str) -> String {
-    bcrypt::hash(code, 4).unwrap()
+/// Whoever compared a code in the one turn that all hosts wait for would have it for a quarter of
+/// a minute, which nobody may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_code_is_compared_in_a_turn() {
+    let (database, store) = filled().await;
+    let hash = slow_hash();
+    let code = doc! { "code": &hash, "expire": at(60_000) };
+    mailed(&database, code.into());
+    let refused = |tried| RefuseReset {
+        record: AuditRecord {
+            decision: Decision::Refused,
+            ..done_by(ACME, "bob")
+        },
+        tried: Some(tried),
+    };
+    for tried in [None, Some(hash.as_str().into())] {
+        let attempt = store.begin_email_attempt(ACME, "bob", now()).await;
+        assert!(matches!(attempt.unwrap(), Attempt::Begun(Some(_))));
+        let refused = refused(Tried::Email(tried));
+        store.decide(refused).await.unwrap();
+    }
+    let begin = |compared| {
+        let key = TotpKey::new(b"another key of 32 characters....".to_vec());
+        own("bob", Act::BeginEnrolment(key), Some(Code::Email(compared)))
+    };
+    let wrong = store.decide(begin(Err(Denial::WrongCode))).await.unwrap();
+    assert_eq!(wrong, Err(Denial::WrongCode));
+    let outcome = reset(&*store, bobs_reset("another")).await.unwrap();
+    assert_eq!(outcome, Err(Refusal::WrongProof));
+    let right = begin(Ok(hash.as_str().into()));
+    assert_eq!(store.decide(right).await.unwrap(), Ok(()));
+}
+
+/// As bcrypt of a code looks, with so many rounds that nobody has ever compared it.
+fn slow_hash() -> String {
+    format!(
+        "$2b$18${}",
+        "bHj5EaYL7vVsUeLZZBAA6uF/TtIkpi1XlEBzD2ZvJHvdZ5HOkUwTW"
+    )
+}
+
+/// Bob has opted in, and was sent this by Rocket.Chat.
+fn mailed(database: &Database, kept: Bson) {
+    let opted_in = doc! {
+        "services.emailCode": kept, "services.email2fa": { "enabled": true },
+    };
+    database.update("users", "bob", doc! { "$set": opted_in });
+}
+
+/// By a code that was compared with what has this hash.
+fn bobs_reset(compared: &str) -> Reset {
+    Reset {
+        caller: caller_of("bob"),
+        proof: Proof::EmailCode(compared.into()),
+        target: Target::Caller,
+        ..reset_of_alice()
+    }
 }
 
 /// What was noted of a factor goes with it, also where Rocket.Chat replaces it.

@@ -2,6 +2,7 @@
 
 use crate::fixtures::{DAY, at, fill, filled, key, profile, reset, reset_of_alice, totp, user};
 use chat_domain::account::Selector;
+use chat_domain::mail::Language;
 use chat_domain::operator::{Role, TokenSummary};
 use chat_domain::reset::Receipt;
 use chat_domain::time::Timestamp;
@@ -43,6 +44,11 @@ async fn seen(services: Document, more: Document) -> String {
             "code {} {issued} {expires} {}",
             code.hash, code.failures
         ));
+    }
+    // Everybody's is `de`, unless a case says another.
+    match profile.language {
+        Some(Language::German) => (),
+        language => words.push(format!("language {language:?}")),
     }
     if let Some(hash) = &profile.password_hash {
         words.push(format!("password {}", hash.expose_secret()));
@@ -90,6 +96,18 @@ async fn an_account_is_read_as_every_version_writes_it() {
             doc! { "totp": { "enabled": false, "tempSecret": &secret } },
             none.clone(),
             "pending 0",
+        ),
+        (none.clone(), doc! { "language": "de-AT" }, ""),
+        (
+            none.clone(),
+            doc! { "language": "en" },
+            "language Some(English)",
+        ),
+        (none.clone(), doc! { "language": "fr" }, "language None"),
+        (
+            none.clone(),
+            doc! { "language": Bson::Null },
+            "language None",
         ),
         // As a version that keeps both writes it.
         (
@@ -240,6 +258,7 @@ async fn a_field_of_another_type_fails_the_account_alone() {
         ("emails", Bson::Array(vec![SECRET.into()])),
         ("roles", SECRET.into()),
         ("roles", Bson::Array(vec![Bson::from(7)])),
+        ("language", Bson::from(7)),
         ("services.totp", SECRET.into()),
         ("services.totp.enabled", SECRET.into()),
         ("services.totp.secret", Bson::from(7)),

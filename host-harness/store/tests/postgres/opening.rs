@@ -2,14 +2,15 @@
 
 use crate::suite::new_data;
 use chat_store::postgres::{Postgres, holds_mail, survey};
-use chat_store::{Store, StoreError, Unavailable};
-use chat_testing::postgres::{Database, Durability, Server};
+use chat_store::seal::Seal;
+use chat_store::{Store, StoreError, StoreUrl, Unavailable};
+use chat_testing::postgres::{Database, Durability, Server, connect};
 use chat_testing::{ACME, GLOBEX, now, seal};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 type Opened = Result<Arc<dyn Store>, StoreError>;
 
@@ -248,6 +249,47 @@ async fn of_several_hosts_the_one_that_writes_is_found() {
         .await
         .unwrap();
     assert!(look.settings(ACME).await.unwrap().is_some());
+    // A standby may lack what was acknowledged.
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let refused = data.url().back_up(&backup).await.unwrap_err().to_string();
+    assert!(refused.contains("does not allow writes"), "{refused}");
+    assert!(!backup.exists());
+}
+
+/// Whoever opened it before it is whole would find a store that is empty and not sealed, and keep to
+/// that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_restored_is_opened_when_it_is_whole() {
+    let data = new_data().await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    data.url().back_up(&backup).await.unwrap();
+    let database = Database::empty();
+    let made = Postgres::open_or_create(&database.url(), &Seal::none()).await;
+    drop(made.unwrap());
+    let last = connect(database.url()).await.unwrap();
+    let hold = "BEGIN; LOCK TABLE audit_log IN SHARE MODE";
+    last.batch_execute(hold).await.unwrap();
+    let target: StoreUrl = database.url().parse().unwrap();
+    let restoring = tokio::spawn(async move { target.restore(&backup).await });
+    wait_until(&database, 1, &restoring);
+    let url = database.url();
+    let opening = tokio::spawn(async move { Postgres::open(&url, &seal()).await });
+    wait_until(&database, 2, &opening);
+    last.batch_execute("ROLLBACK").await.unwrap();
+    restoring.await.unwrap().unwrap();
+    let store = opening.await.unwrap().unwrap();
+    assert!(store.settings(ACME).await.unwrap().is_some());
+}
+
+/// Until so many wait for a lock in the database, of whom this is the last.
+fn wait_until<T>(database: &Database, waiting: i64, last: &JoinHandle<T>) {
+    let count = "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
+                 WHERE datname = current_database() AND NOT granted";
+    while database.numbers(count) != [waiting] {
+        assert!(!last.is_finished(), "it does not wait");
+    }
 }
 
 /// With the certificate of a server that is really that one.

@@ -1,6 +1,7 @@
 //! How the server finds what it is asked for.
 
 use chat_domain::account::Selector;
+use chat_domain::directory::{AccountFilter, Place};
 use chat_testing::ask::Ask as _;
 use chat_testing::{ACME, Data, now, token_hash};
 use std::time::{Duration, Instant};
@@ -49,6 +50,15 @@ async fn look_ups_take_an_index_however_many_accounts_there_are() {
             let user = store.find_user(ACME, selector.clone()).await;
             user.unwrap();
         }
+    }
+    for _ in 0..LOOK_UPS {
+        let filter = AccountFilter {
+            after: Some(Place::Username("u77".to_owned())),
+            most: 50,
+            ..AccountFilter::default()
+        };
+        let listed = store.accounts(ACME, &filter).await.unwrap();
+        assert_eq!(listed.profiles.len(), 50);
     }
     let standing = store.standing(ACME, "u77", "hu77", now()).await.unwrap();
     assert!(standing.is_some());

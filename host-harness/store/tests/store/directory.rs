@@ -4,7 +4,7 @@
 use super::new_data;
 use chat_domain::account::{Email, Token, TotpFactor};
 use chat_domain::attempts::FREE_FAILURES;
-use chat_domain::mail::{self, Event};
+use chat_domain::mail::{self, Event, Language};
 use chat_domain::operator::NewUser;
 use chat_domain::operator::{
     Operation, Problem, Role, RoleChange, TokenSummary, UserChange, default_roles,
@@ -272,7 +272,7 @@ async fn an_enrolment_replaces_a_pending_key_and_ends_the_sessions() {
     assert_eq!(changed.account.backup_codes, Some(1));
     assert_eq!(changed.ended_tokens, 1);
     let hash = token_hash("bob-token");
-    let letter = mail::notice(&Event::Enrolled, now(), None);
+    let letter = mail::notice(Language::English, &Event::Enrolled, now(), None);
     let notice = mail_row(1, "bob", "bob@acme.example", &letter, NOTICE_EXPIRES);
     assert_eq!(
         before.changes(&data.dump()),

@@ -14,6 +14,7 @@ use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
 use chat_testing::ask::{Ask as _, source};
 use chat_testing::{ACME, Data, GLOBEX, after, caller_of, now, sealed, token_hash};
+use secrecy::SecretString;
 
 const CODE: &str = "012345";
 
@@ -64,12 +65,13 @@ async fn send(data: &Data, user: &str, now: Timestamp) -> EmailCode {
     sent.unwrap()
 }
 
-/// A reset of alice's own TOTP, and a log-in of hers.
+/// A reset of alice's own TOTP, by a code that was compared with that which has its hash; and a
+/// log-in of hers by this code, for which an attempt is begun.
 async fn reset(data: &Data, code: &str, now: Timestamp) -> Result<Receipt, Refusal> {
     let order = Reset {
         workspace: ACME.to_owned(),
         caller: caller_of("alice"),
-        proof: Proof::EmailCode(code.into()),
+        proof: Proof::EmailCode(code_hash(code).into()),
         target: Target::Caller,
         now,
         request_id: "request-1".to_owned(),
@@ -85,12 +87,21 @@ async fn log_in(data: &Data, code: &str, now: Timestamp) -> Result<(), Denial> {
         bypass_two_factor: false,
         name: None,
     };
+    let code = match begin(data, "alice", now).await {
+        Attempt::Begun(hash) => {
+            let right = hash.filter(|hash| *hash == code_hash(code));
+            let right = right.map(SecretString::from).ok_or(Denial::WrongCode);
+            Some(Code::Email(right))
+        }
+        Attempt::Locked(lock) => Some(Code::Email(Err(Denial::Locked(lock)))),
+        Attempt::Unavailable => None,
+    };
     let change = MemberChange {
         workspace: ACME.to_owned(),
         user: "alice".to_owned(),
         authority: Authority::Password("hash".into()),
         act: Act::LogIn(token),
-        code: Some(Code::Email(code.into())),
+        code,
         now,
         request_id: "request-1".to_owned(),
         source: source(),

@@ -196,6 +196,7 @@ async fn the_factors_of_an_account_are_its_own_and_those_that_its_workspace_uses
             totp,
             email,
             password,
+            has_slow_code: _,
         } = data.store.methods(ACME, user).await.unwrap();
         let methods = [(totp, "totp"), (email, "email"), (password, "password")];
         let methods: Vec<_> = methods.iter().filter(|(is, _)| *is).map(|m| m.1).collect();

@@ -1,6 +1,7 @@
 //! The store held to its promises, whichever it is: what it keeps, counts, spends and refuses.
 //! The program that runs them says which, by its `KIND`.
 
+mod accounts;
 pub(crate) mod audit_log;
 mod backup;
 mod change;

@@ -2,7 +2,9 @@
 //! `Data`'s words only.
 
 use super::new_data;
-use chat_domain::outbox::{Among, Claim, LEASE, LEAST_TRIES, LONGEST_PAUSE, MailCount, NextTry};
+use chat_domain::outbox::{
+    Among, Claim, Count, LEASE, LEAST_TRIES, LONGEST_PAUSE, NextTry, OutboxCount,
+};
 use chat_domain::time::Timestamp;
 use chat_store::seal::MAIL_BODY;
 use chat_testing::ask::Ask as _;
@@ -78,17 +80,46 @@ async fn the_mail_that_has_been_due_longest_is_claimed_first() {
     }
     let expired = data.store.expired_mails(now()).await.unwrap();
     assert_eq!(expired.len(), 1);
-    let count = data.store.mail_count().await.unwrap();
-    let expected = MailCount {
-        waiting: 6,
-        dead_letters: 1,
-    };
-    assert_eq!(count, expected);
     // Whoever claims it says in time what became of it.
     let again = now() + LEASE;
     assert_eq!(name(data.store.claim(again).await.unwrap()), "later");
     let again = data.store.claim(again).await.unwrap().unwrap();
     assert_eq!((again.message_id.as_str(), again.tries), ("second", 2));
+}
+
+#[tokio::test]
+async fn what_waits_and_what_is_given_up_is_counted_by_its_kind() {
+    let data = new_data().await;
+    let count = async || data.store.outbox_count().await.unwrap();
+    assert_eq!(count().await, OutboxCount::default());
+    let never = i64::MAX;
+    queue(
+        &data,
+        &[
+            (ACME, "old", 0, LATE),
+            (GLOBEX, "new", LATE, LATE),
+            (ACME, "dead", never, LATE),
+            (ACME, "sockets", 0, LATE),
+            (ACME, "dead sockets", never, LATE),
+            (GLOBEX, "more dead sockets", never, LATE),
+        ],
+    );
+    data.edit("UPDATE outbox SET queued = 4 WHERE message_id = 'old'");
+    data.edit("UPDATE outbox SET queued = 3 WHERE message_id = 'dead'");
+    data.edit("UPDATE outbox SET recipient = 'rocket-chat' WHERE message_id LIKE '%sockets'");
+    let expected = OutboxCount {
+        mails: Count {
+            waiting: 2,
+            dead_letters: 1,
+            oldest: Some(Timestamp::from_millis(4)),
+        },
+        sockets: Count {
+            waiting: 1,
+            dead_letters: 2,
+            oldest: Some(Timestamp::from_millis(5)),
+        },
+    };
+    assert_eq!(count().await, expected);
 }
 
 #[tokio::test]
@@ -162,7 +193,7 @@ async fn what_became_of_a_mail_is_noted() {
             .await
             .unwrap()
     );
-    let mails = data.store.mails(ACME).await.unwrap();
+    let mails = data.store.all_mails(ACME).await.unwrap();
     let shown: Vec<_> = mails
         .iter()
         .map(|mail| {
@@ -183,7 +214,12 @@ async fn what_became_of_a_mail_is_noted() {
             ("never@example.com", false, NextTry::Never, 1, Some("no")),
         ]
     );
-    assert!(data.store.mails(GLOBEX).await.unwrap().is_empty());
+    assert!(data.store.all_mails(GLOBEX).await.unwrap().is_empty());
+    let first = mails.first().unwrap().id;
+    for (after, most, expected) in [(0, 1, &mails[..1]), (first, 9, &mails[1..])] {
+        let page = data.store.mails(ACME, after, most).await.unwrap();
+        assert_eq!(page, expected, "{most} after {after}");
+    }
     // Somebody else has claimed it meanwhile.
     data.store.claim(after(10)).await.unwrap().unwrap();
     let before = data.dump();
@@ -211,7 +247,7 @@ async fn a_notice_is_given_up_after_its_tries_and_a_code_with_its_time() {
     ));
     let given_up = data.store.give_up_expired(now()).await.unwrap();
     assert_eq!(given_up.len(), 2);
-    let mails = data.store.mails(ACME).await.unwrap();
+    let mails = data.store.all_mails(ACME).await.unwrap();
     let shown = mails
         .iter()
         .map(|mail| (mail.recipient.as_str(), mail.next_try));
@@ -228,7 +264,7 @@ async fn a_notice_is_given_up_after_its_tries_and_a_code_with_its_time() {
 async fn a_code_that_waits_is_shown_to_no_operator() {
     let data = new_data().await;
     queue(&data, &[(ACME, "code", 0, LATE), (ACME, "notice", 0, LATE)]);
-    let mails = data.store.mails(ACME).await.unwrap();
+    let mails = data.store.all_mails(ACME).await.unwrap();
     let bodies: Vec<_> = mails.iter().map(|mail| mail.body.as_deref()).collect();
     assert_eq!(bodies, [None, Some("b")]);
 }
@@ -263,5 +299,5 @@ async fn of_two_hosts_that_deliver_each_mail_is_claimed_by_one() {
     let mut names = names;
     names.sort();
     assert_eq!(claimed, names);
-    assert!(data.store.mails(ACME).await.unwrap().is_empty());
+    assert!(data.store.all_mails(ACME).await.unwrap().is_empty());
 }

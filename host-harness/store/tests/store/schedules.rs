@@ -68,7 +68,7 @@ async fn state(store: &dyn Store, now: Timestamp) -> State {
     State {
         now,
         summaries,
-        mail_count: store.mail_count().await.unwrap(),
+        outbox_count: store.outbox_count().await.unwrap(),
         next_mail_due: store.next_mail_due(now).await.unwrap(),
         expired: store.expired_mails(now).await.unwrap(),
         clock_faults: store.clock_faults(Horizon::at(now)).await.unwrap(),
@@ -97,7 +97,7 @@ async fn contents_of(store: &dyn Store, workspace: &str) -> Contents {
         profiles,
         accounts,
         roles: store.all_roles(workspace).await.unwrap(),
-        mails: store.mails(workspace).await.unwrap(),
+        mails: store.all_mails(workspace).await.unwrap(),
         records: records.into_iter().map(anywhere).collect(),
     }
 }

@@ -2,12 +2,12 @@
 //! as the trait and as `Data`'s words only.
 
 use super::{new_data, new_data_with};
-use chat_domain::account::{Caller, Selector, TotpFactor, User};
+use chat_domain::account::{Caller, Selector, TotpFactor};
 use chat_domain::attempts::Attempt;
 use chat_domain::attempts::{FIRST_LOCK, FREE_FAILURES, LONGEST_LOCK};
 use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::clock_fault::Horizon;
-use chat_domain::mail::{self, Event};
+use chat_domain::mail::{self, Event, Language};
 use chat_domain::operator::NewWorkspace;
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Receipt, Refusal, Reset, Target};
@@ -55,6 +55,7 @@ async fn settings_are_kept_as_given() {
             "" if setting.name == "totp-issuer" => "Acme",
             "" if setting.name == "mail-server" => "smtps://chat:secret@mail.acme.example",
             "" if setting.name == "rocket-chat" => "https://bot:secret@chat.acme.example",
+            "en" => "de",
             "" => "https://acme.example",
             _ => "7",
         };
@@ -203,14 +204,12 @@ async fn a_username_is_unique_without_regard_to_case_beyond_ascii() {
 async fn a_found_account_says_whether_it_is_federated() {
     let data = new_data().await;
     let selector = Selector::Id("fred".to_owned());
+    let fred = data.store.find_user(ACME, selector).await.unwrap().unwrap();
     assert_eq!(
-        data.store.find_user(ACME, selector).await.unwrap(),
-        Some(User {
-            id: "fred".to_owned(),
-            username: "Fred.acme".to_owned(),
-            federated: true,
-        })
+        (fred.id, fred.username),
+        ("fred".to_owned(), "Fred.acme".to_owned())
     );
+    assert!(fred.federated);
     let selector = Selector::Id("bob".to_owned());
     let bob = data.store.find_user(ACME, selector).await.unwrap();
     assert!(!bob.unwrap().federated);
@@ -480,7 +479,7 @@ async fn ones_own_factor_needs_no_permission_and_is_told() {
     let before = data.dump();
     let outcome = reset(&data, own("moderator")).await;
     assert_eq!(outcome, Ok(Receipt::Removed));
-    let letter = mail::notice(&Event::OwnReset, now(), Some(&source()));
+    let letter = mail::notice(Language::English, &Event::OwnReset, now(), Some(&source()));
     let mut expected = vec![
         audit("moderator", "moderator", "reset", "1"),
         mail_row(

@@ -5,7 +5,7 @@ use super::new_data;
 use super::store::refusal;
 use chat_domain::account::Selector;
 use chat_domain::attempts::{FREE_FAILURES, Lock};
-use chat_domain::audit::{Action, AuditRecord, Decision, RecordFilter, StoredRecord};
+use chat_domain::audit::{Action, AuditRecord, Decision, RecordFilter, RecordPlace, StoredRecord};
 use chat_domain::health::MOST_SHOWN;
 use chat_domain::operator::{FixSettings, Operation};
 use chat_domain::retention::Prune;
@@ -30,6 +30,7 @@ fn filter() -> RecordFilter {
         action: None,
         request_id: None,
         since: None,
+        before: None,
         most: 100,
     }
 }
@@ -127,6 +128,21 @@ async fn records_are_found_by_whom_of_whom_what_and_when() {
     ] {
         assert_eq!(reasons(&data, &filter).await, expected, "{filter:?}");
     }
+    let page = |before| RecordFilter {
+        most: 1,
+        before,
+        ..filter()
+    };
+    let (mut walked, mut before) = (Vec::new(), None);
+    loop {
+        let records = data.store.records(ACME, &page(before)).await.unwrap();
+        let Some(record) = records.first() else {
+            break;
+        };
+        walked.extend(record.reason.clone());
+        before = Some(RecordPlace::of(record));
+    }
+    assert_eq!(walked.join(" "), "4 2 3 1");
     let records = data.store.records(ACME, &filter()).await.unwrap();
     let [first, second, ..] = records.as_slice() else {
         unreachable!("four were written")
