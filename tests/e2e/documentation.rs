@@ -104,6 +104,12 @@ async fn the_document_is_openapi_3_1_and_tells_of_every_route() {
             "/api/v1/users.disableTotp",
             "/api/v1/users.regenerateTotpCodes",
             "/api/v1/users.totpCodesRemaining",
+            "/api/v1/second-factor.members",
+            "/api/v1/second-factor.preview",
+            "/api/v1/second-factor.audit",
+            "/api/v1/second-factor.outbox",
+            "/api/v1/second-factor.unlock",
+            "/api/v1/second-factor.qr",
         ]
         .map(|path| (path, 1))
     );

@@ -32,6 +32,8 @@
 //! | `me`, `logout`, resume | `a_session_shows_who_it_is_is_resumed_and_ends`, `who_has_totp_is_shown_so` |
 //! | `users.enableTotp` and its neighbours | `a_member_enrols_uses_and_gives_up_totp`, `to_enrol_needs_the_callers_second_factor`, `who_has_no_totp_cannot_give_it_up_or_replace_its_codes` |
 //! | the official client | `the_official_client_lives_the_whole_journey`, `rocket_chats_own_validators_accept_the_refusals` |
+//! | `second-factor.audit`, `.outbox`, `.unlock` | `the_audit_trail_is_listed_newest_first_and_is_whole`, `mail_is_listed_without_what_is_in_it`, `an_administrator_unlocks_a_member_by_a_second_factor_and_it_is_recorded` |
+//! | `second-factor.members`, `.preview`, `.qr` | `an_administrator_sees_the_members_and_their_second_factors`, `a_thousand_members_are_listed_once_each_while_others_are_added`, `a_preview_tells_what_the_reset_then_does_and_does_nothing`, `whoever_may_not_reset_others_learns_nothing_of_them`, `a_key_is_drawn_for_whoever_is_logged_in_and_nothing_else` |
 //! | malformed bodies | `a_body_that_is_not_understood_costs_no_attempt_and_changes_nothing` |
 //! | selectors that disagree | `selectors_that_disagree_are_refused` |
 //! | a code works once | `a_code_is_accepted_once`, `a_code_that_logged_in_resets_nobody_and_the_reverse` |
@@ -87,6 +89,7 @@
     reason = "a test that cannot go on must fail"
 )]
 
+mod administrators;
 mod answers;
 mod clients;
 mod documentation;
@@ -97,12 +100,13 @@ mod input;
 mod limits;
 mod login;
 mod matrix;
+mod page;
 mod second_factor;
 mod secrets;
 mod story;
 mod support;
 
-/// The tables above, and that of `SECURITY.md`, tell of tests that there are.
+/// The tables above, and that of the book's promises, tell of tests that there are.
 #[test]
 fn every_test_that_the_tables_name_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -111,9 +115,8 @@ fn every_test_that_the_tables_name_exists() {
         .concat();
     let rows = include_str!("main.rs").lines();
     let rows = rows.filter(|line| line.starts_with("//! | "));
-    let promises = include_str!("../../SECURITY.md").split("\n## ");
-    let promises = promises.filter(|part| part.starts_with("What is promised"));
-    let promises = promises.flat_map(|part| part.lines().filter(|line| line.starts_with("| ")));
+    let promises = include_str!("../../book/src/security/promises.md").lines();
+    let promises = promises.filter(|line| line.starts_with("| "));
     let rows: Vec<_> = rows.chain(promises).collect();
     let named: Vec<_> = rows
         .iter()

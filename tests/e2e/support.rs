@@ -9,7 +9,7 @@ use chat_store::sqlite::evidence::Record;
 use host_harness::harness::{self, Harness};
 pub(crate) use host_harness::harness::{
     ADMIN, ALICE, BACKUP_CODES, BOB, BOT, CAROL, DAVE, DEACTIVATED, ERIN, FEDERATED, FRANK, HELPER,
-    MALLORY, MODERATOR, PASSWORD, Snapshot,
+    MALLORY, MODERATOR, PASSWORD, Snapshot, User,
 };
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
@@ -74,12 +74,24 @@ impl Server {
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
+        Self::start_setup(0, settings).await
+    }
+
+    async fn start_setup(visitors: usize, settings: Settings) -> Self {
         secrets::watch_log();
         for user in CAST {
             secrets::register(&format!("{user}Token"));
             secrets::register(&totp_key(user).to_base32());
         }
-        Self::checked(HARNESS.cast().settings(settings).start().await).await
+        let visitors =
+            (1..=visitors).map(|n| User::named(&format!("visitor-{n:02}")).without_totp());
+        let setup = visitors.fold(HARNESS.cast(), |setup, user| setup.user(user));
+        Self::checked(setup.settings(settings).start().await).await
+    }
+
+    /// With so many more members, `visitor-01` and so on, who have no TOTP.
+    pub(crate) async fn start_with_visitors(members: usize) -> Self {
+        Self::start_setup(members, Settings::default()).await
     }
 
     async fn checked(server: Result<harness::Server, harness::Error>) -> Self {

@@ -13,7 +13,8 @@ mod reader;
 mod tests;
 mod workspace;
 
-pub use host::network;
+pub(crate) use host::collector;
+pub use host::{admin_address, network};
 pub use problem::ConfigError;
 
 use chat_domain::settings::Setting;
@@ -72,7 +73,7 @@ pub struct Host {
     pub trust: Vec<TrustRoot>,
     /// How many calls run and wait, and what no workspace's limits exceed.
     pub capacity: Capacity,
-    /// The OpenTelemetry collector (OTLP over HTTP) that is sent every span.
+    /// The OpenTelemetry collector that is sent every span.
     pub otlp: Option<Url>,
 }
 

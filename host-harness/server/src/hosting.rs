@@ -145,7 +145,20 @@ impl Hosting {
     /// which were written before a store failed, or time was up, stay written, by the keys
     /// that were read.
     pub async fn reload(self: &Arc<Self>) -> Result<Loaded, Refused> {
-        let result = self.read_again_in_time().await;
+        self.take_in_time(None).await
+    }
+
+    /// Takes `config` in the place of what is served.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hosting::reload`], but for those of the file.
+    pub async fn replace(self: &Arc<Self>, config: Config) -> Result<Loaded, Refused> {
+        self.take_in_time(Some(config)).await
+    }
+
+    async fn take_in_time(self: &Arc<Self>, given: Option<Config>) -> Result<Loaded, Refused> {
+        let result = self.load_in_time(given).await;
         match &result {
             Ok(loaded) => tracing::info!(
                 workspaces = loaded.workspaces,
@@ -160,7 +173,7 @@ impl Hosting {
     }
 
     /// In a task of its own: where that waits for ever, nobody else does.
-    async fn read_again_in_time(self: &Arc<Self>) -> Result<Loaded, Refused> {
+    async fn load_in_time(self: &Arc<Self>, given: Option<Config>) -> Result<Loaded, Refused> {
         if self
             .given_up()
             .as_ref()
@@ -175,7 +188,11 @@ impl Hosting {
         let hosting = self.clone();
         let mut task = tokio::spawn(async move {
             let _loading = hosting.loading.lock().await;
-            hosting.read_again(deadline).await
+            let config = match given {
+                Some(config) => config,
+                None => hosting.read_again().await?,
+            };
+            hosting.load(config, Some(deadline)).await
         });
         match timeout_at(deadline, &mut task).await {
             Ok(Ok(result)) => result,
@@ -191,7 +208,7 @@ impl Hosting {
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_again(&self, deadline: Instant) -> Result<Loaded, Refused> {
+    async fn read_again(&self) -> Result<Config, Refused> {
         let Some(file) = self.file.clone() else {
             return Err(Refused::of(&"there is no configuration file to read again"));
         };
@@ -203,8 +220,7 @@ impl Hosting {
             Ok::<_, config::ConfigError>(config)
         });
         let config = read.await.map_err(|panic| Refused::of(&panic))?;
-        let config = config.map_err(|error| Refused::of(&error))?;
-        self.load(config, Some(deadline)).await
+        config.map_err(|error| Refused::of(&error))
     }
 
     /// What a server serves of it.

@@ -1,5 +1,6 @@
 //! The HTTP server: routes, authentication, answers.
 
+mod administrators;
 mod answer;
 mod body;
 mod caller;
@@ -8,6 +9,8 @@ pub(crate) mod connections;
 mod cors;
 mod login;
 mod openapi;
+mod page;
+mod qr;
 mod rate_limit;
 mod reset_totp;
 mod second_factor;
@@ -104,6 +107,7 @@ impl Site {
         let denial = outcome.err();
         let decision = denial.map_or(Decision::Done, Denial::decision).name();
         let reason = denial.map(Denial::id);
+        reason.iter().for_each(|id| self.metrics.refused(id));
         tracing::info!(
             workspace = self.workspace.id,
             caller,
@@ -141,9 +145,12 @@ impl Site {
 
     /// Writes the audit record of a request that changed nothing.
     async fn record(&self, record: AuditRecord) -> Result<(), StoreError> {
+        let reason = record.reason.clone();
         let recorded = self.store.decide(Record(record)).await;
         self.metrics.audited(&recorded);
-        recorded
+        recorded?;
+        reason.iter().for_each(|id| self.metrics.refused(id));
+        Ok(())
     }
 }
 
@@ -189,6 +196,9 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
             .route_layer(limited.clone())
             .route_layer(logged_in.clone())
     };
+    let permitted = from_fn(administrators::require_permission);
+    let administrator =
+        |route: MethodRouter<Arc<App>>| member(route.route_layer(permitted.clone()));
     let (router, document) = OpenApiRouter::with_openapi(openapi::Api::openapi())
         .routes(routes!(reset_totp::handle))
         .routes(routes!(login::log_in).map(|route| route.route_layer(limited.clone())))
@@ -199,6 +209,12 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
         .routes(routes!(totp::disable).map(member))
         .routes(routes!(totp::regenerate_codes).map(member))
         .routes(routes!(totp::codes_remaining).map(member))
+        .routes(routes!(administrators::members::list).map(administrator))
+        .routes(routes!(administrators::preview::look).map(administrator))
+        .routes(routes!(administrators::audit::list).map(administrator))
+        .routes(routes!(administrators::outbox::list).map(administrator))
+        .routes(routes!(administrators::unlock::unlock).map(administrator))
+        .routes(routes!(qr::draw).map(member))
         .split_for_parts();
     router
         .route("/api/v1/users.totp.enable", member(post(totp::enable)))
@@ -213,6 +229,7 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
             member(get(totp::codes_remaining)),
         )
         .merge(openapi::routes(document))
+        .merge(page::routes())
         .fallback(async || Answer::not_found())
         .method_not_allowed_fallback(async || Answer::method_not_allowed())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
@@ -229,6 +246,9 @@ fn router(app: App, decisions: TaskTracker, stopping: CancellationToken) -> Rout
 
 /// The route that the plugin decides.
 const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
+
+/// What the routes for administrators begin with.
+const ADMINISTRATORS: &str = "/api/v1/second-factor.";
 
 /// What some clients call a route, and its name: it is the same to limits and metrics.
 const OTHER_NAMES: [(&str, &str); 5] = [
@@ -262,6 +282,7 @@ fn action_of(route: &str) -> Action {
         "/api/v1/users.validateTotp" => Action::ConfirmTotp,
         "/api/v1/users.disableTotp" => Action::DisableTotp,
         "/api/v1/users.regenerateTotpCodes" => Action::ReplaceBackupCodes,
+        "/api/v1/second-factor.unlock" => Action::Unlock,
         _ => Action::Look,
     }
 }
@@ -301,7 +322,9 @@ async fn finish(
     span.record("status", i64::from(status));
     app.metrics.answered(route, status, time);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The page's files say for themselves how long they may be kept.
+    let kept = headers.entry(header::CACHE_CONTROL);
+    kept.or_insert(HeaderValue::from_static("no-store"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

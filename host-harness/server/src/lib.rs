@@ -53,6 +53,7 @@ mod files;
 pub mod hosting;
 pub mod http;
 pub mod metrics;
+mod outbound;
 pub mod stores;
 pub mod telemetry;
 pub mod workspace;

@@ -50,6 +50,12 @@ const MEMORY_BYTES: [f64; 9] = [
     16_777_216.0,
 ];
 
+/// Outcomes that are there before the first call ends so.
+const WATCHED_OUTCOMES: [&str; 2] = ["host-saturated", "host-busy"];
+
+/// Reasons that are there before the first caller is refused for them.
+const WATCHED_REASONS: [&str; 2] = ["totp-invalid", "totp-max-attempts"];
+
 /// The counters and histograms of one process.
 pub struct Metrics {
     registry: Registry,
@@ -60,6 +66,7 @@ pub struct Metrics {
     host: Histogram,
     memory: Histogram,
     host_calls: Counter,
+    refusals: Family<ReasonLabel, Counter>,
     answers: Family<RouteStatus, Counter>,
     answer_time: Family<Route, Histogram, fn() -> Histogram>,
     audit_records: Counter,
@@ -76,6 +83,11 @@ struct ListenerLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +143,12 @@ impl Metrics {
         };
     }
 
+    /// A caller was refused, for a reason that the audit trail names.
+    pub fn refused(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
     /// A client or operator connected to `listener`, or is gone.
     pub(crate) fn connected(&self, listener: &'static str, change: i64) {
         let label = ListenerLabel { listener };
@@ -173,6 +191,7 @@ impl Default for Metrics {
             host: Histogram::new(CALL_SECONDS),
             memory: Histogram::new(MEMORY_BYTES),
             host_calls: Counter::default(),
+            refusals: Family::default(),
             answers: Family::default(),
             answer_time: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             audit_records: Counter::default(),
@@ -181,6 +200,13 @@ impl Default for Metrics {
             closed_for_room: Family::default(),
         };
         metrics.register();
+        // How much more there is of them than before says that something is wrong: they begin at 0.
+        for outcome in WATCHED_OUTCOMES {
+            let _ = metrics.calls.get_or_create(&OutcomeLabel { outcome });
+        }
+        for reason in WATCHED_REASONS.map(str::to_owned) {
+            let _ = metrics.refusals.get_or_create(&ReasonLabel { reason });
+        }
         metrics
     }
 }
@@ -230,6 +256,11 @@ impl Metrics {
             self.calls.clone(),
         );
         registry.register(
+            "refusals",
+            "Refusals that are in audit trails, by their reason",
+            self.refusals.clone(),
+        );
+        registry.register(
             "http_answers",
             "Answers, by the route that the request matched",
             self.answers.clone(),
@@ -269,6 +300,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chat_domain::time::Timestamp;
     use plugin_sandbox::outcome::ANSWERED;
     use std::collections::HashSet;
 
@@ -284,6 +316,7 @@ mod tests {
         metrics.call_ended("host-panic", None);
         metrics.answered("/api/v1/me", 200, Duration::from_millis(2));
         metrics.audited(&Ok::<_, ()>(()));
+        metrics.refused("totp-required");
         metrics.audited(&Err::<(), _>(()));
         metrics.connected("clients", 2);
         metrics.connected("clients", -1);
@@ -293,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_was_told_is_read() {
-        let text = used().text(&Snapshot::default(), &[]);
+        let text = used().text(&Snapshot::at(Timestamp::END), &[]);
         for line in [
             r#"chat_plugin_calls_total{outcome="answered"} 1"#,
             r#"chat_plugin_calls_total{outcome="host-panic"} 1"#,
@@ -304,6 +337,9 @@ mod tests {
             "chat_plugin_host_calls_total 5",
             r#"chat_http_answers_total{route="/api/v1/me",status="200"} 1"#,
             r#"chat_http_answer_seconds_bucket{le="0.003",route="/api/v1/me"} 1"#,
+            r#"chat_plugin_calls_total{outcome="host-saturated"} 0"#,
+            r#"chat_refusals_total{reason="totp-required"} 1"#,
+            r#"chat_refusals_total{reason="totp-max-attempts"} 0"#,
             "chat_audit_records_total 1",
             "chat_audit_failures_total 1",
             r#"chat_http_connections{listener="clients"} 1"#,
@@ -318,7 +354,7 @@ mod tests {
     /// name, and no two samples have the same name and labels.
     #[test]
     fn every_family_says_what_it_is_once() {
-        let text = used().text(&Snapshot::default(), &[]);
+        let text = used().text(&Snapshot::at(Timestamp::END), &[]);
         let mut seen = HashSet::new();
         let mut family = String::new();
         for line in text.lines().filter(|line| *line != "# EOF") {

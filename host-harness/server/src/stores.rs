@@ -16,6 +16,7 @@ use chat_store::{Store, StoreError, StoreUrl};
 use housekeeping::Housekeeping;
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -83,6 +84,8 @@ pub struct HostedStore {
     open: ArcSwapOption<Open>,
     opening: tokio::sync::Mutex<()>,
     stores: Weak<Stores>,
+    /// Moments in it that a wrong clock has left, when that was last looked for.
+    clock_faults: AtomicU32,
 }
 
 struct Open {
@@ -121,6 +124,7 @@ impl Stores {
             open: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             stores: Arc::downgrade(self),
+            clock_faults: AtomicU32::new(0),
         });
         known.insert(url.clone(), Arc::downgrade(&store));
         store
@@ -161,7 +165,8 @@ impl Stores {
         for hosted in self.all() {
             if let Some(open) = hosted.open.load_full() {
                 let store = open.store.clone();
-                let seen_to = housekeeping.see_to(&hosted.url, store, &self.clock);
+                let seen_to =
+                    housekeeping.see_to(&hosted.url, store, &self.clock, &hosted.clock_faults);
                 if timeout(KEEP_HOUSE_LIMIT, seen_to).await.is_err() {
                     tracing::warn!(
                         store = %hosted.url,
@@ -170,6 +175,14 @@ impl Stores {
                 }
             }
         }
+    }
+
+    /// Moments in the open stores that a wrong clock has left, as far as it is known.
+    pub fn clock_faults(&self) -> u64 {
+        let all = self.all();
+        let open = all.iter().filter(|hosted| hosted.is_open());
+        open.map(|hosted| u64::from(hosted.clock_faults.load(Ordering::Relaxed)))
+            .sum()
     }
 
     /// How many are open.
@@ -276,6 +289,7 @@ impl HostedStore {
             }),
             opening: tokio::sync::Mutex::default(),
             stores: Weak::new(),
+            clock_faults: AtomicU32::new(0),
         }
     }
 

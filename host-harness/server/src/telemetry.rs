@@ -1,6 +1,7 @@
 //! What leaves the process about its work: the log, and traces where a collector
 //! is configured.
 
+mod collector;
 mod log;
 mod traces;
 
@@ -8,9 +9,11 @@ pub use log::{LAST_LINES_LIMIT, dropped_lines};
 pub(crate) use traces::continue_trace;
 
 use crate::clock::Clock;
+use collector::Collector;
 use log::Log;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -36,15 +39,26 @@ pub enum LogFormat {
 /// Why no traces can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The collector's address asks for what this program does not bring.
-    #[error("the collector {0} is not an http:// address: what brings TLS belongs in between")]
-    NotHttp(Url),
+    /// A variable of the environment has a value that cannot be followed.
+    #[error("{name}: {problem}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// Why, without the value, which may be a secret.
+        problem: String,
+    },
+    /// An address for OTLP over HTTP, where gRPC is to be spoken.
+    #[error("gRPC has no path: the collector {0} is named without one")]
+    PathOfGrpc(Url),
+    /// There is no TLS.
+    #[error("cannot send traces over TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The exporter cannot be made.
     #[error("cannot send traces: {0}")]
     Exporter(#[from] ExporterBuildError),
-    /// There is no thread for the log.
-    #[error("no thread can be started for the log: {0}")]
-    Log(#[from] io::Error),
+    /// There is no thread for the log, or nothing to wait by for the collector.
+    #[error("the system does not give what the log and traces need: {0}")]
+    System(#[from] io::Error),
 }
 
 /// What is told about the process; when it is dropped, the collector gets the
@@ -57,15 +71,17 @@ pub struct Telemetry {
 }
 
 /// Logs to standard error, as much as `RUST_LOG` says (by default `info`), and
-/// drops lines that nobody reads in time, see [`dropped_lines`]; sends traces to `collector`: OTLP over HTTP, at the path `/v1/traces` where
-/// the address names none. Once a process.
+/// drops lines that nobody reads in time, see [`dropped_lines`]; sends traces by OTLP to
+/// `collector`, or to the one that the environment names: how is said by the variables
+/// `OTEL_EXPORTER_OTLP_…` of OpenTelemetry's specification. Once a process.
 ///
 /// # Errors
 ///
 /// See [`StartError`]. A collector that does not answer is none: it is logged,
 /// and no request waits for it.
 pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, StartError> {
-    let traces = collector.map(traces::provider).transpose()?;
+    let collector = Collector::of(collector, |name| env::var_os(name))?;
+    let traces = collector.as_ref().map(traces::provider).transpose()?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = Log::start(io::stderr())?;
     let lines = tracing_subscriber::fmt::layer()
@@ -80,6 +96,10 @@ pub fn start(format: LogFormat, collector: Option<&Url>) -> Result<Telemetry, St
         .with(lines.with_filter(filter))
         .with(traces.as_ref().map(traces::layer))
         .init();
+    if let Some(Collector { url, protocol, .. }) = &collector {
+        let protocol = protocol.name();
+        tracing::info!(collector = %url, protocol, "traces are sent");
+    }
     Ok(Telemetry { log, traces })
 }
 

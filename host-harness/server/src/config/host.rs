@@ -20,7 +20,7 @@ pub(super) const KEYS: [Key<Host>; 11] = [
         read: |host, entry, reader| {
             let public = host.listen;
             reader.text(entry, &mut host.admin_listen, |text| {
-                admin_address(text, public).map(Some)
+                admin_address(address(text)?, public).map(Some)
             });
         },
     },
@@ -92,9 +92,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(invalid)
 }
 
-/// Whoever reaches the admin listener is believed.
-fn admin_address(text: &str, public: SocketAddr) -> Result<SocketAddr, String> {
-    let admin = address(text)?;
+/// An address for the admin listener: whoever reaches that is believed.
+///
+/// # Errors
+///
+/// Other machines reach it, or it is `public`; in words for the user.
+pub fn admin_address(admin: SocketAddr, public: SocketAddr) -> Result<SocketAddr, String> {
     if !admin.ip().is_loopback() {
         return Err(
             "it has no log-in: only an address of this machine, such as 127.0.0.1:3001, is taken"
@@ -126,15 +129,22 @@ fn public_key(text: &str) -> Result<TrustRoot, String> {
     text.parse().map_err(invalid)
 }
 
-fn collector(text: &str) -> Result<Url, String> {
-    let invalid =
-        || "it is an address such as http://127.0.0.1:4318, without log-in or query".to_owned();
+/// The address of a collector.
+///
+/// # Errors
+///
+/// When it is none, in words for the user; they hold nothing of it.
+pub(crate) fn collector(text: &str) -> Result<Url, String> {
+    let invalid = || {
+        "it is an address such as https://collector.example:4318, without log-in or query"
+            .to_owned()
+    };
     let url = Url::parse(text).map_err(|_| invalid())?;
     let is_bare = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    if url.scheme() == "http" && url.has_host() && is_bare {
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare {
         return Ok(url);
     }
     Err(invalid())

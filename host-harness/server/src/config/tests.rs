@@ -282,8 +282,8 @@ fn a_value_of_the_host_that_is_not_taken_is_quoted_with_what_is() {
             "2:11: waiting: it is a whole number, 0 to 100000 calls\n    100001",
         ),
         (
-            "otlp = \"https://127.0.0.1:4318\"",
-            "2:8: otlp: it is an address such as http://127.0.0.1:4318, without log-in or query\n    \"https://127.0.0.1:4318\"",
+            "otlp = \"ftp://127.0.0.1:4318\"",
+            "2:8: otlp: it is an address such as https://collector.example:4318, without log-in or query\n    \"ftp://127.0.0.1:4318\"",
         ),
         ("limits = 1", "2:10: limits: it is a table\n    1"),
         (

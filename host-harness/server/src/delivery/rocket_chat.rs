@@ -1,22 +1,16 @@
 //! A Rocket.Chat that is asked to close the sockets of an account (`POST /api/v1/users.logout`): a
 //! write past it closes none.
 
+use crate::outbound::{self, Error};
 use axum::body::Bytes;
 use axum::http::{Method, Request, StatusCode, header};
 use chat_domain::rocket_chat::RocketChat;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 /// How long Rocket.Chat may take: it looks into its database and tells its other processes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -82,67 +76,25 @@ pub(super) async fn log_out(rocket_chat: &RocketChat, user: &str) -> Result<(), 
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Over a connection of its own: resets are rare. A redirect, which would take the token elsewhere,
-/// is an answer like another.
+/// Over a connection of its own: resets are rare.
 async fn ask(rocket_chat: &RocketChat, user: &str) -> Result<(StatusCode, Bytes), Error> {
     let url = rocket_chat.base.join("api/v1/users.logout")?;
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
     let request = Request::builder()
         .method(Method::POST)
-        .uri(url.path())
-        .header(header::HOST, format!("{host}:{port}"))
+        .uri(url.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .header("x-user-id", &rocket_chat.user)
         .header("x-auth-token", rocket_chat.token.expose_secret())
-        .body(Full::new(
-            serde_json::to_vec(&LogOut { user_id: user })?.into(),
-        ))?;
-    let name = host.trim_matches(['[', ']']).to_owned();
-    let stream = TcpStream::connect((name.as_str(), port)).await?;
-    match url.scheme() {
-        "https" => {
-            let tls = TlsConnector::from(tls()?);
-            exchange(
-                tls.connect(ServerName::try_from(name)?, stream).await?,
-                request,
-            )
-            .await
-        }
-        _ => exchange(stream, request).await,
-    }
+        .body(serde_json::to_vec(&LogOut { user_id: user })?.into())?;
+    let (head, body) = outbound::send(request, tls()?, MOST_BYTES)
+        .await?
+        .into_parts();
+    Ok((head.status, body))
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with what sends.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST_BYTES)
-        .collect()
-        .await?;
-    Ok((status, body.to_bytes()))
-}
-
-/// By the system's certificates.
-fn tls() -> Result<Arc<ClientConfig>, Error> {
-    static TLS: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    let made = TLS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        Ok(Arc::new(
-            config.with_root_certificates(roots).with_no_client_auth(),
-        ))
-    });
-    made.clone().map_err(Error::from)
+/// By the system's certificates, as they were at the first request.
+fn tls() -> Result<&'static Arc<ClientConfig>, rustls::Error> {
+    static TLS: OnceLock<Result<Arc<ClientConfig>, rustls::Error>> = OnceLock::new();
+    let made = TLS.get_or_init(|| outbound::tls(outbound::system_roots()));
+    made.as_ref().map_err(Clone::clone)
 }

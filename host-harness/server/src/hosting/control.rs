@@ -6,6 +6,7 @@ use crate::metrics::{Breaker, Snapshot};
 use crate::telemetry;
 use crate::workspace::HostedWorkspace;
 use async_trait::async_trait;
+use chat_domain::outbox::OutboxCount;
 use chat_store::seal::KeySource;
 use chat_store::{StoreError, StoreUrl, Unavailable};
 use plugin_sandbox::breaker::State;
@@ -14,9 +15,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Workspaces of a store that are named.
 const MAX_NAMED: usize = 100;
+
+/// How long a row may take in a look at the numbers: half of what a store has for its answer, so
+/// that what can be counted is told all the same.
+const WRITE_LIMIT: Duration = Duration::from_millis(500);
 
 impl Hosting {
     /// The file of the keys, wherever whoever asks may be.
@@ -57,10 +64,15 @@ impl Control for Arc<Hosting> {
     }
 
     async fn snapshot(&self) -> Snapshot {
-        let counts = self
-            .stores
-            .ask_open(|store| async move { store.mail_count().await });
-        let counts = counts.await;
+        let now = self.clock.now();
+        // Both in one look: a store that cannot be written still tells its mail.
+        let looks = self.stores.ask_open(move |store| async move {
+            let probe = timeout(WRITE_LIMIT, store.probe(now));
+            let (written, counted) = tokio::join!(probe, store.outbox_count());
+            let slow = |_| Err(StoreError("it takes too long to write it".into()));
+            Ok((written.unwrap_or_else(slow), counted))
+        });
+        let looks = looks.await;
         let mut plugins = BTreeMap::<_, usize>::new();
         let live = self.live.load();
         for workspace in live.values() {
@@ -73,23 +85,27 @@ impl Control for Arc<Hosting> {
             free_places: runtime.capacity().calls.saturating_sub(running),
             waiting_calls: waiting,
             workspaces: live.len(),
-            open_stores: counts.len(),
+            open_stores: looks.len(),
+            clock_faults: self.stores.clock_faults(),
             plugins: plugins
                 .into_iter()
                 .map(|(digest, workspaces)| (digest.to_string(), workspaces))
                 .collect(),
             dropped_log_lines: telemetry::dropped_lines(),
-            ..Snapshot::default()
+            ..Snapshot::at(now)
         };
-        for (url, count) in counts {
-            match count {
-                Ok(count) => {
-                    snapshot.waiting_mails += u64::from(count.waiting);
-                    snapshot.dead_letters += u64::from(count.dead_letters);
+        for (url, look) in looks {
+            let problem = match look {
+                Ok((written, Ok(OutboxCount { mails, sockets }))) => {
+                    snapshot.outbox.mails += mails;
+                    snapshot.outbox.sockets += sockets;
+                    written.err()
                 }
-                Err(error) => {
-                    tracing::warn!(store = %url, %error, "cannot count its mail");
-                }
+                Ok((_, Err(error))) | Err(error) => Some(error),
+            };
+            if let Some(error) = problem {
+                snapshot.unwritable_stores += 1;
+                tracing::warn!(store = %url, %error, "it cannot be read and written");
             }
         }
         snapshot

@@ -8,7 +8,7 @@ use super::{RequestId, Site};
 use axum::Extension;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use chat_domain::account::{Account, Token};
+use chat_domain::account::{self, Account, Token};
 use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::member::{Act, Authority, Denial, Login, MemberChange};
 use chat_domain::password;
@@ -118,9 +118,16 @@ pub(super) struct Me {
 
 /// An address of the account.
 #[derive(Serialize, ToSchema)]
-struct Email {
+pub(super) struct Email {
     address: String,
     verified: bool,
+}
+
+impl From<account::Email> for Email {
+    fn from(email: account::Email) -> Self {
+        let account::Email { address, verified } = email;
+        Self { address, verified }
+    }
 }
 
 /// How the account proves itself.
@@ -148,14 +155,7 @@ impl Me {
         Self {
             id: account.user.id,
             username: account.user.username,
-            emails: account
-                .emails
-                .into_iter()
-                .map(|chat_domain::account::Email { address, verified }| Email {
-                    address,
-                    verified,
-                })
-                .collect(),
+            emails: account.emails.into_iter().map(Email::from).collect(),
             active: !account.deactivated,
             roles: account.roles,
             services: Services {

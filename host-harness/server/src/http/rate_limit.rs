@@ -2,13 +2,13 @@
 
 use super::answer::Answer;
 use super::login::UNKNOWN;
-use super::{RequestId, Site, action_of, route_name};
+use super::{ADMINISTRATORS, RESET_TOTP, RequestId, Site, action_of, route_name};
 use axum::Extension;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chat_domain::audit::{Action, AuditRecord, Decision};
+use chat_domain::audit::{AuditRecord, Decision};
 use chat_domain::order::Record;
 use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
@@ -143,7 +143,7 @@ impl LimitedCalls {
         let action = action_of(route);
         let record = AuditRecord {
             target: caller
-                .filter(|_| is_of_the_caller(action))
+                .filter(|_| is_of_the_caller(route))
                 .map(str::to_owned),
             decision: Decision::Limited,
             reason: Some("error-too-many-requests".to_owned()),
@@ -196,8 +196,8 @@ impl LimitedCalls {
 }
 
 /// Whether it is of the caller's own account whatever is asked, which was not looked into.
-fn is_of_the_caller(action: Action) -> bool {
-    action != Action::ResetTotp
+fn is_of_the_caller(route: &str) -> bool {
+    route != RESET_TOTP && !route.starts_with(ADMINISTRATORS)
 }
 
 /// A client of a route of a workspace.

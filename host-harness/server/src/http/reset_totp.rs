@@ -164,7 +164,10 @@ impl Visit {
         };
         self.limited(&standing, now, async || {
             match refused.recorded {
-                true => site.metrics.audited(&Ok::<_, StoreError>(())),
+                true => {
+                    site.metrics.audited(&Ok::<_, StoreError>(()));
+                    site.metrics.refused(INVALID_PARAMS);
+                }
                 // A window that the clock has left behind was full.
                 false => site.record(order.record(&standing)).await?,
             }
@@ -244,10 +247,14 @@ impl Visit {
         if observed.committed() {
             site.metrics.audited(&Ok::<_, StoreError>(()));
         } else {
-            let tried = observed.tried.clone();
+            let (tried, reason) = (observed.tried.clone(), record.reason.clone());
             let recorded = site.store.decide(RefuseReset { record, tried }).await;
             site.metrics.audited(&recorded);
             recorded?;
+            // What failed is counted among the calls.
+            if let (Ok(_), Some(reason)) = (&outcome, reason) {
+                site.metrics.refused(&reason);
+            }
         }
         Ok(match outcome {
             Err(_) if observed.committed() => Answer::success(Done {}),

@@ -6,7 +6,7 @@ use super::answer::{Answer, Details};
 use super::body;
 use axum::http::HeaderMap;
 use chat_domain::account::{Method, Methods};
-use chat_domain::attempts::{Attempt, BeginPasswordAttempt};
+use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{Code, Denial};
 use chat_domain::password::is_digest;
@@ -55,7 +55,7 @@ pub(super) struct SecondFactor {
     /// The method that applies; none where the account has none.
     method: Option<Method>,
     /// The account may prove its password where it has nothing else.
-    password: bool,
+    methods: Methods,
     /// What was entered; none where nothing was.
     entered: Option<SecretString>,
 }
@@ -80,28 +80,28 @@ impl SecondFactor {
             username: username.to_owned(),
             available,
             method,
-            password: methods.password,
+            methods,
             entered: code.map(SecretString::from),
         }
     }
 
     /// With the password, where the account has nothing else.
     pub(super) fn or_password(mut self) -> Self {
-        let password = self.password.then_some(Method::Password);
+        let password = self.methods.password.then_some(Method::Password);
         self.method = self.method.or(password);
         self
     }
 
-    /// What was entered, as the store takes it. A password is compared here, and
-    /// counted before that, unless it has not the form of its digest. The error answers
-    /// the request.
+    /// What was entered, as the store takes it. A password, or a code by e-mail, is compared
+    /// here, and counted before that, unless it has not the form of one. The error answers the
+    /// request.
     pub(super) async fn code(&self, site: &Site, now: Timestamp) -> Result<Option<Code>, Answer> {
         let (Some(method), Some(entered)) = (self.method, self.entered.clone()) else {
             return Ok(None);
         };
         Ok(match method {
             Method::Totp => Some(Code::Totp(entered)),
-            Method::Email => Some(Code::Email(entered)),
+            Method::Email => self.email_code(site, totp::entered(&entered), now).await?,
             Method::Password if !is_digest(totp::entered(&entered).expose_secret()) => {
                 Some(Code::Password(Err(Denial::WrongCode)))
             }
@@ -124,6 +124,32 @@ impl SecondFactor {
                     Attempt::Unavailable => None,
                 }
             }
+        })
+    }
+
+    async fn email_code(
+        &self,
+        site: &Site,
+        code: SecretString,
+        now: Timestamp,
+    ) -> Result<Option<Code>, Answer> {
+        if !totp::is_six_digits(&code) {
+            return Ok(Some(Code::Email(Err(Denial::WrongCode))));
+        }
+        let workspace = &site.workspace.id;
+        let place = SECOND_FACTORS.place_for_code(workspace, self.methods)?;
+        let attempt = site.store.decide(BeginEmailAttempt {
+            workspace: workspace.clone(),
+            user: self.user.clone(),
+            now,
+        });
+        Ok(match attempt.await? {
+            Attempt::Begun(hash) => {
+                let proved = SECOND_FACTORS.proved_code(workspace, place, code, hash);
+                Some(Code::Email(proved.await?.ok_or(Denial::WrongCode)))
+            }
+            Attempt::Locked(lock) => Some(Code::Email(Err(Denial::Locked(lock)))),
+            Attempt::Unavailable => None,
         })
     }
 
@@ -179,5 +205,13 @@ pub(super) fn message(denial: Denial) -> &'static str {
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",
         Denial::AlreadyEnrolled => "Two factor authentication is already enabled",
         Denial::Federated => "Federated Users cant have TOTP",
+        Denial::NotPermitted => "Not allowed",
+        Denial::UnknownTarget => {
+            // As users.resetTOTP says it, which takes a username, too.
+            r#"The required "userId" or "username" param provided does not match any users"#
+        }
+        Denial::GuessedOut => {
+            "The second factor was guessed at too often: it must be reset, not unlocked"
+        }
     }
 }

@@ -9,6 +9,7 @@ use chat_domain::retention::Prune;
 use chat_store::{Store, StoreUrl};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,18 +27,23 @@ pub(super) struct Housekeeping(HashMap<StoreUrl, Done>);
 #[derive(Default)]
 struct Done {
     pruned: Option<Instant>,
-    /// Moments beyond the horizon, when they were told last.
-    clock_faults: u32,
 }
 
 impl Housekeeping {
-    /// Does what is due. It survives every error of the store.
-    pub(super) async fn see_to(&mut self, url: &StoreUrl, store: Arc<dyn Store>, clock: &Clock) {
+    /// Does what is due, and notes how many moments a wrong clock has left. It survives every
+    /// error of the store.
+    pub(super) async fn see_to(
+        &mut self,
+        url: &StoreUrl,
+        store: Arc<dyn Store>,
+        clock: &Clock,
+        clock_faults: &AtomicU32,
+    ) {
         let done = self.0.entry(url.clone()).or_default();
         match store.clock_faults(Horizon::at(clock.now())).await {
-            Ok(faults) if faults != done.clock_faults => {
-                done.clock_faults = faults;
-                if faults > 0 {
+            Ok(faults) => {
+                let told = clock_faults.swap(faults, Ordering::Relaxed);
+                if faults > 0 && faults != told {
                     tracing::warn!(
                         store = %url,
                         faults,
@@ -47,7 +53,6 @@ impl Housekeeping {
                     );
                 }
             }
-            Ok(_) => (),
             Err(error) => tracing::warn!(store = %url, %error, "cannot look at its moments"),
         }
         if done.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {

@@ -3,26 +3,35 @@
 //! and nothing else is.
 
 use super::StartError;
-use axum::http::HeaderMap;
+use super::collector::{Authorities, Collector, Protocol};
+use crate::outbound;
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Request, Response};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, Key, KeyValue, Value};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData,
 };
-use std::sync::{Mutex, PoisonError};
+use rustls::ClientConfig;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
-use url::Url;
 
 /// Spans that wait to be sent; further ones are lost. A few MiB at most.
 const QUEUE: usize = 2048;
@@ -30,9 +39,8 @@ const QUEUE: usize = 2048;
 /// How often what waits is sent, if it is not a whole batch before.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long one delivery may take with its retries, below which a collector that
-/// only stumbles loses nothing.
-const DELIVERY_LIMIT: Duration = Duration::from_secs(5);
+/// Bytes of an answer that are read: a few words on what was not taken.
+const MOST_BYTES: usize = 64 * 1024;
 
 /// How often it is logged that the collector cannot be reached.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -57,25 +65,28 @@ const CONVENTIONS: [(&str, &str); 3] = [
     ("status", "http.response.status_code"),
 ];
 
-pub(super) fn provider(collector: &Url) -> Result<SdkTracerProvider, StartError> {
-    if collector.scheme() != "http" {
-        return Err(StartError::NotHttp(collector.clone()));
-    }
-    let mut endpoint = collector.clone();
-    if endpoint.path() == "/" {
-        endpoint.set_path("/v1/traces");
-    }
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
-        .with_timeout(DELIVERY_LIMIT)
-        .build()?;
+pub(super) fn provider(collector: &Collector) -> Result<SdkTracerProvider, StartError> {
+    let waiting = Waiting::new()?;
+    let problem = Problem::default();
+    // What speaks gRPC starts what it needs where it is made.
+    let entered = waiting.runtime().map(Runtime::enter);
+    let exporter = match collector.protocol {
+        Protocol::Http => http(collector, problem.clone())?,
+        Protocol::Grpc => grpc(collector)?,
+    };
+    drop(entered);
+    let delivery = Delivery {
+        exporter,
+        waiting,
+        limit: collector.timeout,
+        problem,
+        complained: Mutex::new(None),
+    };
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
         .with_scheduled_delay(PAUSE)
         .build();
-    let processor = BatchSpanProcessor::builder(Delivery::to(exporter))
+    let processor = BatchSpanProcessor::builder(delivery)
         .with_batch_config(config)
         .build();
     let resource = Resource::builder()
@@ -86,6 +97,41 @@ pub(super) fn provider(collector: &Url) -> Result<SdkTracerProvider, StartError>
         .with_span_processor(processor)
         .with_resource(resource)
         .build())
+}
+
+fn http(collector: &Collector, problem: Problem) -> Result<SpanExporter, StartError> {
+    let roots = collector
+        .authorities
+        .as_ref()
+        .map_or_else(outbound::system_roots, |Authorities { roots, .. }| {
+            roots.clone()
+        });
+    let client = Http {
+        tls: outbound::tls(roots)?,
+        problem,
+    };
+    let builder = SpanExporter::builder().with_http().with_http_client(client);
+    Ok(builder
+        .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+        .with_endpoint(collector.url.clone())
+        .with_timeout(collector.timeout)
+        .build()?)
+}
+
+fn grpc(collector: &Collector) -> Result<SpanExporter, StartError> {
+    let builder = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(collector.url.clone())
+        .with_timeout(collector.timeout);
+    let tls = ClientTlsConfig::new();
+    let builder = match (collector.url.scheme(), &collector.authorities) {
+        ("https", Some(Authorities { pem, .. })) => {
+            builder.with_tls_config(tls.ca_certificate(Certificate::from_pem(pem)))
+        }
+        ("https", None) => builder.with_tls_config(tls.with_native_roots()),
+        _ => builder,
+    };
+    Ok(builder.build()?)
 }
 
 /// Hands this program's own spans to `provider`, whatever the log shows; but no
@@ -133,24 +179,78 @@ impl Extractor for TraceHeaders<'_> {
     }
 }
 
+/// What sends by HTTP/1: each delivery is a connection of its own, once a second at most.
+#[derive(Debug)]
+struct Http {
+    tls: Arc<ClientConfig>,
+    problem: Problem,
+}
+
+#[async_trait]
+impl HttpClient for Http {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let sent = outbound::send(request, &self.tls, MOST_BYTES).await;
+        self.problem
+            .note(sent.as_ref().err().map(ToString::to_string));
+        sent
+    }
+}
+
+/// Why the last delivery found no way: the exporter tells only that it did not.
+#[derive(Clone, Debug, Default)]
+struct Problem(Arc<Mutex<Option<String>>>);
+
+impl Problem {
+    fn note(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn take(&self) -> Option<String> {
+        let mut problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.take()
+    }
+}
+
+/// What the thread that sends waits by: neither does it take time from those that answer
+/// requests, nor they from it.
+#[derive(Debug)]
+struct Waiting(Option<Runtime>);
+
+impl Waiting {
+    fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.map(Some).map(Self)
+    }
+
+    fn runtime(&self) -> Option<&Runtime> {
+        self.0.as_ref()
+    }
+}
+
+impl Drop for Waiting {
+    /// Where it is dropped nobody may have to wait.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// An exporter that follows OpenTelemetry's conventions, and is heard when it
 /// fails.
 #[derive(Debug)]
 struct Delivery<E> {
     exporter: E,
+    waiting: Waiting,
+    /// How long a delivery may take with its retries.
+    limit: Duration,
+    problem: Problem,
     /// When it was last logged that the collector cannot be reached; none while
     /// it can.
     complained: Mutex<Option<Instant>>,
 }
 
 impl<E> Delivery<E> {
-    fn to(exporter: E) -> Self {
-        Self {
-            exporter,
-            complained: Mutex::new(None),
-        }
-    }
-
     /// Logs the first failure, one a [`REMINDER`], and the first success after.
     fn report(&self, result: &OTelSdkResult) {
         let complained = self.complained.lock();
@@ -173,7 +273,16 @@ impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanEx
 {
     async fn export(&self, mut spans: Vec<SpanData>) -> OTelSdkResult {
         spans.iter_mut().for_each(follow_conventions);
-        let result = self.exporter.export(spans).await;
+        let exported = async { timeout(self.limit, self.exporter.export(spans)).await };
+        let result = match self.waiting.runtime() {
+            Some(runtime) => runtime.block_on(exported),
+            None => return Err(OTelSdkError::AlreadyShutdown),
+        };
+        let result = result.unwrap_or(Err(OTelSdkError::Timeout(self.limit)));
+        let result = match self.problem.take() {
+            Some(problem) => result.map_err(|_| OTelSdkError::InternalFailure(problem)),
+            None => result,
+        };
         self.report(&result);
         result
     }
@@ -233,7 +342,8 @@ mod tests {
     fn a_collector_that_hangs_holds_up_neither_a_span_nor_the_end() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
-        let provider = provider(&url.parse().unwrap()).unwrap();
+        let collector = Collector::of(url.parse().ok().as_ref(), |_| None);
+        let provider = provider(&collector.unwrap().unwrap()).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer(&provider));
         let start = Instant::now();
         tracing::subscriber::with_default(subscriber, || {
@@ -241,11 +351,7 @@ mod tests {
                 drop(tracing::error_span!("request", status = 200_i64));
             }
         });
-        assert!(
-            start.elapsed() < DELIVERY_LIMIT / 2,
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < FLUSH_LIMIT, "{:?}", start.elapsed());
         let start = Instant::now();
         provider.shutdown_with_timeout(FLUSH_LIMIT).unwrap_err();
         let took = start.elapsed();
@@ -253,19 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_is_reached_by_plain_http_only() {
-        let url = "https://collector.example".parse().unwrap();
-        let error = provider(&url).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the collector https://collector.example/ is not an http:// address: what brings TLS \
-             belongs in between"
-        );
-    }
-
-    #[test]
     fn a_collector_that_is_gone_is_logged_once_in_a_while_and_when_it_is_back() {
-        let delivery = Delivery::to(());
+        let delivery = Delivery {
+            exporter: (),
+            waiting: Waiting(None),
+            limit: FLUSH_LIMIT,
+            problem: Problem::default(),
+            complained: Mutex::new(None),
+        };
         let gone = || Err(OTelSdkError::InternalFailure("no connection".to_owned()));
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt()

@@ -1,0 +1,48 @@
+/** Questions over the page. */
+import { fill, h, newId } from './dom.js';
+import { t } from './texts.js';
+
+/** A dialog that is open until it is closed: by its buttons, Escape, or what it was about. */
+export class Dialog {
+  /** @param {(closed: Dialog) => void} [left] After it was closed. */
+  constructor(left) {
+    this.title = h('h2', { id: newId(), tabindex: '-1' });
+    this.body = h('div', { class: 'stack' });
+    const close = h(
+      'button',
+      { type: 'button', class: 'close', 'aria-label': t('close'), on: { click: () => this.isBusy || this.close() } },
+      '×',
+    );
+    this.element = h('dialog', { 'aria-labelledby': this.title.id }, close, this.title, this.body);
+    this.element.addEventListener('cancel', (event) => {
+      if (this.isBusy) event.preventDefault();
+    });
+    this.element.addEventListener('close', () => {
+      this.element.remove();
+      left?.(this);
+    });
+    document.body.append(this.element);
+    this.element.showModal();
+  }
+
+  /** Shows something else in it, and goes there. */
+  show(title, ...body) {
+    fill(this.title, title);
+    fill(this.body, ...body);
+    this.element.scrollTop = 0;
+    if (this.isOpen) this.title.focus();
+  }
+
+  /** What is under way is waited for: nobody should have to guess how it ended. */
+  get isBusy() {
+    return this.element.querySelector('[aria-busy]') !== null;
+  }
+
+  get isOpen() {
+    return this.element.open;
+  }
+
+  close() {
+    this.element.close();
+  }
+}
