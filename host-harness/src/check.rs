@@ -19,7 +19,8 @@ pub(crate) struct Check {
     /// The plugin: a component that targets the world of wit/.
     #[arg(value_name = "PLUGIN")]
     plugin: PathBuf,
-    /// A configuration file, on whose host it is tried with all that a call may have.
+    /// A configuration file, on whose host it is tried with all that a call may have, and
+    /// with its cache.
     /// Default: a host that sets no limits.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -57,8 +58,10 @@ impl Check {
         let Some(config) = &self.config else {
             return Ok(Harness::load(&self.plugin)?);
         };
-        let capacity = Config::read(config)?.host.capacity;
-        Ok(Harness::within(capacity, &Candidate::read(&self.plugin)?)?)
+        let host = Config::read(config)?.host;
+        let candidate = Candidate::read(&self.plugin)?;
+        let cache = host.cache.as_deref();
+        Ok(Harness::within(host.capacity, cache, &candidate)?)
     }
 
     /// Whether all passed.

@@ -79,7 +79,7 @@ pub use plugin_sandbox::runtime::Capacity;
 use chat_domain::password::{self, HashError};
 use chat_store::StoreError;
 use chat_store::sqlite::evidence::Unreadable;
-use plugin_sandbox::admission::{Admissions, LoadError, Policy};
+use plugin_sandbox::admission::{Admissions, CacheError, CodeCache, LoadError, Policy};
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::Runtime;
 use secrecy::SecretString;
@@ -93,6 +93,9 @@ pub enum Error {
     /// The host does not take the plugin.
     #[error("the plugin is refused: {0}")]
     Refused(#[from] LoadError),
+    /// The folder is no place for compiled code.
+    #[error("cannot keep compiled code: {0}")]
+    Cache(#[from] CacheError),
     /// There is no engine on this machine.
     #[error("cannot start the engine: {0}")]
     Engine(String),
@@ -155,36 +158,51 @@ impl Harness {
             grants,
             ..Policy::default()
         };
-        Self::admitting(candidate, &policy, Capacity::default())
+        Self::admitting(candidate, &policy, Capacity::default(), None)
     }
 
-    /// Loads a component on a host that gives this, and grants it all that there is. What
-    /// one call may use is the ceiling.
+    /// Loads a component on a host that gives this and keeps compiled code in the folder
+    /// `cache` where there is one, and grants it all that there is. What one call may use is
+    /// the ceiling.
     ///
     /// # Errors
     ///
-    /// As [`Harness::load`].
-    pub fn within(capacity: Capacity, candidate: &Candidate) -> Result<Self, Error> {
+    /// As [`Harness::load`], and [`Error::Cache`].
+    pub fn within(
+        capacity: Capacity,
+        cache: Option<&Path>,
+        candidate: &Candidate,
+    ) -> Result<Self, Error> {
         let policy = Policy {
             grants: Grants::all(),
             ..Policy::default()
         };
-        Self::admitting(candidate, &policy, capacity)
+        Self::admitting(candidate, &policy, capacity, cache)
     }
 
     fn admitting(
         candidate: &Candidate,
         policy: &Policy,
         capacity: Capacity,
+        cache: Option<&Path>,
     ) -> Result<Self, Error> {
         let runtime =
             Runtime::new(capacity).map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let plugin = Admissions::new(runtime).admit_here(candidate, policy);
+        let mut admissions = Admissions::new(runtime);
+        if let Some(folder) = cache {
+            admissions = admissions.with_cache(CodeCache::open(folder)?);
+        }
+        let plugin = admissions.admit_here(candidate, policy);
         Ok(Self {
             limits: capacity.ceiling,
             plugin: plugin.map_err(LoadError::from)?,
             passwords: Mutex::default(),
         })
+    }
+
+    /// What one call may use, unless a server is set up otherwise.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// A server to set up, whose workspace has nobody in it.

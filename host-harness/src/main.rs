@@ -1,11 +1,14 @@
-//! The command line: `serve`, `demo`, `check` and the operator's commands.
+//! The command line: `serve`, `demo`, what authors of plugins call, and the operator's commands.
 
 mod check;
+mod componentize;
 mod demo;
+mod dev;
 mod keys;
+mod new_plugin;
 mod operator;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use chat_server::admin::{self, Admin};
 use chat_server::clock::Clock;
 use chat_server::config::{self, Config};
@@ -17,19 +20,21 @@ use chat_server::workspace::ANY_HOST;
 use chat_store::StoreUrl;
 use chat_store::seal::KeySource;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use ipnet::IpNet;
 use keys::KeyFile;
 use mimalloc::MiMalloc;
 use plugin_sandbox::admission::{Candidate, compiler};
 use plugin_sandbox::grants::Grants;
 use plugin_sandbox::limits::Limits;
+use sd_notify::NotifyState;
 use serde_json::json;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -45,6 +50,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// A call takes and gives back small blocks by the hundred.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// The program's name, which shells and the manual know it by.
+const PROGRAM: &str = env!("CARGO_BIN_NAME");
 
 /// The workspace that every command is for unless it names another, and every
 /// request where no configuration file says otherwise.
@@ -99,35 +107,7 @@ enum Command {
     /// Examples: host-harness serve --store chat.sqlite
     ///           host-harness serve --config chat.toml
     #[command(verbatim_doc_comment)]
-    Serve {
-        /// The configuration file: `host-harness check-config` says whether it is
-        /// right. It says all that the other options do but --log; those of the keys
-        /// count where it names no key file.
-        #[arg(
-            long,
-            value_name = "FILE",
-            conflicts_with_all = ["plugin", "listen", "trusted_proxy", "neighbours"]
-        )]
-        config: Option<PathBuf>,
-        /// The store that holds the workspace, where there is no --config: a SQLite file, or
-        /// postgres://USER@HOST/DATABASE.
-        #[arg(
-            long,
-            env = "HOST_HARNESS_STORE",
-            hide_env_values = true,
-            value_name = "STORE",
-            required_unless_present = "config"
-        )]
-        store: Option<OsString>,
-        /// Serve the routes beside users.resetTOTP, too, where they are Rocket.Chat's own: on its
-        /// database. On other stores they are always served.
-        #[arg(long)]
-        neighbours: bool,
-        #[command(flatten)]
-        keys: KeyFile,
-        #[command(flatten)]
-        common: Common,
-    },
+    Serve(Serve),
     /// Serve a workspace to play with, and show how to call it.
     ///
     /// It has an administrator, a moderator and two members, all with TOTP
@@ -154,8 +134,84 @@ enum Command {
     ///
     /// Example: host-harness check target/reset_totp.wasm --format junit
     Check(check::Check),
+    /// Write the source of a plugin into a new folder: the whole contract in a language of
+    /// your choice, to change as you like.
+    ///
+    /// Its README says how to build, check, sign and serve it.
+    ///
+    /// Example: host-harness new-plugin --language python my-plugin
+    #[command(verbatim_doc_comment)]
+    NewPlugin(new_plugin::NewPlugin),
+    /// Make a component of a core module, as compilers of Rust and C make it.
+    ///
+    /// It must have the contract in it, as wit-bindgen leaves it there.
+    Componentize(componentize::Componentize),
+    /// Serve a workspace to play with, and the plugin again whenever its file changes.
+    ///
+    /// As `demo`. A file that is not admitted, such as one half written, is told of and not
+    /// served: the plugin before it goes on.
+    ///
+    /// Example: host-harness dev plugin.wasm
+    #[command(verbatim_doc_comment)]
+    Dev(dev::Dev),
+    /// Print what has a shell complete commands and options.
+    ///
+    /// Example: host-harness completions fish > ~/.config/fish/completions/host-harness.fish
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder, one a command.
+    ///
+    /// Example: host-harness man /usr/local/share/man/man1
+    Man {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     #[command(flatten)]
     Operator(operator::Command),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The configuration file: `host-harness check-config` says whether it is
+    /// right. It says all that the other options do but --log; those of the keys
+    /// count where it names no key file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "plugin", "listen", "trusted_proxy", "neighbours", "create", "admin_listen",
+        ]
+    )]
+    config: Option<PathBuf>,
+    /// The store that holds the workspace, where there is no --config: a SQLite file, or
+    /// postgres://USER@HOST/DATABASE.
+    #[arg(
+        long,
+        env = "HOST_HARNESS_STORE",
+        hide_env_values = true,
+        value_name = "STORE",
+        required_unless_present = "config"
+    )]
+    store: Option<OsString>,
+    /// Create the workspace where the store has none, and the store where there is none.
+    #[arg(long)]
+    create: bool,
+    /// Serve the routes beside users.resetTOTP, too, where they are Rocket.Chat's own: on its
+    /// database. On other stores they are always served.
+    #[arg(long)]
+    neighbours: bool,
+    /// Where metrics, health and the operator's commands are answered: an address of this
+    /// machine, for it has no log-in. Default: nowhere.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    keys: KeyFile,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Args)]
@@ -237,15 +293,14 @@ fn require_threads() -> std::io::Result<()> {
 
 async fn obey(command: Command) -> ExitCode {
     let result = match command {
-        Command::Serve {
-            config,
-            store,
-            neighbours,
-            keys,
-            common,
-        } => serve(config, store, neighbours, &keys, &common).await,
+        Command::Serve(asked) => serve(asked).await,
         Command::Demo { data, json, common } => demo(data, json, &common).await,
         Command::Check(check) => return check.run().await,
+        Command::NewPlugin(new) => new.run(),
+        Command::Componentize(componentize) => componentize.run(),
+        Command::Dev(dev) => dev.run().await,
+        Command::Completions { shell } => completions(shell),
+        Command::Man { folder } => manual(&folder),
         Command::Operator(command) => operator::run(command).await,
     };
     match result {
@@ -273,29 +328,17 @@ fn say(text: String) {
     }
 }
 
-async fn serve(
-    file: Option<PathBuf>,
-    store: Option<OsString>,
-    neighbours: bool,
-    keys: &KeyFile,
-    common: &Common,
-) -> anyhow::Result<()> {
-    let config = match &file {
+async fn serve(asked: Serve) -> anyhow::Result<()> {
+    let config = match &asked.config {
         Some(file) => Config::read(file)?,
-        None => {
-            let mut config = only(StoreUrl::of(&store.unwrap_or_default())?, common)?;
-            for workspace in &mut config.workspaces {
-                workspace.neighbours = neighbours.then_some(true);
-            }
-            config
-        }
+        None => of_options(&asked).await?,
     };
     let hosted = Hosted {
         config,
-        file,
-        keys: keys.source()?,
+        file: asked.config,
+        keys: asked.keys.source()?,
     };
-    run(hosted, common.log, |hosting, url| {
+    run(hosted, asked.common.log, |hosting, url| {
         if !hosting.is_sealed() {
             tracing::warn!(
                 "what the stores keep secret is not sealed: who copies one has its TOTP keys. \
@@ -303,9 +346,31 @@ async fn serve(
             );
         }
         tracing::info!(url, "listening");
+        // What waits for the service goes on then.
+        if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+            tracing::warn!(%error, "systemd cannot be told");
+        }
         Ok(())
     })
     .await
+}
+
+/// What is served where there is no configuration file.
+async fn of_options(asked: &Serve) -> anyhow::Result<Config> {
+    let store = StoreUrl::of(asked.store.as_deref().unwrap_or_default())?;
+    if asked.create {
+        operator::workspace::create_in(&store, &asked.keys, WORKSPACE).await?;
+    }
+    let mut config = only(store, &candidate_of(&asked.common.plugin)?, &asked.common);
+    for workspace in &mut config.workspaces {
+        workspace.neighbours = asked.neighbours.then_some(true);
+    }
+    let admin = asked.admin_listen;
+    config.host.admin_listen = admin
+        .map(|admin| config::admin_address(admin, config.host.listen))
+        .transpose()
+        .map_err(|problem| anyhow!("--admin-listen: {problem}"))?;
+    Ok(config)
 }
 
 /// What is served, and where it comes from.
@@ -324,7 +389,7 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
         .await
         .with_context(|| format!("cannot use {} for the demonstration", folder.display()))?;
     let hosted = Hosted {
-        config: only(store.into(), common)?,
+        config: only(store.into(), &candidate_of(&common.plugin)?, common),
         file: None,
         keys: KeySource::Nowhere,
     };
@@ -335,14 +400,17 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     .await
 }
 
-/// What serves the one workspace of `store` under every host name.
-fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
-    let candidate = Candidate::read(&common.plugin).with_context(|| {
+fn candidate_of(plugin: &Path) -> anyhow::Result<Candidate> {
+    Candidate::read(plugin).with_context(|| {
         format!(
             "cannot read the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
-            common.plugin.display()
+            plugin.display()
         )
-    })?;
+    })
+}
+
+/// What serves the one workspace of `store` under every host name.
+fn only(store: StoreUrl, candidate: &Candidate, common: &Common) -> Config {
     let workspace = config::WorkspaceEntry {
         id: WORKSPACE.into(),
         hosts: [ANY_HOST.into()].into(),
@@ -353,7 +421,7 @@ fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
         neighbours: None,
         settings: Vec::new().into(),
     };
-    Ok(Config {
+    Config {
         host: config::Host {
             listen: common.listen,
             trusted_proxies: common.trusted_proxy.clone(),
@@ -361,7 +429,7 @@ fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
         },
         plugins: vec![common.plugin.clone()],
         workspaces: vec![workspace],
-    })
+    }
 }
 
 /// Serves until the process is told to stop; `announce` tells the URL once requests are
@@ -369,7 +437,7 @@ fn only(store: StoreUrl, common: &Common) -> anyhow::Result<Config> {
 async fn run(
     hosted: Hosted,
     log: LogFormat,
-    announce: impl FnOnce(&Hosting, &str) -> anyhow::Result<()>,
+    announce: impl FnOnce(&Arc<Hosting>, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Hosted { config, file, keys } = hosted;
     let host = config.host.clone();
@@ -447,6 +515,18 @@ async fn reload_at(mut signal: Signal, hosting: Arc<Hosting>, stop: impl Future<
             },
         }
     }
+}
+
+/// Into memory first: what makes the script panics where it cannot write.
+fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+    show(String::from_utf8(script)?.trim_end())
+}
+
+fn manual(folder: &Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)
+        .with_context(|| format!("cannot write manual pages into {}", folder.display()))
 }
 
 /// Writes to standard output at once.

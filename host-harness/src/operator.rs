@@ -18,7 +18,7 @@ mod store;
 mod table;
 mod token;
 mod user;
-mod workspace;
+pub(crate) mod workspace;
 
 use crate::WORKSPACE;
 use crate::keys::KeyFile;

@@ -6,14 +6,12 @@ use super::{Desk, Place, Report, show};
 use anyhow::ensure;
 use chat_domain::audit::{ACTIONS, Action, RecordFilter, StoredRecord};
 use chat_domain::operator::OPERATOR;
-use chat_domain::time::Timestamp;
+use chat_domain::time::{InvalidTime, Timestamp};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -109,16 +107,8 @@ fn since(text: &str) -> Result<Since, String> {
     if let Some(seconds) = seconds {
         return Ok(Since::Age(Duration::from_secs(seconds)));
     }
-    match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(moment) => {
-            let millis = moment.unix_timestamp_nanos() / 1_000_000;
-            let millis = i64::try_from(millis).unwrap_or_default();
-            Ok(Since::Moment(Timestamp::from_millis(millis)))
-        }
-        Err(_) => {
-            Err("a time is like 2026-03-01T12:00:00Z, an age like 90s, 15m, 2h or 7d".to_owned())
-        }
-    }
+    let moment = text.parse().map(Since::Moment);
+    moment.map_err(|problem: InvalidTime| format!("{problem}, an age like 90s, 15m, 2h or 7d"))
 }
 
 /// Does it, and prints what was found also where that is wrong.
@@ -154,6 +144,7 @@ async fn list(desk: &Desk, filter: Filter) -> anyhow::Result<Report> {
             Since::Moment(moment) => moment,
             Since::Age(age) => desk.now.before(age),
         }),
+        before: None,
         request_id: filter.request,
         most: filter.most,
     };

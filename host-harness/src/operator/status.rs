@@ -131,7 +131,7 @@ pub(super) async fn run(place: &Where) -> anyhow::Result<()> {
         Err(error) => lines.push(Line::wrong(
             "process",
             error.to_string(),
-            "host-harness serve --config FILE; with --store alone it has no such listener",
+            "host-harness serve --config FILE, or with --admin-listen; without either it has no such listener",
         )),
     }
     let mut resets = Vec::new();

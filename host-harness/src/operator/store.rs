@@ -109,7 +109,7 @@ async fn check(at: &StoreArgs) -> anyhow::Result<Report> {
             store.settings(id).await?;
             store.log(id, Page::FIRST).await?;
             store.all_roles(id).await?;
-            store.mails(id).await?;
+            store.all_mails(id).await?;
             store.profiles(id).await
         };
         let profiles = read.await.with_context(|| format!("the workspace {id}"))?;

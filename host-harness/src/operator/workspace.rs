@@ -3,11 +3,13 @@
 use super::table::{aligned, headed, listed};
 use super::{Report, StoreArgs, name};
 use crate::WORKSPACE;
+use crate::keys::KeyFile;
 use anyhow::{Context, bail};
 use chat_domain::operator::NewWorkspace;
 use chat_domain::operator::{Problem, WorkspaceSummary, default_roles};
 use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
+use chat_store::StoreUrl;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -43,24 +45,28 @@ pub(super) async fn run(at: &StoreArgs, command: Command) -> anyhow::Result<Repo
 }
 
 async fn create(at: &StoreArgs, id: String) -> anyhow::Result<Report> {
-    let url = at.url()?;
-    let store = url
-        .open_or_create(&at.keys.seal()?)
-        .await
-        .with_context(|| format!("cannot make or open the store {url}"))?;
-    let workspace = NewWorkspace {
-        id: id.clone(),
-        settings: Settings::default(),
-        roles: default_roles(),
-        users: Vec::new(),
-    };
-    if !store.create_workspace(workspace).await? {
+    if !create_in(&at.url()?, &at.keys, &id).await? {
         bail!("the store has a workspace {id} already; choose another id");
     }
     Ok(Report {
         text: format!("The workspace {id} is created; `host-harness user add` adds its users."),
         json: json!({"id": id}),
     })
+}
+
+/// Creates the workspace, and the store where there is none. False where the store has it already.
+pub(crate) async fn create_in(url: &StoreUrl, keys: &KeyFile, id: &str) -> anyhow::Result<bool> {
+    let store = url
+        .open_or_create(&keys.seal()?)
+        .await
+        .with_context(|| format!("cannot make or open the store {url}"))?;
+    let workspace = NewWorkspace {
+        id: id.to_owned(),
+        settings: Settings::default(),
+        roles: default_roles(),
+        users: Vec::new(),
+    };
+    Ok(store.create_workspace(workspace).await?)
 }
 
 async fn list(at: &StoreArgs) -> anyhow::Result<Report> {

@@ -62,7 +62,7 @@ fn a_plugin_that_fails_is_told_by_exit_code_1_and_what_is_expected_by_whom() {
             r#"  when      admin sends {"userId":"bobId"} without a code"#,
             r#"  expected  400 {"success":false,"error":"TOTP Required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}}"#,
             r#"  seen      400 {"success":false,"error":"TOTP required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}}"#,
-            "  see       README, The endpoint: the table of cases",
+            "  see       book, The endpoint: the table of cases",
             "",
             "0 of 1 scenarios passed",
         ]
@@ -112,7 +112,7 @@ fn a_machine_is_told_in_json() {
             "untried": 0,
             "scenarios": [{
                 "name": "a_missing_code_is_asked_for",
-                "contract": "README, The endpoint: the table of cases",
+                "contract": "book, The endpoint: the table of cases",
                 "verdict": "failed",
                 "millis": null,
                 "when": r#"admin sends {"userId":"bobId"} without a code"#,
@@ -120,7 +120,7 @@ fn a_machine_is_told_in_json() {
                 "seen": r#"400 {"success":false,"error":"TOTP required [totp-required]","errorType":"totp-required","details":{"method":"totp","codeGenerated":false,"availableMethods":["totp"]}}"#,
             }, {
                 "name": "a_malformed_body_is_refused_before_a_code_is_asked_for",
-                "contract": "README, The endpoint: the checks come in this order",
+                "contract": "book, The endpoint: the checks come in this order",
                 "verdict": "passed",
                 "millis": null,
             }],

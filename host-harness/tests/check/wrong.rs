@@ -5,7 +5,7 @@ use crate::plugin;
 use expect_test::{Expect, expect};
 use host_harness::harness::Harness;
 use host_harness::scenarios::{Problem, Report, SCENARIOS};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -89,6 +89,93 @@ async fn every_scenario_can_fail() {
         let failed = matches!(tried.verdict, Err(Problem::Difference(_)));
         assert!(failed, "{}", tried.line());
     }
+}
+
+/// Where an item, a law or a chapter of this name would be.
+fn is_there(place: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (file, rest) = place.split_once(", ").unwrap_or((place, ""));
+    let item = rest.split(':').next().unwrap();
+    if file.starts_with("RFC ") {
+        return rest.is_empty();
+    }
+    if file == "book" {
+        let title = format!("# {item}");
+        let begins = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().next() == Some(&title)
+        };
+        return chapters(&root.join("book/src"))
+            .iter()
+            .any(|path| begins(path));
+    }
+    let text = std::fs::read_to_string(root.join(file)).unwrap();
+    if let Some(number) = item.strip_prefix("law ") {
+        return text.contains(&format!("\n/// {number}. "));
+    }
+    text.lines().map(str::trim).any(|line| {
+        let kinds = ["", "record ", "variant ", "enum "];
+        let named = kinds.iter().any(|kind| {
+            let named = line.strip_prefix(kind);
+            let rest = named.and_then(|rest| rest.strip_prefix(item));
+            rest.is_some_and(|rest| rest.starts_with([':', ',', '(', ' ']))
+        });
+        named && !item.is_empty()
+    })
+}
+
+fn chapters(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+    let files = files.into_iter();
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    files
+        .chain(folders.iter().flat_map(|folder| chapters(folder)))
+        .collect()
+}
+
+#[test]
+fn every_scenario_names_a_place_that_is_there() {
+    for scenario in SCENARIOS {
+        for place in scenario.contract.split("; ") {
+            assert!(is_there(place), "{}: {place}", scenario.name);
+        }
+    }
+    for nowhere in [
+        "wit/secrets.wit, no-such-function: what it says",
+        "wit/world.wit, law 9",
+        "book, No such chapter: what it says",
+        "the endpoint",
+    ] {
+        let found = std::panic::catch_unwind(|| is_there(nowhere));
+        assert!(!found.unwrap_or(false), "{nowhere}");
+    }
+}
+
+/// Of a plugin that asks for another permission: what was done, what is expected, what was
+/// seen, and where the contract says so.
+#[tokio::test]
+async fn the_whole_text_of_a_report_tells_what_is_broken_and_where_that_is_said() {
+    let plugin = with_other_text("edit-other-user-totp", "edit-other-user-info");
+    let report = report(&plugin, "permission").await;
+    let took = |word: &str| {
+        word.strip_prefix('(')
+            .is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    let text: Vec<_> = report
+        .text()
+        .split(' ')
+        .map(|word| if took(word) { "(…" } else { word }.to_owned())
+        .collect();
+    expect![[r#"
+        failed  who holds the permission may reset anybody here (… ms)
+          when      admin resets admin with a right code
+          expected  200 {"success":true}
+          seen      400 {"success":false,"error":"Not allowed [error-not-allowed]","errorType":"error-not-allowed"}
+          see       wit/permissions.wit, caller-has: edit-other-user-totp
+
+        4 of 5 scenarios passed"#]].assert_eq(&text.join(" "));
 }
 
 /// The names of the scenarios that failed.

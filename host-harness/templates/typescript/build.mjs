@@ -14,7 +14,7 @@ const [output] = process.argv.slice(2);
 /** The contract, with a later patch of the clock: the engine's own has no clock, and so replaces those that it knows. */
 async function contract() {
   await rm('out', { recursive: true, force: true });
-  await cp('../../../wit', 'out/wit', { recursive: true });
+  await cp('wit', 'out/wit', { recursive: true });
   for (const file of ['out/wit/world.wit', 'out/wit/deps/clocks/wall-clock.wit']) {
     const text = await readFile(file, 'utf8');
     await writeFile(file, text.replace(/(wasi:clocks\S*@)0\.2\.0/, '$10.2.6'));

@@ -1,6 +1,8 @@
 /**
- * The contract of wit/ in TypeScript: an example of a plugin in another language, and the proof that the host takes one.
- * Its order of checks and its answers are those of the plugin in src/.
+ * The contract of wit/ in TypeScript. `host-harness check` tries it.
+ *
+ * The order of the checks: the body is well formed, the second factor is proved, then, if a member is named: the caller
+ * holds the permission, the workspace uses second factors, the member exists.
  */
 import type { Caller, Request, Response } from 'chat:reset-totp/handler@0.1.0';
 import { callerHas } from 'chat:reset-totp/permissions@0.1.0';
