@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::cargo::{self, step};
 use crate::component;
 use crate::npm;
-use crate::typescript;
+use crate::templates::{self, Language};
 
 const BENCHES: [&str; 3] = ["sandbox", "workspaces", "http"];
 
@@ -28,8 +28,8 @@ pub(crate) enum Pace {
 /// The plugin, the host or a benchmark does not compile, what is compared cannot be installed,
 /// or the plugin or a server does not answer as it should.
 pub(crate) fn run(pace: Pace) -> Result<()> {
-    eprint!("{}", component::build()?);
-    typescript::build()?;
+    eprint!("{}", component::build_with(&[templates::HOST])?);
+    Language::TypeScript.build()?;
     npm::install("tests/bench/peers").context("the benchmark compares with other servers")?;
     step("benchmark: compiling the host, optimised; minutes the first time …");
     let mut host = cargo::cargo("build");

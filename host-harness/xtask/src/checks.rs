@@ -2,17 +2,18 @@
 
 use anyhow::Result;
 
+use crate::book;
 use crate::cargo::{self, step};
 use crate::toolchain::Toolchain;
 use crate::tools;
 
-/// The programs that are documented; the host's own is where its library is.
-const PROGRAMS: [&str; 2] = ["plugin-component", "xtask"];
+/// The programs that are documented; those that have a library of their name are where that is.
+const PROGRAMS: [&str; 2] = ["plugin-package", "xtask"];
 
 /// What `deny.toml` says of all that the workspace depends on, but for published flaws.
 const WITHOUT_NETWORK: [&str; 3] = ["bans", "licenses", "sources"];
 
-/// Checks formatting, dependencies, lints and documentation; stops at the first that is not clean.
+/// Checks formatting, dependencies, lints, documentation and the book; stops at the first that is not clean.
 ///
 /// # Errors
 ///
@@ -23,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
     host_lints()?;
     plugin_lints()?;
     documentation()?;
+    book::build()?;
     step("checks: all clean");
     Ok(())
 }

@@ -11,6 +11,10 @@ use crate::toolchain::{self, Toolchain};
 
 const FILE: &str = "reset_totp.wasm";
 
+/// The plugin in a server, and how that is put together.
+const SERVER: &str = "target/reset_totp_server.wasm";
+const COMPOSITION: &str = "tests/runtimes/wasi-http/composition.wac";
+
 /// The program that makes a component of a module.
 const COMPONENT: &str = "plugin-component";
 
@@ -55,6 +59,47 @@ fn compile() -> Result<()> {
     )?;
     step("plugin: compiled");
     Ok(())
+}
+
+/// Makes the plugin, and of it a server for runtimes of `wasi:http`. What it returns is what [`build`]
+/// does, of the server.
+///
+/// # Errors
+///
+/// As those of [`build`].
+pub(crate) fn compose() -> Result<String> {
+    build()?;
+    compose_server()
+}
+
+/// Puts the plugin that [`build`] has left, byte for byte, between two components that make a server
+/// of it.
+///
+/// # Errors
+///
+/// As those of [`build`].
+pub(crate) fn compose_server() -> Result<String> {
+    step("server of wasi:http: compiling …");
+    let mut build = Toolchain::find_or_install()?.build_server();
+    build.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    cargo::run(
+        &mut build,
+        "the server's components do not compile; the reason is above",
+    )?;
+    let modules = toolchain::modules();
+    let mut compose = cargo::command(host::program(COMPONENT));
+    compose.args(["--compose", COMPOSITION, SERVER]);
+    for (package, file) in [
+        ("chat:accounts", modules.join("wasi_http_accounts.wasm")),
+        ("chat:front", modules.join("wasi_http_front.wasm")),
+        ("chat:reset-totp", path()),
+    ] {
+        compose.arg(format!("{package}={}", file.display()));
+    }
+    cargo::output_or(
+        &mut compose,
+        "the server's components do not fit together; the reason is above",
+    )
 }
 
 fn encode() -> Result<String> {

@@ -1,5 +1,5 @@
-//! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy; its PostgreSQL; and how
-//! apt-get installs them. Whether they are wanted is not known here.
+//! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy; its PostgreSQL, nginx,
+//! Chromium and Prometheus; and how apt-get installs them. Whether they are wanted is not known here.
 
 use std::env;
 use std::fs;
@@ -27,8 +27,23 @@ const NGINX: &str = "/usr/sbin/nginx";
 /// Where the versions of the package `postgresql` are.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
+/// Where the package puts it.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// What makes pictures small: programs, and the packages of the same names that bring them.
+const PICTURES: [(&str, &str); 2] = [("pngquant", "pngquant"), ("optipng", "optipng")];
+
 /// What makes a cluster of several PostgreSQL: programs, and the packages that bring them.
 const CLUSTER: [(&str, &str); 2] = [("etcd", "etcd-server"), ("patroni", "patroni")];
+
+/// What installs, boots, signs, pushes and pulls packages in the tests.
+const PACKAGE_USERS: [(&str, &str); 5] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("minisign", "minisign"),
+];
 
 /// What brings [`linker`].
 pub(crate) const LINKER_PACKAGE: &str = "lld-19";
@@ -122,6 +137,62 @@ pub(crate) fn nginx() -> Result<()> {
     }
 }
 
+/// Installs Chromium, and the typeface that pages look best in, as far as it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn chromium() -> Result<()> {
+    match Path::new(CHROMIUM).exists() {
+        true => Ok(()),
+        false => install("browser", &["chromium", "fonts-inter"]),
+    }
+}
+
+/// Installs what makes pictures small, as far as it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn pictures() -> Result<()> {
+    install_missing("pictures", &PICTURES)
+}
+
+/// Installs Prometheus with its promtool, as far as it is not here; without what Debian recommends
+/// beside it, which watches the machine.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn prometheus() -> Result<()> {
+    match ["prometheus", "promtool"]
+        .iter()
+        .all(|program| is_on_the_path(program))
+    {
+        true => Ok(()),
+        false => install("monitoring", &["--no-install-recommends", "prometheus"]),
+    }
+}
+
+/// Installs what signs, as far as it is not here.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn minisign() -> Result<()> {
+    install_missing("signatures", &[("minisign", "minisign")])
+}
+
+/// Installs what tries packages as their users do: a clean Debian that boots, a registry and what
+/// speaks with it.
+///
+/// # Errors
+///
+/// As [`install`].
+pub(crate) fn package_users() -> Result<()> {
+    install_missing("packages", &PACKAGE_USERS)
+}
+
 /// Installs what makes a cluster of several PostgreSQL, as far as it is not here.
 ///
 /// # Errors
@@ -129,13 +200,18 @@ pub(crate) fn nginx() -> Result<()> {
 /// As [`install`].
 pub(crate) fn cluster() -> Result<()> {
     postgresql()?;
-    let missing = CLUSTER
+    install_missing("cluster", &CLUSTER)
+}
+
+/// Installs the packages of those programs that are not on the path.
+fn install_missing(what: &str, programs: &[(&str, &str)]) -> Result<()> {
+    let missing = programs
         .iter()
         .filter(|(program, _)| !is_on_the_path(program));
     let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
     match packages.is_empty() {
         true => Ok(()),
-        false => install("cluster", &packages),
+        false => install(what, &packages),
     }
 }
 

@@ -63,6 +63,26 @@ fn default_root() -> Option<PathBuf> {
         .or_else(|| Some(env::home_dir()?.join(".cargo")))
 }
 
+/// Compiles the program as [`run`] does, and gives it, where it lies in the target directory.
+///
+/// # Errors
+///
+/// As those of [`run`].
+pub(crate) fn build() -> Result<PathBuf> {
+    let auditable = tools::AUDITABLE.find_or_install()?;
+    let reader = tools::AUDIT_INFO.find_or_install()?;
+    step("host: compiling, optimised; minutes the first time …");
+    let mut build = cargo::command(auditable);
+    build
+        .args(["auditable", "build", "--locked", "--release"])
+        .args(["--package", PROGRAM, "--bin", PROGRAM, "--target-dir"])
+        .arg(cargo::target_dir());
+    cargo::run(&mut build, "the host does not compile; the reason is above")?;
+    let program = cargo::target_dir().join("release").join(PROGRAM);
+    named(&reader, &program)?;
+    Ok(program)
+}
+
 /// How many crates the program names: at least those that are linked into it.
 fn named(reader: &Path, program: &Path) -> Result<usize> {
     let mut read = cargo::command(reader);

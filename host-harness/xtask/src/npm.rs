@@ -1,6 +1,7 @@
 //! JavaScript programs, and what they need.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -12,14 +13,14 @@ use crate::cargo::{self, step};
 /// # Errors
 ///
 /// There is no lock file, or npm is missing or fails.
-pub(crate) fn install(folder: &str) -> Result<()> {
+pub(crate) fn install(folder: impl AsRef<Path>) -> Result<()> {
     let path = cargo::workspace().join(folder);
     let written = |file: &str| fs::metadata(path.join(file))?.modified();
     let lock = written("package-lock.json")?;
     if written("node_modules/.package-lock.json").is_ok_and(|installed| installed >= lock) {
         return Ok(());
     }
-    step(&format!("npm: installing what {folder} needs …"));
+    step(&format!("npm: installing what {} needs …", path.display()));
     let mut npm = cargo::command("npm");
     npm.current_dir(&path).arg("ci");
     cargo::run(

@@ -17,7 +17,7 @@ use crate::debian;
 use crate::host;
 use crate::npm;
 use crate::python;
-use crate::typescript;
+use crate::templates::{self, Language};
 
 /// How a test program's last line begins.
 const RESULT: &str = "test result: ";
@@ -37,26 +37,38 @@ const SECRET_SCAN: &str = "secret-scan";
 const SHOW_OUTPUT: &str = "--show-output";
 
 /// Test programs that are given secrets, or start programs that are: each keeps what is written.
-const KEEP_OUTPUTS: [&str; 10] = [
-    "check", "cli", "config", "e2e", "host", "hosts", "mail", "operator", "torture", "traces",
+const KEEP_OUTPUTS: [&str; 13] = [
+    "authors", "book", "check", "cli", "config", "e2e", "host", "hosts", "mail", "operator",
+    "runtimes", "torture", "traces",
 ];
 
-/// Builds the plugin and the one in TypeScript, installs the clients that call the server in the
-/// tests, the databases that two of the stores are in and a proxy, runs the tests with `args` for `cargo test`,
-/// looks for the secrets of the tests in all that was written meanwhile, and prints the number of tests
-/// as the last line of stdout.
+/// Builds the plugin, a server of it and those that authors begin with, installs the clients that call the
+/// server in the tests, the databases that two of the stores are in, a proxy, a browser, what watches a host and
+/// what runs the plugin in other hosts, runs the tests with `args` for `cargo test`, looks for the secrets of
+/// the tests in all that was written meanwhile, and prints the number of tests as the last line of stdout.
 ///
 /// # Errors
 ///
-/// A plugin or a test does not compile, npm, PostgreSQL, Python or nginx is missing, a test fails, no test ran, a
+/// A plugin or a test does not compile, npm, PostgreSQL, Python, nginx, Chromium or Prometheus is missing, a test fails, no test ran, a
 /// secret was written, or tests that should have kept what is written have not.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
-    eprint!("{}", component::build_with(&[SECRET_SCAN])?);
+    eprint!(
+        "{}",
+        component::build_with(&[SECRET_SCAN, templates::HOST])?
+    );
+    component::compose_server()?;
     debian::postgresql().context("the tests start a PostgreSQL of their own")?;
     debian::nginx().context("the tests start a proxy of their own")?;
+    debian::prometheus().context("the tests start a Prometheus of their own")?;
     python::secantusdb().context("the tests start a server that speaks MongoDB's protocol")?;
+    debian::package_users().context("the tests install packages as their users do")?;
+    python::wasmtime().context("the tests run the plugin in Python")?;
+    npm::install("tests/runtimes").context("the tests run the plugin in Node.js")?;
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;
-    typescript::build()?;
+    browser()?;
+    for language in Language::ALL {
+        language.build()?;
+    }
     let suite = empty_suite()?;
     step("tests: compiling and running …");
     let (status, tally) = run_and_count(&mut tests(args), args, &suite)?;
@@ -65,6 +77,16 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     writeln!(io::stdout(), "{tally}")?;
     tally.verdict(status)?;
     scanned
+}
+
+/// Installs the browser that the tests open the administrators' page in, and what drives it.
+///
+/// # Errors
+///
+/// npm or Chromium is missing.
+pub(crate) fn browser() -> Result<()> {
+    debian::chromium().context("the tests open the administrators' page in a browser")?;
+    npm::install("tests/page").context("the tests drive a browser")
 }
 
 /// `cargo test` with these arguments.

@@ -20,6 +20,12 @@ use crate::debian;
 /// The target that imports nothing by itself: the component imports what the plugin names.
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The crate of the plugin.
+const PLUGIN: &str = "reset-totp";
+
+/// The crates of the components around it.
+const SERVER: [&str; 2] = ["wasi-http-accounts", "wasi-http-front"];
+
 /// Long enough for 20 MB on a slow line, short enough for a line that leads nowhere.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,12 +94,18 @@ impl Toolchain {
     /// for other crates, too, it could not be optimised as a whole.
     pub(crate) fn build(self) -> Command {
         let rustc = cargo::building(cargo::program(), "rustc", &target_dir());
-        let mut build = self.aimed_at_the_plugin(rustc);
+        let mut build = self.aimed(rustc, &[PLUGIN]);
         build.args(["--crate-type", "cdylib"]);
         build
     }
 
-    /// `cargo clippy` of what [`Self::build`] compiles.
+    /// Compiles for [`TARGET`] into [`modules`] what makes a server of the plugin.
+    pub(crate) fn build_server(self) -> Command {
+        let build = cargo::building(cargo::program(), "build", &target_dir());
+        self.aimed(build, &SERVER)
+    }
+
+    /// `cargo clippy` of what [`Self::build`] and [`Self::build_server`] compile.
     ///
     /// # Errors
     ///
@@ -104,17 +116,32 @@ impl Toolchain {
             Self::Debian => debian::clippy(&target_dir())
                 .context("the plugin's lints need the clippy of its compiler")?,
         };
-        Ok(self.aimed_at_the_plugin(clippy))
+        Ok(self.aimed(clippy, &[&[PLUGIN], &SERVER[..]].concat()))
     }
 
-    fn aimed_at_the_plugin(self, mut command: Command) -> Command {
+    /// Compiles the plugin in another folder than the workspace's as its author would; and says
+    /// where the module is then.
+    pub(crate) fn build_in(self, folder: &Path) -> (Command, PathBuf) {
+        let into = folder.join("target");
+        let mut build = self.for_target(cargo::building(cargo::program(), "build", &into));
+        build.current_dir(folder).arg("--release");
+        (build, into.join(TARGET).join("release/reset_totp.wasm"))
+    }
+
+    fn aimed(self, command: Command, packages: &[&str]) -> Command {
+        let mut command = self.for_target(command);
+        command
+            .args(packages.iter().flat_map(|package| ["--package", package]))
+            .args(["--lib", "--profile", "plugin"])
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags());
+        command
+    }
+
+    fn for_target(self, mut command: Command) -> Command {
         for name in cargo::variables_starting_with(&HOST_ONLY) {
             command.env_remove(name);
         }
-        command
-            .args(["--package", "reset-totp", "--lib", "--profile", "plugin"])
-            .args(["--target", TARGET])
-            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags());
+        command.args(["--target", TARGET]);
         if let Self::Debian = self {
             command
                 .arg("-Zbuild-std=std,panic_abort")

@@ -12,18 +12,30 @@ use crate::cargo::{self, step};
 pub(crate) struct Tool {
     name: &'static str,
     version: &'static str,
+    /// Further arguments for `cargo install`.
+    options: &'static [&'static str],
 }
+
+/// Makes pages of the book: <https://rust-lang.github.io/mdBook>. Without what serves and watches
+/// them it compiles in half of the time.
+pub(crate) const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    options: &["--no-default-features", "--features", "search"],
+};
 
 /// Plants bugs: <https://mutants.rs>.
 pub(crate) const MUTANTS: Tool = Tool {
     name: "cargo-mutants",
     version: "27.1.0",
+    options: &[],
 };
 
 /// Holds dependencies to `deny.toml`: <https://embarkstudios.github.io/cargo-deny>.
 pub(crate) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
+    options: &[],
 };
 
 /// Puts the list of what a program is made of into it:
@@ -31,12 +43,28 @@ pub(crate) const DENY: Tool = Tool {
 pub(crate) const AUDITABLE: Tool = Tool {
     name: "cargo-auditable",
     version: "0.7.7",
+    options: &[],
 };
 
 /// Reads what [`AUDITABLE`] put there.
 pub(crate) const AUDIT_INFO: Tool = Tool {
     name: "rust-audit-info",
     version: "0.5.4",
+    options: &[],
+};
+
+/// Makes Debian packages: <https://github.com/kornelski/cargo-deb>.
+pub(crate) const DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    options: &[],
+};
+
+/// Lists what a program is made of: <https://cyclonedx.org>.
+pub(crate) const CYCLONEDX: Tool = Tool {
+    name: "cargo-cyclonedx",
+    version: "0.5.9",
+    options: &[],
 };
 
 /// So a tool compiles in a third of the time; none of them has much to compute.
@@ -53,7 +81,11 @@ impl Tool {
     ///
     /// It cannot be installed.
     pub(crate) fn find_or_install(&self) -> Result<PathBuf> {
-        let Self { name, version } = self;
+        let Self {
+            name,
+            version,
+            options,
+        } = self;
         let root = cargo::target_dir().join("tools");
         let program = root.join("bin").join(name);
         // What cargo has installed there, a line each: `"NAME VERSION (SOURCE)" = [PROGRAMS]`.
@@ -67,6 +99,7 @@ impl Tool {
         install
             .args(["--locked", name, "--version", version, "--root"])
             .arg(&root)
+            .args(*options)
             .envs(QUICKLY);
         let complaint = format!("{name} cannot be installed; cargo's reason is above");
         cargo::run(&mut install, &complaint)?;

@@ -1,0 +1,133 @@
+#!/bin/bash
+# What an administrator of a clean Debian does with the package, until it is purged. Each command must
+# succeed; the last line says that all did. Nothing that is secret is printed.
+set -euo pipefail
+trap 'echo "line $LINENO failed: $BASH_COMMAND"; journalctl --no-pager --unit host-harness | tail -20' ERR
+
+package=$(echo /packages/host-harness_*.deb)
+unit=host-harness.service
+state=/var/lib/private/host-harness
+export HOST_HARNESS_STORE=/var/lib/host-harness/chat.sqlite
+export DEBIAN_FRONTEND=noninteractive
+
+fails() { if "$@" >/dev/null 2>&1; then echo "succeeds: $*"; return 1; fi; }
+field() { grep --only-matching "\"$1\":\"[^\"]*\"" | cut --delimiter '"' --fields 4; }
+status() { curl --silent --output /dev/null --write-out '%{http_code}' "$@"; }
+
+echo '# installed, it serves'
+apt-get install --yes "$package" >/out/apt 2>&1
+systemctl is-active --quiet $unit
+systemctl is-enabled --quiet $unit
+test "$(status --request POST http://127.0.0.1:3000/api/v1/users.resetTOTP)" = 401
+test "$(status http://127.0.0.1:3001/readyz)" = 200
+
+echo '# the documented call'
+head --bytes 16 /dev/urandom | base64 | host-harness user add ada --role admin --password >/dev/null
+host-harness user add bob >/dev/null
+bob=$(host-harness user show bob --json | field id)
+host-harness user enrol-totp bob --json >/dev/null
+code=$(host-harness user enrol-totp ada --json | grep --only-matching '"backupCodes":\["[^"]*' | cut --delimiter '"' --fields 4)
+token=$(host-harness token create ada phone --json >/tmp/token; field token </tmp/token)
+ada=$(field userId </tmp/token)
+reset() {
+    curl --silent --location http://127.0.0.1:3000/api/v1/users.resetTOTP \
+        --header "x-auth-token: $token" --header "x-user-id: $ada" --header "x-2fa-code: $code" \
+        --data "{ \"userId\":\"$bob\" }"
+}
+test "$(reset)" = '{"success":true}'
+reset | grep totp-invalid >/dev/null
+
+echo '# it runs as nobody else, and is hardened'
+pid=$(systemctl show --property MainPID --value $unit)
+test "$(stat --format %u /proc/"$pid")" -ge 61184
+test "$(stat --format %a $state)" = 700
+grep --quiet '^CapBnd:[[:space:]]0*$' /proc/"$pid"/status
+grep --quiet '^Seccomp:[[:space:]]2$' /proc/"$pid"/status
+systemd-analyze verify --man=no $unit
+systemd-analyze security --no-pager --threshold=20 $unit >/out/security
+
+echo '# code cannot be compiled where memory is never both written and run'
+plugin=/usr/lib/host-harness/reset_totp.wasm
+mkdir /run/systemd/system/$unit.d
+printf '[Service]\nMemoryDenyWriteExecute=yes\n' >/run/systemd/system/$unit.d/never.conf
+systemctl daemon-reload
+fails systemctl restart $unit
+journalctl --unit $unit | grep "unable to make memory executable" >/dev/null
+rm /run/systemd/system/$unit.d/never.conf
+systemctl daemon-reload
+systemctl reset-failed $unit
+systemctl restart $unit
+
+echo '# sealed, as the manual says'
+systemctl stop $unit
+(umask 077; host-harness store new-key >/etc/host-harness/chat.key)
+mkdir /etc/systemd/system/$unit.d
+cat >/etc/systemd/system/$unit.d/key.conf <<'DROPIN'
+[Service]
+LoadCredential=chat.key:/etc/host-harness/chat.key
+Environment=HOST_HARNESS_KEY_FILE=%d/chat.key
+DROPIN
+HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key host-harness store rekey >/dev/null
+systemctl daemon-reload
+systemctl start $unit
+test "$(status http://127.0.0.1:3001/readyz)" = 200
+fails journalctl --quiet --grep 'not sealed' --unit $unit --since "$(systemctl show --property ActiveEnterTimestamp --value $unit)"
+export HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key
+
+echo '# with a configuration, which is read again'
+digest=$(host-harness admit $plugin --json | grep --only-matching 'sha256:[0-9a-f]*' | head -1)
+cat >/etc/host-harness/config.toml <<CONFIG
+[host]
+admin-listen = "127.0.0.1:3001"
+[plugins]
+files = ["$plugin"]
+[workspaces.default]
+hosts = ["*"]
+store = "$HOST_HARNESS_STORE"
+plugin = "$digest"
+grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
+CONFIG
+fails systemctl reload $unit
+sed --in-place 's|^SERVE_OPTIONS=|&--config /etc/host-harness/config.toml\n#&|' /etc/host-harness/host-harness.env
+systemctl restart $unit
+echo 'settings.totp-window = 2' >>/etc/host-harness/config.toml
+systemctl reload $unit
+test "$(host-harness setting get totp-window)" = 2
+sed --in-place 's|^SERVE_OPTIONS=.*||; s|^#SERVE_OPTIONS=--create|SERVE_OPTIONS=--create|' /etc/host-harness/host-harness.env
+systemctl restart $unit
+
+echo '# manual and completions'
+for page in host-harness host-harness-serve host-harness-user-add; do
+    gzip --decompress --stdout /usr/share/man/man1/$page.1.gz | grep '^\.TH' >/dev/null
+done
+bash -c 'source /usr/share/bash-completion/completions/host-harness; complete -p host-harness' >/dev/null
+grep --quiet '^#compdef host-harness' /usr/share/zsh/vendor-completions/_host-harness
+grep --quiet 'complete -c host-harness' /usr/share/fish/vendor_completions.d/host-harness.fish
+
+echo '# another version: what was changed stays, and the service is started again'
+echo '# ours' >>/etc/host-harness/host-harness.env
+before=$(systemctl show --property InvocationID --value $unit)
+apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
+systemctl is-active --quiet $unit
+test "$(systemctl show --property InvocationID --value $unit)" != "$before"
+grep --quiet '^# ours' /etc/host-harness/host-harness.env
+host-harness user show ada >/dev/null
+
+echo '# a start that fails says why'
+systemctl stop $unit
+sed --in-place 's/--create //' /etc/host-harness/host-harness.env
+mv $state/chat.sqlite /root
+fails systemctl start $unit
+journalctl --quiet --no-pager --unit $unit | grep 'host-harness workspace create' >/dev/null
+mv /root/chat.sqlite $state/chat.sqlite
+
+echo '# removed, the data stays; purged, nothing does'
+apt-get remove --yes host-harness >>/out/apt 2>&1
+test ! -e /usr/bin/host-harness
+test -e $state/chat.sqlite
+test -e /etc/host-harness/host-harness.env
+apt-get purge --yes host-harness >>/out/apt 2>&1
+test ! -e $state
+test ! -e /var/lib/host-harness
+test ! -e /etc/host-harness
+echo 'all done'
