@@ -341,3 +341,83 @@ fn the_demonstration_prints_one_line_of_json_and_stops_when_told() {
         );
     }
 }
+
+/// The second time is as the first, but that nothing is created.
+#[test]
+fn serve_creates_what_it_serves_where_it_is_told_to_and_answers_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("new.sqlite");
+    let serve = |admin: &str| {
+        let mut command = host_harness();
+        command
+            .args([
+                "serve",
+                "--create",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "json",
+            ])
+            .args(["--admin-listen", admin, "--plugin"])
+            .arg(plugin())
+            .arg("--store")
+            .arg(&store);
+        command
+    };
+    for _ in 0..2 {
+        let mut child = serve("127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = log.find(|line| line.as_ref().unwrap().contains("operators are answered"));
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+        let url = line.pointer("/fields/url").unwrap().as_str().unwrap();
+        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        write!(stream, "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        stop(child);
+    }
+    let refused = ["--admin-listen", "only an address of this machine"];
+    refuses(serve("0.0.0.0:0"), &refused);
+}
+
+/// What a package brings beside the program.
+#[test]
+fn shells_complete_every_command_and_the_manual_has_a_page_for_it() {
+    for shell in ["bash", "fish", "zsh"] {
+        let script = host_harness()
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("enrol-totp"), "{shell}: {script}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut man = host_harness();
+    assert!(
+        man.arg("man")
+            .arg(folder.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    for page in [
+        "host-harness",
+        "host-harness-serve",
+        "host-harness-user-enrol-totp",
+    ] {
+        let page = folder.path().join(format!("{page}.1"));
+        assert!(
+            std::fs::read_to_string(page)
+                .unwrap()
+                .contains(".SH SYNOPSIS")
+        );
+    }
+    let missing = folder.path().join("missing");
+    let mut nowhere = host_harness();
+    nowhere.arg("man").arg(&missing);
+    refuses(
+        nowhere,
+        &["cannot write manual pages", missing.to_str().unwrap()],
+    );
+}

@@ -593,7 +593,7 @@ fn scripts_read_json() {
     assert_eq!(set, window);
     assert_eq!(store.json(&["setting", "get", "totp-window"]), window);
     let all = store.json(&["setting", "list"]);
-    assert_eq!((all.as_array().unwrap().len(), &all[2]), (23, &window));
+    assert_eq!((all.as_array().unwrap().len(), &all[2]), (24, &window));
 }
 
 /// By `--store` or by the environment, before the command's own words or after.

@@ -2,6 +2,7 @@
 //! whom it refuses.
 
 use async_trait::async_trait;
+use chat_domain::time::Timestamp;
 use chat_server::admin::{self, Admin, Control, UnknownWorkspace};
 use chat_server::metrics::{Breaker, Metrics, Snapshot};
 use plugin_sandbox::breaker;
@@ -65,6 +66,7 @@ async fn the_metrics_hold_what_was_counted_and_what_is_so_now() {
     for line in [
         "chat_audit_records_total 0",
         "chat_workspaces 2",
+        "chat_clock_seconds 1.5",
         r#"chat_breakers{state="open"} 1"#,
         r#"chat_breaker_not_closed{workspace="globex",state="half-open"} 1"#,
         "process_open_fds ",
@@ -243,7 +245,7 @@ impl Control for Process {
         self.look().await;
         Snapshot {
             workspaces: 2,
-            ..Snapshot::default()
+            ..Snapshot::at(Timestamp::from_millis(1_500))
         }
     }
 

@@ -543,5 +543,6 @@ async fn a_process_is_ready_while_one_of_its_stores_answers() {
         .collect();
     assert!(written.contains(&(true, false)), "{status}");
     assert!(written.contains(&(false, true)), "{status}");
-    assert_eq!(served.hosting.snapshot().await.open_stores, 2);
+    let snapshot = served.hosting.snapshot().await;
+    assert_eq!((snapshot.open_stores, snapshot.unwritable_stores), (2, 1));
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod attacks;
 mod bounds;
+mod collectors;
 mod connections;
 mod faults;
 mod fuzz;
@@ -16,6 +17,7 @@ mod hosting;
 mod http;
 mod log;
 mod metrics;
+mod monitoring;
 mod neighbours;
 mod process;
 mod stores;

@@ -30,16 +30,20 @@ async fn answers_calls_and_records_are_counted() {
 }
 
 #[tokio::test]
-async fn a_reset_is_counted_as_answered_and_recorded() {
+async fn resets_are_counted_as_answered_recorded_and_refused() {
     let server = Server::start(Data::new().await, built()).await;
     let answer = server.reset_as("admin").await;
     assert_eq!(answer.text, r#"200 {"success":true}"#);
+    // The same code again.
+    server.reset_as("admin").await;
     server.data.edit("DROP TABLE audit");
     server.reset_as("admin").await;
     let text = server.metrics();
     for line in [
-        r#"chat_plugin_calls_total{outcome="answered"} 2"#,
-        "chat_audit_records_total 1",
+        r#"chat_plugin_calls_total{outcome="answered"} 3"#,
+        r#"chat_refusals_total{reason="totp-invalid"} 1"#,
+        r#"chat_refusals_total{reason="totp-max-attempts"} 0"#,
+        "chat_audit_records_total 2",
         "chat_audit_failures_total 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -25,7 +25,7 @@ pub(crate) struct Process {
     /// Nobody reads the process's log as long as this is locked.
     pub(crate) reading: Arc<Mutex<()>>,
     pub(crate) url: String,
-    admin: String,
+    pub(crate) admin: String,
 }
 
 impl Drop for Process {

@@ -103,6 +103,24 @@ async fn a_few_stores_are_all_open_while_they_are_tended() {
 }
 
 #[tokio::test]
+async fn what_a_wrong_clock_has_left_is_counted_in_the_stores_that_are_open() {
+    let data = Data::closed().await;
+    data.edit(
+        "UPDATE totp SET last_step = 1000000000000 WHERE workspace = 'acme' AND user = 'alice'",
+    );
+    let stores = stores();
+    let hosted = stores.at(&data.url());
+    drop(hosted.get().await.unwrap());
+    assert_eq!(stores.clock_faults(), 0);
+    let tending = tokio::spawn(stores.clone().tend(std::future::pending()));
+    while stores.clock_faults() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stores.clock_faults(), 1);
+    tending.abort();
+}
+
+#[tokio::test]
 async fn of_many_stores_one_with_mail_to_send_is_opened_by_itself_and_not_closed() {
     let (idle, mail) = (Data::closed().await, Data::closed().await);
     mail.edit(LATER);

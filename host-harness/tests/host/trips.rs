@@ -7,10 +7,11 @@ use chat_domain::account::Profile;
 use chat_domain::audit::{RecordFilter, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::seal::{Position, Renewed, Sealing};
@@ -80,17 +81,20 @@ impl Store for Watched {
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
         self.trip(self.store.profiles(workspace)).await
     }
+    async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
+        self.trip(self.store.accounts(workspace, filter)).await
+    }
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
         self.trip(self.store.all_roles(workspace)).await
     }
-    async fn mails(&self, workspace: &str) -> Result<Vec<StoredMail>> {
-        self.trip(self.store.mails(workspace)).await
+    async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
+        self.trip(self.store.mails(workspace, after, most)).await
     }
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.trip(self.store.next_mail_due(now)).await
     }
-    async fn mail_count(&self) -> Result<MailCount> {
-        self.trip(self.store.mail_count()).await
+    async fn outbox_count(&self) -> Result<OutboxCount> {
+        self.trip(self.store.outbox_count()).await
     }
     async fn claim_mail(&self, now: Timestamp, among: Among<'_>) -> Result<Option<Claim>> {
         self.trip(self.store.claim_mail(now, among)).await

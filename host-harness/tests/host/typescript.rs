@@ -1,4 +1,4 @@
-//! A plugin that has a whole interpreter in it: `tests/plugins/typescript`, in a process
+//! A plugin that has a whole interpreter in it, that of `new-plugin`, in a process
 //! whose configuration gives it what it needs.
 
 use crate::process::{Process, client, file};
@@ -39,8 +39,8 @@ fn step() -> u64 {
 
 #[tokio::test]
 async fn a_plugin_in_typescript_serves_the_documented_call() {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let plugin = target.join("typescript.wasm").canonicalize();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/new-plugin/typescript");
+    let plugin = folder.join("plugin.wasm").canonicalize();
     let plugin = plugin.expect("`cargo xtask test` makes it");
     let data = Data::closed().await;
     let configuration = format!(
@@ -63,7 +63,7 @@ async fn a_plugin_in_typescript_serves_the_documented_call() {
         grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
         limits.cpu-milliseconds = 1000
         "#,
-        target.join("typescript.code").display(),
+        folder.join("cache").display(),
         plugin.display(),
         Digest::of(&std::fs::read(&plugin).unwrap())
     );

@@ -1,5 +1,6 @@
 //! Several hosts on one PostgreSQL, each a process of its own: what one has done holds on the
-//! others at once, and nothing is done twice. And a host behind a proxy, beside another server.
+//! others at once, and nothing is done twice. And hosts behind the proxies of the recipes: beside another
+//! server, lost, and exchanged.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -7,8 +8,10 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+mod nginx;
 mod proxy;
 mod rocket_chat;
+mod upgrade;
 
 use chat_domain::account::{EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::operator::{NewRole, NewUser, NewWorkspace};

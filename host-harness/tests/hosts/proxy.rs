@@ -1,5 +1,6 @@
 //! Beside a Rocket.Chat: nginx by the recipe, the host, and a stand-in for Rocket.Chat.
 
+use crate::nginx::Nginx;
 use crate::{Host, answer, code_of, fill, token_of};
 use axum::Router;
 use axum::extract::Request;
@@ -10,14 +11,7 @@ use chat_testing::seal;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
-
-/// Where this package brings nginx, which is not on everybody's path.
-const NGINX: &str = "/usr/sbin/nginx";
 
 /// The recipe, with the addresses that it names.
 const RECIPE: &str = include_str!("../../recipes/rocketchat/nginx.conf");
@@ -28,68 +22,15 @@ const LISTEN: &str = "listen 80;";
 /// Whom the host takes the client for; nginx speaks to it from another.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
-/// How long nginx may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// An nginx that ends with this.
-pub(crate) struct Nginx {
-    child: Child,
-    pub(crate) url: String,
-    _folder: TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Nginx {
-    pub(crate) async fn start(host: &str, rocketchat: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let mut recipe = RECIPE.to_owned();
-        let listen = format!("listen 127.0.0.1:{port};");
-        for (theirs, ours) in [
-            (OF_HOST, host),
-            (OF_ROCKETCHAT, rocketchat),
-            (LISTEN, &listen),
-        ] {
-            assert!(recipe.contains(theirs), "{theirs}");
-            // The comment on how the host is started stays as it is.
-            recipe = recipe.replace(theirs, ours);
-        }
-        let at = folder.path().display();
-        let of_folder: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|name| format!("{name}_temp_path {at}/{name};\n"))
-            .collect();
-        let text = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log stderr;\n\
-             events {{}}\n\
-             http {{ access_log off;\n{of_folder}{recipe}}}\n"
-        );
-        let config = folder.path().join("nginx.conf");
-        std::fs::write(&config, text).unwrap();
-        let child = Command::new(NGINX)
-            .arg("-c")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx, which `cargo xtask test` installs");
-        let url = format!("http://127.0.0.1:{port}");
-        let begun = Instant::now();
-        while reqwest::get(&url).await.is_err() {
-            assert!(begun.elapsed() < PATIENCE, "nginx does not listen");
-            sleep(Duration::from_millis(20)).await;
-        }
-        Self {
-            child,
-            url,
-            _folder: folder,
-        }
-    }
+/// nginx by the recipe, for this host and what stands for a Rocket.Chat.
+pub(crate) async fn start_nginx(host: &str, rocketchat: &str) -> Nginx {
+    let port = free_port();
+    let places = [
+        (OF_HOST, host),
+        (OF_ROCKETCHAT, rocketchat),
+        (LISTEN, &format!("listen 127.0.0.1:{port};")),
+    ];
+    Nginx::start(RECIPE, &places, port).await
 }
 
 /// What takes everything, and says what it was; gives its address.
@@ -113,12 +54,12 @@ async fn one_route_goes_to_the_host_and_all_else_where_it_went() {
     let store = StoreUrl::from(file.as_path());
     fill(&store, 2).await;
     let host = Host::start(file.to_str().unwrap());
-    let nginx = Nginx::start(after_scheme(&host.url), &stand_in().await).await;
+    let nginx = start_nginx(after_scheme(&host.url), &stand_in().await).await;
     let client = Client::builder().local_address(Some(CLIENT.into()));
     let client = client.build().unwrap();
     let reset = |path: &str, caller: &str| {
         client
-            .post(format!("{}{path}", nginx.url))
+            .post(format!("{}{path}", nginx.url()))
             .header("x-user-id", caller)
             .header("x-auth-token", token_of(caller))
             .header("x-2fa-code", code_of(caller))
@@ -162,7 +103,7 @@ async fn one_route_goes_to_the_host_and_all_else_where_it_went() {
             (Method::GET, "/api/v1/users.resetTOTPs"),
             (Method::POST, "/api/v1/users.resetE2EKey?x=1"),
         ] {
-            let url = format!("{}{path}", nginx.url);
+            let url = format!("{}{path}", nginx.url());
             let said = client.request(method.clone(), url).send().await.unwrap();
             assert_eq!(said.text().await.unwrap(), format!("{method} {path}"));
         }

@@ -1,6 +1,6 @@
 //! Beside a Rocket.Chat, on its own database: the route comes through nginx by the recipe.
 
-use crate::proxy::{Nginx, after_scheme, stand_in};
+use crate::proxy::{after_scheme, stand_in, start_nginx};
 use crate::{Host, WORKSPACE, code_of, key_of, race, token_of};
 use chat_domain::password;
 use chat_domain::token;
@@ -122,9 +122,9 @@ fn curl(url: &str, caller: &str, code: &str, target: &str) -> Value {
 async fn the_documented_call_through_the_proxy_changes_what_belongs_to_the_reset_alone() {
     let database = rocket_chat(1);
     let host = Host::start(&database.url());
-    let nginx = Nginx::start(after_scheme(&host.url), &stand_in().await).await;
+    let nginx = start_nginx(after_scheme(&host.url), &stand_in().await).await;
     let before = database.everything();
-    let answer = curl(&nginx.url, "a0", &code_of("a0"), "m0");
+    let answer = curl(&nginx.url(), "a0", &code_of("a0"), "m0");
     assert_eq!(answer, json!({"success": true}));
     let changes = differences(&before, &database.everything());
     let (ours, theirs): (Vec<_>, Vec<_>) = changes
@@ -147,7 +147,7 @@ async fn the_documented_call_through_the_proxy_changes_what_belongs_to_the_reset
         ours.iter()
             .any(|change| change.contains(" reset_totp_audit "))
     );
-    let again = curl(&nginx.url, "a0", &code_of("a0"), "m0");
+    let again = curl(&nginx.url(), "a0", &code_of("a0"), "m0");
     assert_eq!(again["errorType"], "totp-invalid", "a code counts once");
 
     // The other routes are Rocket.Chat's, and not served past it either.
@@ -177,9 +177,9 @@ async fn the_official_client_lives_its_journey_through_the_proxy() {
     let database = rocket_chat(1);
     let host = Host::start_with(&database.url(), &["--neighbours"]);
     let place = after_scheme(&host.url);
-    let nginx = Nginx::start(place, place).await;
+    let nginx = start_nginx(place, place).await;
     let input = json!({
-        "url": nginx.url,
+        "url": nginx.url(),
         "now": soon_after_a_step().await,
         "admin": {
             "username": "a0",

@@ -5,8 +5,8 @@ use crate::support::{ACME, Data, PATIENCE, SmtpServer, host_harness};
 use chat_domain::outbox::LEASE;
 use chat_server::clock::Clock;
 use chat_store::seal::Seal;
+use chat_testing::certificates::Certificates;
 use chat_testing::postgres::Database;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -14,50 +14,18 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PASSWORD: &str = "hunter2-of-the-mail-server";
 
-/// A CA, and a server's certificate for 127.0.0.1 by it.
-struct Certificates {
-    folder: TempDir,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::new(Vec::new()).unwrap();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-        let issuer = Issuer::new(ca, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let server = server.signed_by(&key, &issuer).unwrap();
-        for (name, content) in [
-            ("ca.pem", ca_pem),
-            ("cert.pem", server.pem()),
-            ("key.pem", key.serialize_pem()),
-        ] {
-            std::fs::write(folder.path().join(name), content).unwrap();
-        }
-        Self { folder }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A server that wants TLS and a password.
-    fn server(&self, tls: &str) -> SmtpServer {
-        secret_scan::register(PASSWORD);
-        SmtpServer::start_with(&json!({
-            "tls": tls, "key": self.file("key.pem"), "cert": self.file("cert.pem"),
-            "user": "chat@acme", "password": PASSWORD,
-        }))
-    }
+/// A server that wants TLS and a password.
+fn server(certificates: &Certificates, tls: &str) -> SmtpServer {
+    secret_scan::register(PASSWORD);
+    SmtpServer::start_with(&json!({
+        "tls": tls, "key": certificates.file("key.pem"), "cert": certificates.file("cert.pem"),
+        "user": "chat@acme", "password": PASSWORD,
+    }))
 }
 
 /// A running `host-harness serve`.
@@ -148,7 +116,7 @@ async fn mail_goes_over_tls_to_a_server_whose_certificate_is_trusted() {
         ("implicit", "smtps", ""),
         ("starttls", "smtp", "?tls=required"),
     ] {
-        let server = certificates.server(tls);
+        let server = server(&certificates, tls);
         let url = format!(
             "{scheme}://chat%40acme:{PASSWORD}@127.0.0.1:{}{query}",
             server.port
@@ -174,7 +142,7 @@ async fn a_server_whose_certificate_is_not_trusted_gets_no_password_and_no_mail(
         ("implicit", "smtps", "", "connecting"),
         ("starttls", "smtp", "?tls=required", "encrypting"),
     ] {
-        let server = certificates.server(tls);
+        let server = server(&certificates, tls);
         // By name the certificate is another's, by the other CA not trusted.
         for (host, ca) in [("127.0.0.1", &others), ("localhost", &certificates)] {
             let url = format!(
@@ -253,7 +221,7 @@ async fn inject(mut client: TcpStream, mut server: TcpStream) -> std::io::Result
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_from_before_the_encryption_counts_for_nothing_after_it() {
     let certificates = Certificates::new();
-    let server = certificates.server("starttls");
+    let server = server(&certificates, "starttls");
     let front = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}?tls=required", front.local_addr().unwrap());
     let data = data(&url, &["alice@example.com"]).await;
@@ -366,7 +334,7 @@ const COMPILER: &str =
 #[tokio::test]
 async fn no_code_password_or_address_reaches_the_log() {
     let certificates = Certificates::new();
-    let server = certificates.server("starttls");
+    let server = server(&certificates, "starttls");
     let url = format!(
         "smtp://chat%40acme:{PASSWORD}@127.0.0.1:{}?tls=required",
         server.port

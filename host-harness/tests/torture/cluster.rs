@@ -6,6 +6,7 @@ use chat_testing::postgres::{connect, free_port, programs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use rand::distr::{Alphanumeric, SampleString};
+use rcgen::{CertifiedKey, KeyPair};
 use reqwest::Client;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
@@ -26,14 +27,11 @@ const USER: &str = "postgres";
 /// The login of the hosts: it may make the role that sees one workspace.
 const LOGIN: &str = "chat";
 
-/// How long whoever leads does so without having said that it lives, in seconds: the least that
-/// Patroni takes. Nobody else leads before that is over.
-const TTL: u32 = 20;
+/// How each node is set up: as the recipe says.
+const RECIPE: &str = include_str!("../../recipes/three-hosts/patroni.yml");
 
-/// How often each node looks, and how long it tries again, in seconds: of these the first and
-/// twice the second may be no more than [`TTL`].
-const LOOP_WAIT: u32 = 2;
-const RETRY_TIMEOUT: u32 = 5;
+/// The certificate that all nodes show, in the folder of each.
+const CERTIFICATE: &str = "db.crt";
 
 /// How long it is waited for what must come: a node that has to copy everything anew takes
 /// longest.
@@ -88,8 +86,9 @@ impl Cluster {
             patroni_port: free_port(),
             patroni: None,
         });
+        let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         for node in &mut nodes {
-            node.configure(clients, &password);
+            node.configure(clients, &password, &certificate);
             node.start();
         }
         let cluster = Self {
@@ -117,7 +116,12 @@ impl Cluster {
         ] {
             client.batch_execute(&statement).await.unwrap();
         }
-        self.url(LOGIN, database)
+        let certificate = self.nodes[0].folder.join(CERTIFICATE);
+        format!(
+            "{}&sslmode=require&sslrootcert={}",
+            self.url(LOGIN, database),
+            certificate.display()
+        )
     }
 
     /// The URL of a database for a superuser.
@@ -228,50 +232,46 @@ impl Roles {
 }
 
 impl Node {
-    /// What Patroni is told. Commits wait for a standby, and for the next one where that is lost
-    /// (strict); a leader that comes back is rewound to where it was overtaken.
-    fn configure(&self, etcd: u16, password: &str) {
-        let Self {
-            name,
-            port,
-            patroni_port,
-            ..
-        } = self;
-        let (folder, programs) = (self.folder.display(), programs());
-        let programs = programs.display();
-        let text = format!(
-            "scope: chat\n\
-             name: {name}\n\
-             restapi: {{listen: '127.0.0.1:{patroni_port}', connect_address: '127.0.0.1:{patroni_port}'}}\n\
-             etcd3: {{hosts: '127.0.0.1:{etcd}'}}\n\
-             bootstrap:\n  \
-               dcs:\n    \
-                 ttl: {TTL}\n    \
-                 loop_wait: {LOOP_WAIT}\n    \
-                 retry_timeout: {RETRY_TIMEOUT}\n    \
-                 synchronous_mode: true\n    \
-                 synchronous_mode_strict: true\n    \
-                 postgresql: {{use_pg_rewind: true}}\n  \
-               initdb: [{{encoding: UTF8}}, data-checksums]\n\
-             postgresql:\n  \
-               listen: '127.0.0.1:{port}'\n  \
-               connect_address: '127.0.0.1:{port}'\n  \
-               data_dir: {folder}/data\n  \
-               bin_dir: {programs}\n  \
-               pgpass: {folder}/pgpass\n  \
-               authentication:\n    \
-                 superuser: {{username: {USER}, password: '{password}'}}\n    \
-                 replication: {{username: replicator, password: '{password}'}}\n  \
-               parameters: {{unix_socket_directories: {folder}}}\n  \
-               pg_hba:\n  \
-               - local all all trust\n  \
-               - host all all 127.0.0.1/32 scram-sha-256\n  \
-               - host replication replicator 127.0.0.1/32 scram-sha-256\n"
-        );
-        let path = self.folder.join("patroni.yml");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        give(&path);
+    /// The recipe, with this node's addresses, folder, certificate and passwords; one password is both.
+    fn configure(&self, etcd: u16, password: &str, certificate: &CertifiedKey<KeyPair>) {
+        let folder = self.folder.display().to_string();
+        let place = |port: u16| format!("127.0.0.1:{port}");
+        let mut text = RECIPE.to_owned();
+        for (theirs, ours) in [
+            ("name: db1", format!("name: {}", self.name)),
+            ("0.0.0.0:8008", place(self.patroni_port)),
+            ("db1:8008", place(self.patroni_port)),
+            ("db1:2379,db2:2379,db3:2379", place(etcd)),
+            ("0.0.0.0:5432", place(self.port)),
+            ("db1:5432", place(self.port)),
+            ("/var/lib/postgresql/chat", format!("{folder}/data")),
+            (
+                "/usr/lib/postgresql/15/bin",
+                programs().display().to_string(),
+            ),
+            (
+                "/var/lib/postgresql/.pgpass-patroni",
+                format!("{folder}/pgpass"),
+            ),
+            ("SUPERUSER-PASSWORD", password.to_owned()),
+            ("REPLICATOR-PASSWORD", password.to_owned()),
+            ("/var/run/postgresql", folder.clone()),
+            ("/etc/ssl/chat", folder.clone()),
+            ("10.0.0.0/24", "127.0.0.1/32".to_owned()),
+        ] {
+            assert!(text.contains(theirs), "{theirs}");
+            text = text.replace(theirs, &ours);
+        }
+        for (name, text) in [
+            (CERTIFICATE, certificate.cert.pem()),
+            ("db.key", certificate.signing_key.serialize_pem()),
+            ("patroni.yml", text),
+        ] {
+            let path = self.folder.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            give(&path);
+        }
     }
 
     fn start(&mut self) {
