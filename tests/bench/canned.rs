@@ -7,11 +7,12 @@ use chat_domain::attempts::{Attempt, BeginTotpAttempt, Needed};
 use chat_domain::audit::{RecordFilter, Source, StoredRecord};
 use chat_domain::audit_log::Page;
 use chat_domain::clock_fault::Horizon;
+use chat_domain::directory::{AccountFilter, AccountPage};
 use chat_domain::dossier::{Dossier, Question, Subject};
 use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::order::Order;
-use chat_domain::outbox::{Among, Claim, Expired, MailCount, StoredMail};
+use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::proof::Proof;
 use chat_domain::reset::{Reset, Target};
 use chat_domain::settings::Settings;
@@ -91,6 +92,7 @@ fn dossier(question: &Question) -> Dossier {
             user: User {
                 id: id.clone(),
                 username: USERNAME.to_owned(),
+                name: None,
                 federated: false,
             },
             permissions: vec![EDIT_OTHER_USER_TOTP.to_owned()],
@@ -236,16 +238,19 @@ impl Store for Canned {
     async fn profiles(&self, _: &str) -> Result<Vec<Profile>> {
         absent()
     }
+    async fn accounts(&self, _: &str, _: &AccountFilter) -> Result<AccountPage> {
+        absent()
+    }
     async fn all_roles(&self, _: &str) -> Result<Vec<Role>> {
         absent()
     }
-    async fn mails(&self, _: &str) -> Result<Vec<StoredMail>> {
+    async fn mails(&self, _: &str, _: i64, _: u32) -> Result<Vec<StoredMail>> {
         absent()
     }
     async fn next_mail_due(&self, _: Timestamp) -> Result<Option<Timestamp>> {
         absent()
     }
-    async fn mail_count(&self) -> Result<MailCount> {
+    async fn outbox_count(&self) -> Result<OutboxCount> {
         absent()
     }
     async fn claim_mail(&self, _: Timestamp, _: Among<'_>) -> Result<Option<Claim>> {

@@ -67,7 +67,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     })?);
     let bench = Bench {
         plugin: admissions.load(&target.join("reset_totp.wasm"))?,
-        typescript: admissions.load(&target.join("typescript.wasm"))?,
+        typescript: admissions.load(&target.join("new-plugin/typescript/plugin.wasm"))?,
         store: Arc::new(Canned),
     };
     let tokio = tokio::runtime::Builder::new_current_thread()

@@ -6,7 +6,7 @@
 //! meets all alike: the ratios hold on a busy machine, too, the times only on a quiet
 //! one. Every answer is compared with what it must be, to the byte; every success is a
 //! reset that no other request makes. `cargo xtask bench` runs it; `target/bench.json`
-//! gets the same numbers, and `resets.svg` beside this folder shows some of them. With
+//! gets the same numbers, and `book/src/images/resets.svg` shows some of them. With
 //! `--quick` there are fewer rounds, and no picture.
 
 mod case;
@@ -105,7 +105,7 @@ fn run(is_quick: bool) -> Measured<()> {
     print!("{report}");
     results::write(target, report.json())?;
     if !is_quick {
-        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/resets.svg");
+        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/images/resets.svg");
         std::fs::write(picture, plot::draw(&measurements))?;
     }
     Ok(stores.remove()?)

@@ -1,4 +1,4 @@
-//! A picture for the README: durable resets over clients.
+//! A picture for README and book: durable resets over clients.
 
 use crate::case::{CLIENTS, Case};
 use crate::measured::{Cell, Measurements, Number};
