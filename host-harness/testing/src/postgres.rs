@@ -9,6 +9,7 @@ use chat_store::Store;
 use chat_store::postgres::Postgres;
 use chat_store::seal::Seal;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::future::Future;
 use std::net::TcpListener;
@@ -264,10 +265,16 @@ fn send(signal: &str, pid: &str) {
     sent.unwrap();
 }
 
-/// One that nobody listens on now.
+/// One that nobody listens on now, and that nobody else in this process is given.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// A database, which is another's after this.

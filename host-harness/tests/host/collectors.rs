@@ -220,10 +220,10 @@ async fn requests_are_answered_while_a_collector_says_nothing() {
             assert_eq!(process.reset("acme.example").await, 400);
             longest = longest.max(asked.elapsed());
         }
-        assert!(longest < Duration::from_secs(1), "{protocol}: {longest:?}");
+        assert!(longest < Duration::from_secs(4), "{protocol}: {longest:?}");
         let (status, time) = process.end();
         assert!(status.success(), "{status}");
-        assert!(time < Duration::from_secs(4), "{protocol}: {time:?}");
+        assert!(time < Duration::from_secs(15), "{protocol}: {time:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Debian's Rust: `rustc-web`, its library sources, its linker, its clippy; its PostgreSQL, nginx,
-//! Chromium and Prometheus; and how apt-get installs them. Whether they are wanted is not known here.
+//! Chromium, Prometheus and Python; what clusters, packages and pictures are tried and made with; and how
+//! apt-get installs them. Whether they are wanted is not known here.
 
 use std::env;
 use std::fs;
@@ -37,7 +38,9 @@ const PICTURES: [(&str, &str); 2] = [("pngquant", "pngquant"), ("optipng", "opti
 const CLUSTER: [(&str, &str); 2] = [("etcd", "etcd-server"), ("patroni", "patroni")];
 
 /// What installs, boots, signs, pushes and pulls packages in the tests.
-const PACKAGE_USERS: [(&str, &str); 5] = [
+const PACKAGE_USERS: [(&str, &str); 7] = [
+    ("curl", "curl"),
+    ("git", "git"),
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("docker-registry", "docker-registry"),

@@ -10,6 +10,7 @@
 //! | `test` | how the workspace's tests are run and counted |
 //! | `bench` | how the cost of a sandbox and of a whole request is measured |
 //! | `templates` | how what `host-harness new-plugin` writes becomes `target/new-plugin/LANGUAGE/plugin.wasm` |
+//! | `python` | how Python's programs are installed, each in an environment of its own |
 //! | `npm` | how the JavaScript programs of a folder are installed |
 //! | `fuzz` | how the fuzz targets run for longer than a test |
 //! | `torture` | how processes are killed for longer than in a test |

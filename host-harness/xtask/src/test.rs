@@ -49,7 +49,7 @@ const KEEP_OUTPUTS: [&str; 13] = [
 ///
 /// # Errors
 ///
-/// A plugin or a test does not compile, npm, PostgreSQL, Python, nginx, Chromium or Prometheus is missing, a test fails, no test ran, a
+/// A plugin or a test does not compile, npm or what Debian brings is missing, a test fails, no test ran, a
 /// secret was written, or tests that should have kept what is written have not.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprint!(

@@ -52,6 +52,7 @@ mkdir /run/systemd/system/$unit.d
 printf '[Service]\nMemoryDenyWriteExecute=yes\n' >/run/systemd/system/$unit.d/never.conf
 systemctl daemon-reload
 fails systemctl restart $unit
+journalctl --sync
 journalctl --unit $unit | grep "unable to make memory executable" >/dev/null
 rm /run/systemd/system/$unit.d/never.conf
 systemctl daemon-reload
@@ -71,7 +72,10 @@ HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key host-harness store rekey >/dev/
 systemctl daemon-reload
 systemctl start $unit
 test "$(status http://127.0.0.1:3001/readyz)" = 200
-fails journalctl --quiet --grep 'not sealed' --unit $unit --since "$(systemctl show --property ActiveEnterTimestamp --value $unit)"
+journalctl --sync
+journalctl --quiet "_SYSTEMD_INVOCATION_ID=$(systemctl show --property InvocationID --value $unit)" >/tmp/sealed
+grep --quiet listening /tmp/sealed
+fails grep --quiet 'not sealed' /tmp/sealed
 export HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key
 
 echo '# with a configuration, which is read again'
@@ -118,6 +122,7 @@ systemctl stop $unit
 sed --in-place 's/--create //' /etc/host-harness/host-harness.env
 mv $state/chat.sqlite /root
 fails systemctl start $unit
+journalctl --sync
 journalctl --quiet --no-pager --unit $unit | grep 'host-harness workspace create' >/dev/null
 mv /root/chat.sqlite $state/chat.sqlite
 

@@ -84,7 +84,11 @@ fn the_plugin_is_the_same_to_the_byte_where_it_is_built_in_another_folder() {
     fs::create_dir(&cargo_home).unwrap();
     let usual = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let usual = usual.unwrap_or_else(|| std::env::home_dir().unwrap().join(".cargo"));
-    symlink(usual.join("registry"), cargo_home.join("registry")).unwrap();
+    for kept in ["registry", "config.toml"] {
+        if usual.join(kept).exists() {
+            symlink(usual.join(kept), cargo_home.join(kept)).unwrap();
+        }
+    }
     let mut build = Command::new(env!("CARGO"));
     build.args(["xtask", "build"]).current_dir(&sources);
     build
