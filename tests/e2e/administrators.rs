@@ -522,6 +522,14 @@ async fn an_administrator_unlocks_a_member_by_a_second_factor_and_it_is_recorded
             .send()
             .await;
         assert_eq!(answer.text(), NOT_ALLOWED);
+        let record = server.whole_audit().pop().unwrap();
+        assert_eq!(
+            record,
+            format!(
+                "unlock {} - refused error-not-allowed by - told - from 127.0.0.1",
+                id(caller)
+            )
+        );
     }
     assert_eq!(unlock(MALLORY, &id(BOB)).send().await.status, 401);
     assert_eq!(server.failures(), 100);

@@ -1,7 +1,8 @@
 //! A code by e-mail as the second factor of a reset.
 
-use crate::support::{ERIN, FRANK, Request, Server};
+use crate::support::{ERIN, FRANK, PASSWORD, Request, Server};
 use chat_domain::settings::Settings;
+use serde_json::json;
 use std::time::Duration;
 
 const INVALID: &str = r#"400 {"success":false,"error":"TOTP Invalid [totp-invalid]","errorType":"totp-invalid","details":{"method":"email","codeGenerated":false}}"#;
@@ -131,6 +132,21 @@ async fn where_codes_by_e_mail_are_not_used_the_password_is_the_factor() {
         answer.body
     );
     assert!(server.outbox().is_empty());
+}
+
+/// Such a code is not compared, and so counts as no guess.
+#[tokio::test]
+async fn where_second_factors_are_off_a_code_is_not_asked_for_and_none_is_wrong() {
+    let settings = Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    };
+    let server = Server::start_with(settings).await;
+    for _ in 0..6 {
+        let credentials = json!({"user": ERIN, "password": PASSWORD, "code": "012345"});
+        assert_eq!(server.log_in(credentials).send().await.status, 200);
+    }
+    assert_eq!(server.failures(), 0);
 }
 
 #[tokio::test]

@@ -266,7 +266,7 @@ impl Order for MemberChange {
             Err(Refused { why, mut changes }) => {
                 changes.extend(self.take_off_what_was_right(dossier));
                 let record = self.record(Some(why));
-                if why == Denial::WrongCode {
+                if why == Denial::WrongCode || self.was_compared_and_wrong() {
                     changes.extend(self.tell_of_lock(dossier, &changes, &record));
                 }
                 Decided {
@@ -380,6 +380,15 @@ impl MemberChange {
         }
     }
 
+    /// A guess that was counted before the change was looked at, and may have locked the account
+    /// whatever else refuses the change.
+    fn was_compared_and_wrong(&self) -> bool {
+        matches!(
+            &self.code,
+            Some(Code::Email(Err(Denial::WrongCode)) | Code::Password(Err(Denial::WrongCode)))
+        )
+    }
+
     /// The account, where it is active and its holder still asks.
     fn holder<'a>(&self, dossier: &'a Dossier) -> Option<&'a Profile> {
         let profile = dossier.caller()?;
@@ -480,7 +489,10 @@ impl MemberChange {
             return Err(Denial::GuessedOut.into());
         }
         let mut changes = match excuse(settings, profile, &known) {
-            Ok(changes) => changes,
+            Ok(mut changes) => {
+                changes.extend(self.take_off_what_was_right(dossier));
+                changes
+            }
             Err(_) => self.prove(settings, profile)?,
         };
         changes.extend(operator::unlock(target, settings, self.now));

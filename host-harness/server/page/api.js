@@ -80,6 +80,8 @@ async function call(method, route, request) {
       // Another request may have asked for a new session meanwhile.
       if (session()?.authToken === caller?.authToken) end();
       if (session() === null && !(await signInAgain())) throw problem;
+      // What one account has asked for is not asked for in another's name.
+      if (session()?.userId !== caller?.userId) throw problem;
       // The code was of the old session's last minute: signing in again has spent it.
       if (request.factor?.code) throw new Problem('session', { isBack: true });
     }

@@ -890,3 +890,32 @@ fn a_token_that_bypasses_the_second_factor_unlocks_where_the_settings_say_so() {
     assert!(changes.contains("set-failures alice 0/-"), "{changes}");
     assert!(!changes.contains("set-failures admin"), "{changes}");
 }
+
+#[test]
+fn a_guess_that_locks_is_told_whatever_else_refuses_the_unlock() {
+    let fifth = |acme: &mut Workspace| {
+        acme.edit("admin").failures = failures(5, Some(after(30_000)));
+    };
+    for wrong in [Code::Password, Code::Email] {
+        let wrong = Some(wrong(Err(Denial::WrongCode)));
+        let (answer, changes) = decided(fifth, &unlock("nobody", wrong));
+        assert_eq!(answer, Err(Denial::UnknownTarget));
+        assert!(told_of_lock(&changes, "admin"), "{changes}");
+    }
+}
+
+#[test]
+fn a_right_code_is_no_guess_where_a_token_bypasses_the_second_factor() {
+    let allowed = |acme: &mut Workspace| {
+        locked(acme);
+        acme.settings.bypass_token_allowed = true;
+        acme.edit("admin").mailed_code = Some(mailed(1, after(1)));
+    };
+    let by_script = MemberChange {
+        authority: Authority::Token("admin-bypass".to_owned()),
+        ..unlock("alice", email(MAILED))
+    };
+    let (answer, changes) = decided(allowed, &by_script);
+    assert_eq!(answer, Ok(()));
+    assert!(changes.contains("set-failures admin 0/-"), "{changes}");
+}

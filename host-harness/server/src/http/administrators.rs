@@ -10,12 +10,14 @@ pub(super) mod unlock;
 use super::answer::Answer;
 use super::body;
 use super::second_factor::message;
+use super::{RequestId, Site, action_of, route_name};
 use axum::Extension;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chat_domain::account::EDIT_OTHER_USER_TOTP;
+use chat_domain::audit::{Action, AuditRecord};
 use chat_domain::directory::MOST_LISTED;
 use chat_domain::member::Denial;
 use chat_domain::standing::Standing;
@@ -28,15 +30,32 @@ use std::sync::Arc;
 const LISTED: u32 = 50;
 
 /// Passes a request on if its caller, who is logged in, may reset others: for whoever may not,
-/// nothing is looked up.
+/// nothing is looked up. That somebody wanted to change something is recorded.
 pub(super) async fn require_permission(
     Extension(standing): Extension<Arc<Standing>>,
+    Extension(site): Extension<Site>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    route: MatchedPath,
     request: Request,
     next: Next,
 ) -> Response {
-    match standing.may(EDIT_OTHER_USER_TOTP) {
-        true => next.run(request).await,
-        false => refused(Denial::NotPermitted).into_response(),
+    if standing.may(EDIT_OTHER_USER_TOTP) {
+        return next.run(request).await;
+    }
+    let denial = Denial::NotPermitted;
+    let action = action_of(route_name(&route));
+    if action == Action::Look {
+        return refused(denial).into_response();
+    }
+    let record = AuditRecord {
+        target: None,
+        decision: denial.decision(),
+        reason: Some(denial.id().to_owned()),
+        ..site.record_of(action, &standing.caller.id, site.clock.now(), request_id)
+    };
+    match site.record(record).await {
+        Ok(()) => refused(denial).into_response(),
+        Err(error) => Answer::store_failed(error).into_response(),
     }
 }
 

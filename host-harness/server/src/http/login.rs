@@ -233,7 +233,12 @@ pub(super) async fn log_in(
     let user = &login.account.user;
     let entered = header.or_in_body(credentials.code);
     let factor = SecondFactor::choose(&user.id, &user.username, login.methods, entered);
-    let code = factor.code(&site, now).await?;
+    let settings = site.settings().await?;
+    // What is not asked for is not compared, and so no guess.
+    let code = match settings.two_factor_enabled {
+        true => factor.code(&site, now).await?,
+        false => None,
+    };
     let token = token::generate(&mut rand::rng());
     let change = MemberChange {
         workspace: site.workspace.id.clone(),
@@ -241,7 +246,7 @@ pub(super) async fn log_in(
         authority: Authority::Password(password_hash),
         act: Act::LogIn(Token {
             hash: token::hash(&token),
-            expires: Some(now + site.settings().await?.login_lifetime()),
+            expires: Some(now + settings.login_lifetime()),
             bypass_two_factor: false,
             name: None,
         }),

@@ -46,8 +46,14 @@ pub(super) async fn accounts(
     let mut page = AccountPage::default();
     for user in &users {
         let id = id_of(user);
-        let account = account_in(seal, workspace, &settings, user, own.get(&id).copied())?;
-        let mut profile = account.profile;
+        let account = account_in(seal, workspace, &settings, user, own.get(&id).copied());
+        let mut profile = match account {
+            Ok(account) => account.profile,
+            Err(error) => {
+                tracing::warn!(%error, "an account is left out of a list");
+                continue;
+            }
+        };
         profile.permissions = granted_to(&profile.roles, &permissions)?;
         page.profiles.push(profile);
     }

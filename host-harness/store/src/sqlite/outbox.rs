@@ -186,7 +186,6 @@ pub(super) fn postpone(
     Ok(())
 }
 
-/// The workspace's mails, or that with this id.
 /// What operators see of a mail, as [`mail_in`] reads it; a condition follows.
 macro_rules! mails_where {
     ($condition:literal) => {

@@ -7,6 +7,7 @@ use super::super::second_factor::message;
 use super::members::Member;
 use axum::Extension;
 use axum::extract::Request;
+use chat_domain::account::EDIT_OTHER_USER_TOTP;
 use chat_domain::directory;
 use chat_domain::member::Denial;
 use chat_domain::reset::{Foreseen, Preview, Refusal};
@@ -110,6 +111,13 @@ pub(in super::super) async fn look(
     let foreseen = preview.of(&dossier);
     if foreseen == Err(Refusal::NotAuthenticated) {
         return Err(Answer::not_logged_in());
+    }
+    // The permission may have gone since the request was let in.
+    if !dossier
+        .caller()
+        .is_some_and(|caller| caller.may(EDIT_OTHER_USER_TOTP))
+    {
+        return Err(super::refused(Denial::NotPermitted));
     }
     let Some(settings) = dossier.settings.take() else {
         return Err(Answer::not_logged_in());
