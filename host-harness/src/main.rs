@@ -74,6 +74,12 @@ const LAST_STORES_LIMIT: Duration = Duration::from_secs(delivery::STOP_LIMIT.as_
 /// tries again only after a second.
 const BACKLOG: u32 = 1024;
 
+/// Where `cargo xtask build` leaves the plugin.
+const BUILT_PLUGIN: &str = "target/reset_totp.wasm";
+
+/// Where a package puts the plugin, from the folder of the program.
+const INSTALLED_PLUGIN: &str = "../lib/host-harness/reset_totp.wasm";
+
 /// A small plugin-capable chat server that loads the reset-totp plugin and
 /// serves POST /api/v1/users.resetTOTP.
 ///
@@ -187,8 +193,8 @@ struct Serve {
         ]
     )]
     config: Option<PathBuf>,
-    /// The store that holds the workspace, where there is no --config: a SQLite file, or
-    /// postgres://USER@HOST/DATABASE.
+    /// The store that holds the workspace, where there is no --config: a SQLite file,
+    /// postgres://USER@HOST/DATABASE, or mongodb://HOST/DATABASE, a Rocket.Chat's own.
     #[arg(
         long,
         env = "HOST_HARNESS_STORE",
@@ -216,8 +222,9 @@ struct Serve {
 
 #[derive(Args)]
 struct Common {
-    /// The plugin: a component that `cargo xtask build` makes.
-    #[arg(long, value_name = "FILE", default_value = "target/reset_totp.wasm")]
+    /// The plugin, a component. Default: that which a package has brought with this
+    /// program, otherwise target/reset_totp.wasm, where `cargo xtask build` leaves it.
+    #[arg(long, value_name = "FILE", default_value_os_t = usual_plugin(), hide_default_value = true)]
     plugin: PathBuf,
     /// The address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
@@ -400,10 +407,17 @@ async fn demo(data: Option<PathBuf>, json: bool, common: &Common) -> anyhow::Res
     .await
 }
 
+fn usual_plugin() -> PathBuf {
+    let program = std::env::current_exe().ok();
+    let installed = program.and_then(|program| Some(program.parent()?.join(INSTALLED_PLUGIN)));
+    let installed = installed.filter(|plugin| plugin.exists());
+    installed.unwrap_or_else(|| BUILT_PLUGIN.into())
+}
+
 fn candidate_of(plugin: &Path) -> anyhow::Result<Candidate> {
     Candidate::read(plugin).with_context(|| {
         format!(
-            "cannot read the plugin {}; `cargo xtask build` makes target/reset_totp.wasm",
+            "cannot read the plugin {}; `cargo xtask build` makes {BUILT_PLUGIN}",
             plugin.display()
         )
     })

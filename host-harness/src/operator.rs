@@ -157,7 +157,7 @@ pub(crate) enum Command {
     ///
     /// It changes nothing. Exits with 0 where it would be served.
     ///
-    /// Example: host-harness doctor --store mongodb://127.0.0.1/rocketchat?replicaSet=rs0
+    /// Example: host-harness doctor --store 'mongodb://127.0.0.1/rocketchat?replicaSet=rs0'
     Doctor {
         /// The database, as MONGO_URL of Rocket.Chat names it; or by --store.
         #[arg(value_name = "STORE")]
@@ -178,7 +178,8 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(next_help_heading = "Where, and how to answer")]
 pub(crate) struct StoreArgs {
-    /// The store that holds the workspaces: a SQLite file, or postgres://USER@HOST/DATABASE.
+    /// The store that holds the workspaces: a SQLite file,
+    /// postgres://USER@HOST/DATABASE, or mongodb://HOST/DATABASE, a Rocket.Chat's own.
     /// Required.
     #[arg(
         long,

@@ -243,7 +243,7 @@ async fn the_doctor_looks_and_changes_nothing() {
     for expected in [
         "ok  server ",
         "replica set secantus",
-        "Rocket.Chat's data is of its version 319",
+        "Rocket.Chat's data has come to its migration 319",
         "ok  accounts  5, of which 5 active and 0 of other servers; 4 with TOTP",
         "edit-other-user-totp is held by 2 active accounts, by the roles: admin",
         "!   settings  calls are not limited",
