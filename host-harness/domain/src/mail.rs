@@ -1,5 +1,5 @@
-//! What members are told by e-mail, in their language: what each mail says is in [`english`] and
-//! [`german`], of which neither compiles without a text for every [`Event`].
+//! What members are told by e-mail, in their language: what each mail says is in `english` and
+//! `german`, of which neither compiles without a text for every [`Event`].
 
 mod english;
 mod german;

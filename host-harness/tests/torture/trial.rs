@@ -293,7 +293,12 @@ impl<'a> Case<'a> {
         figures.count(request, decision.map(|record| record.decision.as_str()));
         let caller = &mut accounts[request.caller];
         // Its attempt is counted before anything else is known of it.
-        let is_attempt = matches!(request.act, Act::Reset(_)) && request.proof.code().is_some();
+        let is_counted_first = match request.act {
+            Act::Reset(_) => true,
+            Act::LogIn | Act::BeginEnrolment => caller.person.has_mailed_codes,
+            _ => false,
+        };
+        let is_attempt = is_counted_first && request.proof.code().is_some();
         let is_uncounted = decision.is_none() && is_attempt;
         match &request.outcome {
             Outcome::NotSent if decision.is_some() => self.blame(request, "it is recorded"),
