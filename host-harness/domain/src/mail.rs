@@ -240,8 +240,8 @@ mod tests {
         ]
     }
 
-    /// Every fact that the one names the other does, too, and no line is longer than mail should
-    /// have (RFC 5322 section 2.1.1).
+    /// Every fact that the one names the other does, too, and no line but the first is longer than
+    /// mail should have (RFC 5322 section 2.1.1).
     #[test]
     fn a_notice_says_the_same_in_every_language() {
         let at = Timestamp::from_millis(0);
@@ -265,9 +265,9 @@ mod tests {
                 let counts = [&english.1, &german.1].map(|body| body.matches(fact).count());
                 assert_eq!(counts[0], counts[1], "{event:?}: {fact:?} in {}", german.1);
             }
-            let lines = english.1.lines().chain(german.1.lines());
-            // A name may be of any length.
-            for line in lines.filter(|line| !line.contains("bob")) {
+            // The first says who did it, and that may be of any length.
+            let [english, german] = [&english.1, &german.1].map(|body| body.lines().skip(1));
+            for line in english.chain(german) {
                 assert!(line.chars().count() <= 78, "{line}");
             }
         }
