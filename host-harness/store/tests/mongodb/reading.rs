@@ -2,6 +2,7 @@
 
 use crate::fixtures::{DAY, at, fill, filled, key, profile, reset, reset_of_alice, totp, user};
 use chat_domain::account::Selector;
+use chat_domain::directory::AccountFilter;
 use chat_domain::mail::Language;
 use chat_domain::operator::{Role, TokenSummary};
 use chat_domain::reset::Receipt;
@@ -258,7 +259,6 @@ async fn a_field_of_another_type_fails_the_account_alone() {
         ("emails", Bson::Array(vec![SECRET.into()])),
         ("roles", SECRET.into()),
         ("roles", Bson::Array(vec![Bson::from(7)])),
-        ("language", Bson::from(7)),
         ("services.totp", SECRET.into()),
         ("services.totp.enabled", SECRET.into()),
         ("services.totp.secret", Bson::from(7)),
@@ -294,6 +294,37 @@ async fn a_field_of_another_type_fails_the_account_alone() {
         assert_eq!(database.everything(), before, "{field}");
         assert!(profile(&*store, "bob").await.is_ok(), "{field}");
     }
+}
+
+/// What is only shown keeps nobody from a reset.
+#[tokio::test]
+async fn a_name_or_a_language_of_another_type_is_none() {
+    let (database, store) = filled().await;
+    let odd = doc! { "$set": { "name": 7, "language": 7 } };
+    database.update("users", "alice", odd);
+    let read = profile(&*store, "alice").await.unwrap().unwrap();
+    assert_eq!((read.user.name, read.language), (None, None));
+    assert!(reset(&*store, reset_of_alice()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_left_out_of_a_list() {
+    let (database, store) = filled().await;
+    let all = AccountFilter {
+        most: 100,
+        ..AccountFilter::default()
+    };
+    let ids = async || {
+        let listed = store.accounts(ACME, &all).await.unwrap();
+        let ids = listed.profiles.into_iter().map(|profile| profile.user.id);
+        ids.collect::<Vec<_>>()
+    };
+    let mut before = ids().await;
+    let odd = doc! { "$set": { "services.totp": "odd" } };
+    database.update("users", "alice", odd);
+    before.retain(|id| id != "alice");
+    assert!(!before.is_empty());
+    assert_eq!(ids().await, before);
 }
 
 /// An account of the oldest version, and nothing else.
