@@ -120,11 +120,12 @@ host-harness user show ada >/dev/null
 echo '# a start that fails says why'
 systemctl stop $unit
 sed --in-place 's/--create //' /etc/host-harness/host-harness.env
-mv $state/chat.sqlite /root
+away=$(mktemp --directory)
+mv $state/chat.sqlite "$away"
 fails systemctl start $unit
 journalctl --sync
 journalctl --quiet --no-pager --unit $unit | grep 'host-harness workspace create' >/dev/null
-mv /root/chat.sqlite $state/chat.sqlite
+mv "$away"/chat.sqlite $state/chat.sqlite
 
 echo '# removed, the data stays; purged, nothing does'
 apt-get remove --yes host-harness >>/out/apt 2>&1
