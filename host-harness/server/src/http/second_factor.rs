@@ -54,7 +54,7 @@ pub(super) struct SecondFactor {
     available: Vec<Method>,
     /// The method that applies; none where the account has none.
     method: Option<Method>,
-    /// The account may prove its password where it has nothing else.
+    /// What the account can prove itself by.
     methods: Methods,
     /// What was entered; none where nothing was.
     entered: Option<SecretString>,
