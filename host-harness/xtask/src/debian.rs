@@ -37,10 +37,11 @@ const PICTURES: [(&str, &str); 2] = [("pngquant", "pngquant"), ("optipng", "opti
 /// What makes a cluster of several PostgreSQL: programs, and the packages that bring them.
 const CLUSTER: [(&str, &str); 2] = [("etcd", "etcd-server"), ("patroni", "patroni")];
 
-/// What installs, boots, signs, pushes and pulls packages in the tests.
-const PACKAGE_USERS: [(&str, &str); 7] = [
+/// What inspects, installs, boots, signs, pushes and pulls packages in the tests.
+const PACKAGE_USERS: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("git", "git"),
+    ("lintian", "lintian"),
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("docker-registry", "docker-registry"),

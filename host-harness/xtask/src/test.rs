@@ -18,6 +18,7 @@ use crate::host;
 use crate::npm;
 use crate::python;
 use crate::templates::{self, Language};
+use crate::tools;
 
 /// How a test program's last line begins.
 const RESULT: &str = "test result: ";
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     debian::prometheus().context("the tests start a Prometheus of their own")?;
     python::secantusdb().context("the tests start a server that speaks MongoDB's protocol")?;
     debian::package_users().context("the tests install packages as their users do")?;
+    tools::WKG.find_or_install()?;
     python::wasmtime().context("the tests run the plugin in Python")?;
     npm::install("tests/runtimes").context("the tests run the plugin in Node.js")?;
     npm::install("tests/clients").context("the tests run Rocket.Chat's client")?;

@@ -163,7 +163,7 @@ fn a_clean_debian_installs_the_package_serves_and_purges_it() {
 struct Registry {
     process: Child,
     address: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Registry {
@@ -194,7 +194,7 @@ impl Registry {
         Self {
             process,
             address: address.recv().unwrap(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -206,6 +206,22 @@ impl Registry {
             .arg(format!("oci:{}:{tag}", layout.display()))
             .arg(format!("docker://{}/chat/{name}:{tag}", self.address));
         succeeds(&mut push);
+    }
+
+    /// As a developer's machine is told of this registry.
+    fn wkg(&self, command: &str) -> Command {
+        let config = self.folder.path().join("wkg.toml");
+        let address = &self.address;
+        let text = format!(
+            "[namespace_registries]\nchat = '{address}'\n\
+             [registry.'{address}']\ntype = 'oci'\n\
+             [registry.'{address}'.oci]\nprotocol = 'http'\n"
+        );
+        fs::write(&config, text).unwrap();
+        let mut wkg = Command::new(workspace().join("target/tools/bin/wkg"));
+        wkg.arg(command).arg("--config").arg(config);
+        wkg.arg("--cache").arg(self.folder.path().join("cache"));
+        wkg
     }
 
     /// Without a client of registries, so that nothing but bytes is between.
@@ -354,6 +370,62 @@ fn a_registry_gives_back_the_contract() {
             .unwrap()
             .contains("second factor")
     );
+}
+
+/// The CNCF's tool for packages of WebAssembly.
+#[test]
+fn wkg_gets_what_was_pushed_and_publishes_the_same() {
+    let registry = Registry::start();
+    let tag = env!("CARGO_PKG_VERSION");
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("plugin.wasm");
+    registry.push("reset-totp-plugin", tag);
+    let mut pull = Command::new(workspace().join("target/tools/bin/wkg"));
+    pull.args(["oci", "pull", "--insecure", &registry.address])
+        .arg(format!("{}/chat/reset-totp-plugin:{tag}", registry.address))
+        .arg("--output");
+    succeeds(pull.arg(&plugin));
+    assert_eq!(
+        sha256(&plugin),
+        sha256(&PACKED.folder.join("reset_totp.wasm"))
+    );
+    registry.push("reset-totp", tag);
+    let packed = PACKED.folder.join("chat_reset-totp.wasm");
+    let got = folder.path().join("contract.wasm");
+    let name = format!("chat:reset-totp@{tag}");
+    let mut get = registry.wkg("get");
+    succeeds(get.arg(&name).arg("--output").arg(&got));
+    assert_eq!(sha256(&got), sha256(&packed));
+    let text = got.with_extension("wit");
+    let mut get = registry.wkg("get");
+    succeeds(
+        get.arg(&name)
+            .args(["--format", "wit", "--output"])
+            .arg(&text),
+    );
+    let text = fs::read_to_string(text).unwrap();
+    assert!(text.contains("world reset-totp-plugin"), "{text}");
+
+    let other = Registry::start();
+    succeeds(other.wkg("publish").arg(&packed));
+    let (ours, wkgs) = (
+        registry.manifest("reset-totp", tag),
+        other.manifest("reset-totp", tag),
+    );
+    assert_eq!(ours["layers"][0]["digest"], wkgs["layers"][0]["digest"]);
+    assert_eq!(
+        ours["layers"][0]["mediaType"],
+        wkgs["layers"][0]["mediaType"]
+    );
+    assert_eq!(ours["config"]["mediaType"], wkgs["config"]["mediaType"]);
+    let (ours, wkgs) = (
+        &ours["annotations"],
+        wkgs["annotations"].as_object().unwrap(),
+    );
+    assert!(!wkgs.is_empty());
+    for (name, said) in wkgs {
+        assert_eq!(&ours[name], said, "{name}");
+    }
 }
 
 #[test]
