@@ -1,7 +1,11 @@
 //! `componentize`: the last step of building a plugin in Rust or C.
 
+use crate::files::folder_of;
 use anyhow::{Context, anyhow};
 use clap::Args;
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -21,9 +25,18 @@ impl Componentize {
         let bytes = std::fs::read(&self.module).with_context(|| format!("cannot read {module}"))?;
         let component = plugin_sandbox::componentize(&bytes)
             .map_err(|reason| anyhow!("{module} cannot be made a component: {reason}"))?;
-        let unfinished = self.plugin.with_extension("part");
-        std::fs::write(&unfinished, component)
-            .and_then(|()| std::fs::rename(&unfinished, &self.plugin))
+        self.write(&component)
             .with_context(|| format!("cannot write {plugin}"))
+    }
+
+    fn write(&self, component: &[u8]) -> std::io::Result<()> {
+        let folder = folder_of(&self.plugin);
+        // As any other file, others may read it where the umask lets them.
+        let mut unfinished = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        unfinished.write_all(component)?;
+        unfinished.persist(&self.plugin)?;
+        Ok(())
     }
 }

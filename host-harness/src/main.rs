@@ -4,6 +4,7 @@ mod check;
 mod componentize;
 mod demo;
 mod dev;
+mod files;
 mod keys;
 mod new_plugin;
 mod operator;

@@ -3,6 +3,7 @@
 //! Each template is what the project itself builds and tests: that of Rust is the plugin of
 //! this repository, those of the other languages are in `templates/`.
 
+use crate::files::folder_of;
 use crate::show;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -125,11 +126,7 @@ impl NewPlugin {
     /// Writes all in a folder beside, which takes the name at once: that takes no place where
     /// anything is.
     fn write(&self, name: &str) -> anyhow::Result<()> {
-        let beside = match self.folder.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let unfinished = tempfile::tempdir_in(beside)?;
+        let unfinished = tempfile::tempdir_in(folder_of(&self.folder))?;
         // With the rights that the user gives to new folders.
         let whole = unfinished.path().join(name);
         let wit = WIT.map(|(path, text)| (Path::new("wit").join(path), text));

@@ -137,12 +137,11 @@ pub enum Denial {
     NotEnrolled,
     /// The account has a TOTP factor already.
     AlreadyEnrolled,
-    /// The workspace does not use TOTP.
+    /// The workspace does not use TOTP, or second factors at all.
     NotEnabled,
-    /// The account belongs to another server: TOTP is enrolled there.
+    /// The account, or the other one, belongs to another server: TOTP is enrolled there.
     Federated,
-    /// The account does not hold the permission, second factors are off, or the other account
-    /// belongs to another server.
+    /// The account does not hold the permission.
     NotPermitted,
     /// The workspace has no such other account.
     UnknownTarget,
@@ -155,6 +154,8 @@ impl From<Refusal> for Denial {
         match refusal {
             Refusal::NotAuthenticated => Self::NotAuthenticated,
             Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::NotEnabled => Self::NotEnabled,
+            Refusal::Federated => Self::Federated,
             Refusal::UnknownTarget => Self::UnknownTarget,
             Refusal::Replayed => Self::Replayed,
             Refusal::WrongProof => Self::WrongCode,
@@ -288,7 +289,15 @@ impl MemberChange {
             action: self.act.action(),
             caller: self.user.clone(),
             target: match (&self.act, denial) {
-                (Act::Unlock(_), Some(Denial::NotPermitted | Denial::UnknownTarget)) => None,
+                (
+                    Act::Unlock(_),
+                    Some(
+                        Denial::NotPermitted
+                        | Denial::NotEnabled
+                        | Denial::UnknownTarget
+                        | Denial::Federated,
+                    ),
+                ) => None,
                 (Act::Unlock(user), _) => Some(user.clone()),
                 _ => Some(self.user.clone()),
             },

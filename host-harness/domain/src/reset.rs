@@ -64,9 +64,12 @@ pub enum Receipt {
 pub enum Refusal {
     /// The caller's token is no longer valid.
     NotAuthenticated,
-    /// The caller does not hold [`EDIT_OTHER_USER_TOTP`], second factors are off, or the
-    /// target belongs to another server.
+    /// The caller does not hold [`EDIT_OTHER_USER_TOTP`].
     NotPermitted,
+    /// The workspace does not use second factors.
+    NotEnabled,
+    /// The target belongs to another server.
+    Federated,
     /// The workspace has no such account.
     UnknownTarget,
     /// The proof is right but this step, or a later one, or this backup code was used
@@ -261,12 +264,15 @@ pub(crate) fn permit<'a>(
     caller: &Profile,
     target: Option<&'a Profile>,
 ) -> Result<&'a Profile, Refusal> {
-    if !settings.two_factor_enabled || !caller.may(EDIT_OTHER_USER_TOTP) {
+    if !caller.may(EDIT_OTHER_USER_TOTP) {
         return Err(Refusal::NotPermitted);
+    }
+    if !settings.two_factor_enabled {
+        return Err(Refusal::NotEnabled);
     }
     match target {
         None => Err(Refusal::UnknownTarget),
-        Some(target) if target.user.federated => Err(Refusal::NotPermitted),
+        Some(target) if target.user.federated => Err(Refusal::Federated),
         Some(target) => Ok(target),
     }
 }

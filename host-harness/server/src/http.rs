@@ -107,7 +107,7 @@ impl Site {
         let denial = outcome.err();
         let decision = denial.map_or(Decision::Done, Denial::decision).name();
         let reason = denial.map(Denial::id);
-        reason.iter().for_each(|id| self.metrics.refused(id));
+        reason.iter().for_each(|id| self.metrics.refused(id, 1));
         tracing::info!(
             workspace = self.workspace.id,
             caller,
@@ -149,7 +149,7 @@ impl Site {
         let recorded = self.store.decide(Record(record)).await;
         self.metrics.audited(&recorded);
         recorded?;
-        reason.iter().for_each(|id| self.metrics.refused(id));
+        reason.iter().for_each(|id| self.metrics.refused(id, 1));
         Ok(())
     }
 }

@@ -143,10 +143,11 @@ impl Metrics {
         };
     }
 
-    /// A caller was refused, for a reason that the audit trail names.
-    pub fn refused(&self, reason: &str) {
+    /// So many requests were refused, for a reason that the audit trail names.
+    pub fn refused(&self, reason: &str, calls: u32) {
         let reason = reason.to_owned();
-        self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+        let refusals = self.refusals.get_or_create(&ReasonLabel { reason });
+        refusals.inc_by(calls.into());
     }
 
     /// A client or operator connected to `listener`, or is gone.
@@ -316,7 +317,7 @@ mod tests {
         metrics.call_ended("host-panic", None);
         metrics.answered("/api/v1/me", 200, Duration::from_millis(2));
         metrics.audited(&Ok::<_, ()>(()));
-        metrics.refused("totp-required");
+        metrics.refused("totp-required", 1);
         metrics.audited(&Err::<(), _>(()));
         metrics.connected("clients", 2);
         metrics.connected("clients", -1);

@@ -1,8 +1,8 @@
 //! `audit verify`, `export`, `checkpoint`, `prove`: the audit trail as a log that proves itself.
 
-use super::status::folder_of;
 use super::table::printable;
 use super::{Desk, Place, Report, count};
+use crate::files::folder_of;
 use anyhow::{Context, bail, ensure};
 use chat_domain::audit::RecordFilter;
 use chat_domain::audit_log::check::{Check, Past};

@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::table::printable;
 use super::{audit, count};
+use crate::files::folder_of;
 use crate::keys::KeyFile;
 use anyhow::ensure;
 use chat_domain::attempts::Lock;
@@ -413,13 +414,6 @@ fn require_writable(path: &Path) -> nix::Result<()> {
         }
     }
     Ok(())
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
 }
 
 fn disk(path: &Path, shown: &str) -> Line {

@@ -358,13 +358,20 @@ async fn what_is_sent_in_another_way_than_is_understood_is_refused() {
     }
 }
 
+/// As it is scraped.
+pub(crate) fn text(metrics: &Metrics) -> String {
+    let text = metrics.text(&Snapshot::at(now()), &[]);
+    secret_scan::keep("metrics", &text);
+    text
+}
+
 /// A server of acme in this process, whose clock stands still.
 pub(crate) struct Server {
     pub(crate) data: Data,
     address: SocketAddr,
     /// One permit for each time that the server asked for the time.
     clock_reads: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     stop: Arc<Notify>,
     running: JoinHandle<std::io::Result<()>>,
 }
@@ -437,9 +444,7 @@ impl Server {
 
     /// What the server counted so far.
     pub(crate) fn metrics(&self) -> String {
-        let text = self.metrics.text(&Snapshot::at(now()), &[]);
-        secret_scan::keep("metrics", &text);
-        text
+        text(&self.metrics)
     }
 
     /// A connection on which these bytes were sent.
@@ -466,7 +471,7 @@ impl Server {
     }
 
     /// Stops and waits for the end.
-    async fn stop(self) -> Data {
+    pub(crate) async fn stop(self) -> Data {
         self.stop.notify_one();
         self.running.await.unwrap().unwrap();
         self.data

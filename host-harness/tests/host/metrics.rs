@@ -1,6 +1,6 @@
 //! What the server counts while it answers.
 
-use crate::http::{Server, built};
+use crate::http::{Server, built, text};
 use chat_testing::guest::Guest;
 use chat_testing::{Data, admin_code};
 use reqwest::Method;
@@ -48,6 +48,20 @@ async fn resets_are_counted_as_answered_recorded_and_refused() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+}
+
+/// Once they are recorded together, for a minute or until the server stops.
+#[tokio::test]
+async fn calls_that_come_too_often_are_counted_as_refused() {
+    let server = Server::start(Data::new().await, Guest::default().plugin()).await;
+    for _ in 0..13 {
+        server.reset_as("alice").await;
+    }
+    let metrics = server.metrics.clone();
+    server.stop().await;
+    let text = text(&metrics);
+    let line = r#"chat_refusals_total{reason="error-too-many-requests"} 3"#;
+    assert!(text.lines().any(|found| found == line), "{text}");
 }
 
 /// Or anybody could fill the memory of the server, and of what reads it.

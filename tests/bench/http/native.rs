@@ -256,7 +256,10 @@ impl Call<'_> {
             source: self.source.clone(),
         };
         lent.outcome = store.decide(order).await?.map_err(|refusal| match refusal {
-            Refusal::NotAuthenticated | Refusal::NotPermitted => secrets::Refusal::NotPermitted,
+            Refusal::NotAuthenticated
+            | Refusal::NotPermitted
+            | Refusal::NotEnabled
+            | Refusal::Federated => secrets::Refusal::NotPermitted,
             Refusal::UnknownTarget => secrets::Refusal::UnknownTarget,
             Refusal::Replayed | Refusal::WrongProof => secrets::Refusal::ProofRefused,
         });

@@ -840,18 +840,25 @@ fn an_unlock_is_refused_where_a_reset_is_and_where_it_does_not_help() {
         assert_eq!(lines.next(), None, "{changes}");
         (answer.unwrap_err(), record.contains(" unlock alice "))
     };
-    for edit in [
-        (|acme| acme.edit("admin").roles.clear()) as fn(&mut Workspace),
-        |acme| acme.settings.two_factor_enabled = false,
+    let off = |acme: &mut Workspace| acme.settings.two_factor_enabled = false;
+    for (edit, denial) in [
+        (
+            (|acme| acme.edit("admin").roles.clear()) as fn(&mut Workspace),
+            Denial::NotPermitted,
+        ),
+        (off, Denial::NotEnabled),
     ] {
-        assert_eq!(refused(edit, &right()), (Denial::NotPermitted, false));
-        assert_eq!(
-            refused(edit, &unlock("nobody", None)),
-            (Denial::NotPermitted, false)
-        );
+        for unlock in [right(), unlock("nobody", None), unlock("fred", None)] {
+            assert_eq!(refused(edit, &unlock), (denial, false));
+        }
     }
+    let neither = |acme: &mut Workspace| {
+        acme.edit("admin").roles.clear();
+        acme.settings.two_factor_enabled = false;
+    };
+    assert_eq!(refused(neither, &right()), (Denial::NotPermitted, false));
     let fred = unlock("fred", code("admin", 0));
-    assert_eq!(refused(|_| (), &fred), (Denial::NotPermitted, false));
+    assert_eq!(refused(|_| (), &fred), (Denial::Federated, false));
     let nobody = unlock("nobody", code("admin", 0));
     assert_eq!(refused(|_| (), &nobody), (Denial::UnknownTarget, false));
     let guessed_out = |acme: &mut Workspace| acme.edit("alice").failures = failures(100, None);

@@ -285,24 +285,39 @@ fn a_caller_whose_login_does_not_hold_is_refused_before_anything_else() {
 #[test]
 fn others_are_reset_by_the_permission_where_second_factors_are_used() {
     let unproved = || of_alice(Proof::None);
-    for edit in [
-        (|acme| acme.edit("admin").roles.clear()) as fn(&mut Workspace),
-        |acme| acme.roles.get_mut("admin").unwrap().clear(),
-        |acme| acme.edit("admin").roles = vec!["helpdesk".to_owned(), "user".to_owned()],
-        |acme| acme.settings.two_factor_enabled = false,
+    for (edit, refusal) in [
+        (
+            (|acme| acme.edit("admin").roles.clear()) as fn(&mut Workspace),
+            Refusal::NotPermitted,
+        ),
+        (
+            |acme| acme.roles.get_mut("admin").unwrap().clear(),
+            Refusal::NotPermitted,
+        ),
+        (
+            |acme| acme.edit("admin").roles = vec!["helpdesk".to_owned(), "user".to_owned()],
+            Refusal::NotPermitted,
+        ),
+        (
+            |acme| {
+                acme.edit("admin").roles.clear();
+                acme.settings.two_factor_enabled = false;
+            },
+            Refusal::NotPermitted,
+        ),
+        (
+            |acme| acme.settings.two_factor_enabled = false,
+            Refusal::NotEnabled,
+        ),
     ] {
-        assert_eq!(refused(edit, &unproved()), Refusal::NotPermitted);
-        assert_eq!(refused(edit, &of_alice(code(0))), Refusal::NotPermitted);
-        assert_eq!(refused(edit, &of("nobody")), Refusal::NotPermitted);
+        for order in [unproved(), of_alice(code(0)), of("nobody"), of("fred")] {
+            assert_eq!(refused(edit, &order), refusal);
+        }
         let own = decided(edit, &own("admin", code(0))).0;
         // Where second factors are off there is no method, and no proof is needed.
         assert!(own.is_ok());
     }
-    let federated = Reset {
-        target: Target::User("fred".to_owned()),
-        ..unproved()
-    };
-    assert_eq!(refused(|_| (), &federated), Refusal::NotPermitted);
+    assert_eq!(refused(|_| (), &of("fred")), Refusal::Federated);
     for nobody in ["nobody", "", "Alice", "alice@example.com"] {
         assert_eq!(
             refused(|_| (), &of(nobody)),

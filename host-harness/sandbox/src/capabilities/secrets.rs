@@ -210,9 +210,12 @@ impl Call {
         Ok(match self.observed.reset {
             Some(Ok(reset::Receipt::Removed)) => Ok(Receipt::Removed),
             Some(Ok(reset::Receipt::NothingEnrolled)) => Ok(Receipt::NothingEnrolled),
-            Some(Err(reset::Refusal::NotAuthenticated | reset::Refusal::NotPermitted)) => {
-                Err(Refusal::NotPermitted)
-            }
+            Some(Err(
+                reset::Refusal::NotAuthenticated
+                | reset::Refusal::NotPermitted
+                | reset::Refusal::NotEnabled
+                | reset::Refusal::Federated,
+            )) => Err(Refusal::NotPermitted),
             Some(Err(reset::Refusal::UnknownTarget)) => Err(Refusal::UnknownTarget),
             Some(Err(reset::Refusal::Replayed | reset::Refusal::WrongProof)) | None => {
                 Err(Refusal::ProofRefused)
@@ -280,11 +283,9 @@ impl Call {
         self.reset = None;
         let outcome = ended?;
         self.observed.reset = Some(outcome);
-        if !matches!(
+        if matches!(
             outcome,
-            Err(reset::Refusal::NotAuthenticated
-                | reset::Refusal::NotPermitted
-                | reset::Refusal::UnknownTarget)
+            Ok(_) | Err(reset::Refusal::Replayed | reset::Refusal::WrongProof)
         ) {
             self.observed.target = Some(target);
         }

@@ -80,6 +80,14 @@ fn count(asked: Option<u32>) -> Result<u32, Answer> {
     }
 }
 
+/// Leaves a page of so many entries, of which one more was asked for. The last of them, where
+/// others follow.
+fn cut<T>(entries: &mut Vec<T>, count: u32) -> Option<&T> {
+    let has_more = entries.len() > count as usize;
+    entries.truncate(count as usize);
+    entries.last().filter(|_| has_more)
+}
+
 /// What the parameter of this name says. The error answers the request.
 fn parse<T: FromStr<Err: Display>>(name: &str, text: Option<&str>) -> Result<Option<T>, Answer> {
     let parsed = text.map(str::parse).transpose();

@@ -82,6 +82,9 @@ impl RateLimit {
     }
 }
 
+/// The error id by which clients and the audit trail know a call too many.
+const TOO_MANY: &str = "error-too-many-requests";
+
 /// How long refused calls are counted before they are recorded together.
 const SUMMED: Duration = Duration::from_secs(60);
 
@@ -146,7 +149,7 @@ impl LimitedCalls {
                 .filter(|_| is_of_the_caller(route))
                 .map(str::to_owned),
             decision: Decision::Limited,
-            reason: Some("error-too-many-requests".to_owned()),
+            reason: Some(TOO_MANY.to_owned()),
             ..site.record_of(
                 action,
                 caller.unwrap_or(UNKNOWN),
@@ -184,8 +187,9 @@ impl LimitedCalls {
             let record = Record(AuditRecord { calls, ..record });
             let recorded = async { file.get().await?.decide(record).await }.await;
             metrics.audited(&recorded);
-            if let Err(error) = recorded {
-                tracing::error!(%error, "cannot record who calls too often");
+            match recorded {
+                Ok(()) => metrics.refused(TOO_MANY, calls),
+                Err(error) => tracing::error!(%error, "cannot record who calls too often"),
             }
         });
     }

@@ -166,7 +166,7 @@ impl Visit {
             match refused.recorded {
                 true => {
                     site.metrics.audited(&Ok::<_, StoreError>(()));
-                    site.metrics.refused(INVALID_PARAMS);
+                    site.metrics.refused(INVALID_PARAMS, 1);
                 }
                 // A window that the clock has left behind was full.
                 false => site.record(order.record(&standing)).await?,
@@ -253,7 +253,7 @@ impl Visit {
             recorded?;
             // What failed is counted among the calls.
             if let (Ok(_), Some(reason)) = (&outcome, reason) {
-                site.metrics.refused(&reason);
+                site.metrics.refused(&reason, 1);
             }
         }
         Ok(match outcome {

@@ -816,15 +816,27 @@ async fn no_proof_is_accepted_where_the_settings_excuse_the_caller() {
 /// and a change of it counts at once.
 #[tokio::test]
 async fn authority_over_others_that_was_taken_away_is_missed_at_the_commit() {
-    for edit in [
-        "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
-        "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
-        "INSERT INTO setting VALUES ('acme', 'two-factor-enabled', 'false')",
-        "UPDATE user SET federated = TRUE WHERE workspace = 'acme' AND id = 'alice'",
+    for (edit, refusal) in [
+        (
+            "DELETE FROM user_role WHERE workspace = 'acme' AND user = 'admin'",
+            Refusal::NotPermitted,
+        ),
+        (
+            "DELETE FROM role_permission WHERE workspace = 'acme' AND role = 'admin'",
+            Refusal::NotPermitted,
+        ),
+        (
+            "INSERT INTO setting VALUES ('acme', 'two-factor-enabled', 'false')",
+            Refusal::NotEnabled,
+        ),
+        (
+            "UPDATE user SET federated = TRUE WHERE workspace = 'acme' AND id = 'alice'",
+            Refusal::Federated,
+        ),
     ] {
         let data = new_data().await;
         data.edit(edit);
-        not_permitted(&data, totp(step()), edit).await;
+        refused_for(&data, totp(step()), refusal, edit).await;
         assert!(reset(&data, own("admin")).await.is_ok(), "{edit}");
     }
 }
@@ -857,10 +869,6 @@ async fn another_callers_token_proves_nobody() {
         ..totp(step())
     };
     not_authenticated(&data, order, "moderator-token").await;
-}
-
-async fn not_permitted(data: &Data, order: Reset, name: &str) {
-    refused_for(data, order, Refusal::NotPermitted, name).await;
 }
 
 async fn not_authenticated(data: &Data, order: Reset, name: &str) {

@@ -178,7 +178,6 @@ pub(in super::super) async fn list(
         since: super::parse("since", asked.since.as_deref())?,
         before: super::parse("before", asked.before.as_deref())?,
         request_id: None,
-        // One more tells whether there are more.
         most: count + 1,
     };
     let filter = RecordFilter {
@@ -189,9 +188,7 @@ pub(in super::super) async fn list(
     let (workspace, now) = (&site.workspace.id, site.clock.now());
     let mut records = site.store.records(workspace, &filter).await?;
     records.reverse();
-    let has_more = records.len() > count as usize;
-    records.truncate(count as usize);
-    let last = records.last().filter(|_| has_more);
+    let last = super::cut(&mut records, count);
     let next = last.map(|record| RecordPlace::of(record).to_string());
     let proof = match filter.before {
         None => Some(proof(&site, now).await?),

@@ -102,20 +102,16 @@ pub(in super::super) async fn list(
     request: Request,
 ) -> answer::Result {
     let Asked { count, after } = super::query(request.uri())?;
-    let (after, most) = (
+    let (after, count) = (
         super::parse("after", after.as_deref())?,
         super::count(count)?,
     );
     let (workspace, now) = (&site.workspace.id, site.clock.now());
-    // One more tells whether there are more.
     let mails = site
         .store
-        .mails(workspace, after.unwrap_or_default(), most + 1);
+        .mails(workspace, after.unwrap_or_default(), count + 1);
     let mut mails = mails.await?;
-    let has_more = mails.len() > most as usize;
-    mails.truncate(most as usize);
-    let last = mails.last().filter(|_| has_more);
-    let next = last.map(|mail| mail.id.to_string());
+    let next = super::cut(&mut mails, count).map(|mail| mail.id.to_string());
     let mails = mails.into_iter().map(|mail| outbox::Mail::of(mail, now));
     Ok(Answer::success(Mails {
         mails: mails.map(Mail::from).collect(),

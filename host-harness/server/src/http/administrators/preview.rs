@@ -7,11 +7,9 @@ use super::super::second_factor::message;
 use super::members::Member;
 use axum::Extension;
 use axum::extract::Request;
-use chat_domain::account::EDIT_OTHER_USER_TOTP;
 use chat_domain::directory;
 use chat_domain::member::Denial;
 use chat_domain::reset::{Foreseen, Preview, Refusal};
-use chat_domain::settings::Settings;
 use chat_domain::standing::Standing;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -108,33 +106,19 @@ pub(in super::super) async fn look(
         source: site.source.clone(),
     };
     let mut dossier = site.store.read(&preview.question()).await?;
-    let foreseen = preview.of(&dossier);
-    if foreseen == Err(Refusal::NotAuthenticated) {
-        return Err(Answer::not_logged_in());
-    }
-    // The permission may have gone since the request was let in.
-    if !dossier
-        .caller()
-        .is_some_and(|caller| caller.may(EDIT_OTHER_USER_TOTP))
-    {
-        return Err(super::refused(Denial::NotPermitted));
-    }
-    let Some(settings) = dossier.settings.take() else {
-        return Err(Answer::not_logged_in());
-    };
-    let Some(target) = dossier.accounts.pop().flatten() else {
-        return Err(super::refused(Denial::UnknownTarget));
-    };
-    let is_federated = target.user.federated;
-    let member = directory::Member::of(target, &settings, now);
-    let (foreseen, refused) = match foreseen {
+    let (foreseen, refused) = match preview.of(&dossier) {
         Ok(foreseen) => (foreseen, None),
-        Err(_) => {
-            let refused = why_refused(&settings, is_federated);
-            let refused = refused.ok_or_else(|| super::refused(Denial::NotPermitted))?;
-            (Foreseen::default(), Some(refused))
+        Err(Refusal::NotAuthenticated) => return Err(Answer::not_logged_in()),
+        Err(refusal @ (Refusal::NotEnabled | Refusal::Federated)) => {
+            (Foreseen::default(), Some(WouldRefuse::of(refusal.into())))
         }
+        // The permission may have gone since the request was let in.
+        Err(refusal) => return Err(super::refused(refusal.into())),
     };
+    let target = dossier.accounts.pop().flatten();
+    let target = target.ok_or_else(|| super::refused(Denial::UnknownTarget))?;
+    let settings = dossier.settings.as_ref().unwrap_or(&standing.settings);
+    let member = directory::Member::of(target, settings, now);
     let ended = |count: u32| match foreseen.logins {
         true => count,
         false => 0,
@@ -165,15 +149,12 @@ fn removed(foreseen: &Foreseen) -> Vec<Removed> {
     removed.map(|(_, what)| what).collect()
 }
 
-/// In the words of `users.resetTOTP`; none where it is the caller who may not any more.
-fn why_refused(settings: &Settings, is_federated: bool) -> Option<WouldRefuse> {
-    let denial = match (settings.two_factor_enabled, is_federated) {
-        (false, _) => Denial::NotEnabled,
-        (true, true) => Denial::Federated,
-        (true, false) => return None,
-    };
-    Some(WouldRefuse {
-        error: format!("{} [{}]", message(denial), denial.id()),
-        error_type: denial.id(),
-    })
+impl WouldRefuse {
+    /// In the words of `users.resetTOTP`.
+    fn of(denial: Denial) -> Self {
+        Self {
+            error: format!("{} [{}]", message(denial), denial.id()),
+            error_type: denial.id(),
+        }
+    }
 }

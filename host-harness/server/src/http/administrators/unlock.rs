@@ -62,9 +62,13 @@ pub(in super::super) async fn unlock(
     match site.change(change).await? {
         Ok(()) => Ok(Answer::success(Done {})),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
-        Err(denial @ (Denial::NotPermitted | Denial::UnknownTarget | Denial::GuessedOut)) => {
-            Err(super::refused(denial))
-        }
+        Err(
+            denial @ (Denial::NotPermitted
+            | Denial::NotEnabled
+            | Denial::Federated
+            | Denial::UnknownTarget
+            | Denial::GuessedOut),
+        ) => Err(super::refused(denial)),
         Err(denial) => {
             let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
