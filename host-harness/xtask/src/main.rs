@@ -35,6 +35,7 @@ mod demo;
 mod fuzz;
 mod host;
 mod install;
+mod licenses;
 mod mutants;
 mod npm;
 mod package;

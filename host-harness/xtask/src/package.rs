@@ -11,12 +11,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::cargo::{self, output_of, step};
 use crate::component;
 use crate::debian;
 use crate::host;
 use crate::install;
+use crate::licenses;
 use crate::tools;
 
 /// The host's program.
@@ -104,7 +106,9 @@ impl Package {
         if let Some(key) = &self.key {
             sign(&plugin, key)?;
         }
-        lists(&folder, &moment)?;
+        let metadata = licenses::metadata()?;
+        lists(&folder, &moment, &metadata)?;
+        fs::write(tree.join("changelog"), changelog(&metadata, &moment)?)?;
         self.deb(&folder, &moment)?;
         fs::remove_dir_all(tree)?;
         step("packages: for registries …");
@@ -192,17 +196,18 @@ fn sign(plugin: &Path, key: &Path) -> Result<()> {
     )
 }
 
-/// Writes, in CycloneDX's form, of what crates the plugin and the host are made.
-fn lists(folder: &Path, moment: &str) -> Result<()> {
+/// Writes, in CycloneDX's form, of what crates the plugin and the host are made, and what the licenses
+/// of these ask to be passed on.
+fn lists(folder: &Path, moment: &str, metadata: &Value) -> Result<()> {
     let tool = tools::CYCLONEDX.find_or_install()?;
     step("packages: what they are made of …");
-    for (manifest_folder, target, file) in [
+    for (manifest_folder, target, program) in [
         (
             "",
             &["--target", "wasm32-unknown-unknown"][..],
-            "reset_totp.cdx.json",
+            "reset_totp",
         ),
-        (HOST, &[], "host-harness.cdx.json"),
+        (HOST, &[], HOST),
     ] {
         let mut list = cargo::command(&tool);
         list.args(["cyclonedx", "--format", "json", "--spec-version", "1.5"])
@@ -217,9 +222,31 @@ fn lists(folder: &Path, moment: &str) -> Result<()> {
         // Where the sources lay is nobody's business, and differs.
         let here = cargo::workspace().to_string_lossy();
         let text = text?.replace(here.as_ref(), "/source");
-        fs::write(folder.join(file), text)?;
+        let texts = licenses::of(&text, metadata)?;
+        fs::write(folder.join(program).with_extension("licenses.txt"), texts)?;
+        fs::write(folder.join(program).with_extension("cdx.json"), text)?;
     }
     Ok(())
+}
+
+/// The changelog that Debian wants: it names ours, which is for all systems.
+fn changelog(metadata: &Value, moment: &str) -> Result<String> {
+    let packages = metadata["packages"].as_array();
+    let host = packages.and_then(|packages| packages.iter().find(|p| p["name"] == HOST));
+    let host = host.context("cargo does not tell of the host")?;
+    let maintainer = host["metadata"]["deb"]["maintainer"].as_str();
+    let mut date = cargo::command("date");
+    let date = output_of(
+        date.args(["--utc", "--rfc-email", "--date"])
+            .arg(format!("@{moment}")),
+    );
+    Ok(format!(
+        "{HOST} ({}-1) unstable; urgency=medium\n\n  * What is new is in changelog.gz, beside this file.\n\n \
+         -- {}  {}\n",
+        host["version"].as_str().unwrap_or_default(),
+        maintainer.context("the package has no maintainer")?,
+        date.context("there is no date")?.trim(),
+    ))
 }
 
 /// The tool leaves one beside each manifest of the workspace.

@@ -6,7 +6,7 @@ trap 'echo "line $LINENO failed: $BASH_COMMAND"; journalctl --no-pager --unit ho
 
 package=$(echo /packages/host-harness_*.deb)
 unit=host-harness.service
-state=/var/lib/private/host-harness
+state=/var/lib/host-harness
 export HOST_HARNESS_STORE=/var/lib/host-harness/chat.sqlite
 export DEBIAN_FRONTEND=noninteractive
 
@@ -39,8 +39,8 @@ reset | grep totp-invalid >/dev/null
 
 echo '# it runs as nobody else, and is hardened'
 pid=$(systemctl show --property MainPID --value $unit)
-test "$(stat --format %u /proc/"$pid")" -ge 61184
-test "$(stat --format %a $state)" = 700
+test "$(stat --format %U /proc/"$pid")" = host-harness
+test "$(stat --format %U:%a $state)" = host-harness:700
 grep --quiet '^CapBnd:[[:space:]]0*$' /proc/"$pid"/status
 grep --quiet '^Seccomp:[[:space:]]2$' /proc/"$pid"/status
 systemd-analyze verify --man=no $unit
@@ -61,15 +61,10 @@ systemctl restart $unit
 
 echo '# sealed, as the manual says'
 systemctl stop $unit
-(umask 077; host-harness store new-key >/etc/host-harness/chat.key)
-mkdir /etc/systemd/system/$unit.d
-cat >/etc/systemd/system/$unit.d/key.conf <<'DROPIN'
-[Service]
-LoadCredential=chat.key:/etc/host-harness/chat.key
-Environment=HOST_HARNESS_KEY_FILE=%d/chat.key
-DROPIN
+install --mode 640 --group host-harness /dev/null /etc/host-harness/chat.key
+host-harness store new-key >/etc/host-harness/chat.key
 HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key host-harness store rekey >/dev/null
-systemctl daemon-reload
+echo 'HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key' >>/etc/host-harness/host-harness.env
 systemctl start $unit
 test "$(status http://127.0.0.1:3001/readyz)" = 200
 journalctl --sync
@@ -80,9 +75,12 @@ export HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key
 
 echo '# with a configuration, which is read again'
 digest=$(host-harness admit $plugin --json | grep --only-matching 'sha256:[0-9a-f]*' | head -1)
+install --mode 640 --group host-harness /dev/null /etc/host-harness/config.toml
 cat >/etc/host-harness/config.toml <<CONFIG
 [host]
 admin-listen = "127.0.0.1:3001"
+key-file = "/etc/host-harness/chat.key"
+cache = "/var/cache/host-harness"
 [plugins]
 files = ["$plugin"]
 [workspaces.default]
@@ -92,12 +90,27 @@ plugin = "$digest"
 grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
 CONFIG
 fails systemctl reload $unit
-sed --in-place 's|^SERVE_OPTIONS=|&--config /etc/host-harness/config.toml\n#&|' /etc/host-harness/host-harness.env
+cp /etc/host-harness/host-harness.env /tmp/without-configuration
+sed --in-place 's|^SERVE_OPTIONS=.*|SERVE_OPTIONS=--config /etc/host-harness/config.toml|; /^HOST_HARNESS_KEY_FILE/d' /etc/host-harness/host-harness.env
 systemctl restart $unit
+test -n "$(ls /var/cache/host-harness)"
 echo 'settings.totp-window = 2' >>/etc/host-harness/config.toml
 systemctl reload $unit
 test "$(host-harness setting get totp-window)" = 2
-sed --in-place 's|^SERVE_OPTIONS=.*||; s|^#SERVE_OPTIONS=--create|SERVE_OPTIONS=--create|' /etc/host-harness/host-harness.env
+
+echo '# an upgrade that brings another plugin than is pinned leaves the service as it was'
+invocation() { systemctl show --property InvocationID --value $unit; }
+before=$(invocation)
+sed --in-place=.pinned "s|^plugin = .*|plugin = \"sha256:$(printf %064d 0)\"|" /etc/host-harness/config.toml
+apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
+test "$(invocation)" = "$before"
+test "$(status http://127.0.0.1:3001/readyz)" = 200
+grep --quiet 'the service goes on as it was' /out/apt
+mv /etc/host-harness/config.toml.pinned /etc/host-harness/config.toml
+chgrp host-harness /etc/host-harness/config.toml
+apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
+test "$(invocation)" != "$before"
+cp /tmp/without-configuration /etc/host-harness/host-harness.env
 systemctl restart $unit
 
 echo '# manual and completions'
@@ -110,22 +123,28 @@ grep --quiet 'complete -c host-harness' /usr/share/fish/vendor_completions.d/hos
 
 echo '# another version: what was changed stays, and the service is started again'
 echo '# ours' >>/etc/host-harness/host-harness.env
-before=$(systemctl show --property InvocationID --value $unit)
+before=$(invocation)
 apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
 systemctl is-active --quiet $unit
-test "$(systemctl show --property InvocationID --value $unit)" != "$before"
+test "$(invocation)" != "$before"
 grep --quiet '^# ours' /etc/host-harness/host-harness.env
 host-harness user show ada >/dev/null
 
-echo '# a start that fails says why'
+echo '# a store that is away is missed, not replaced, and found when it is back'
 systemctl stop $unit
-sed --in-place 's/--create //' /etc/host-harness/host-harness.env
 away=$(mktemp --directory)
 mv $state/chat.sqlite "$away"
 fails systemctl start $unit
+test ! -e $state/chat.sqlite
 journalctl --sync
 journalctl --quiet --no-pager --unit $unit | grep 'host-harness workspace create' >/dev/null
 mv "$away"/chat.sqlite $state/chat.sqlite
+tries=0
+until systemctl is-active --quiet $unit; do
+    tries=$((tries + 1))
+    test $tries -lt 60
+    sleep 1
+done
 
 echo '# removed, the data stays; purged, nothing does'
 apt-get remove --yes host-harness >>/out/apt 2>&1
@@ -134,6 +153,8 @@ test -e $state/chat.sqlite
 test -e /etc/host-harness/host-harness.env
 apt-get purge --yes host-harness >>/out/apt 2>&1
 test ! -e $state
-test ! -e /var/lib/host-harness
-test ! -e /etc/host-harness
+test ! -e /var/cache/host-harness
+test ! -e /etc/host-harness/host-harness.env
+# It may be the only key of a database that is elsewhere.
+test -e /etc/host-harness/chat.key
 echo 'all done'

@@ -159,6 +159,27 @@ fn a_clean_debian_installs_the_package_serves_and_purges_it() {
     );
 }
 
+#[test]
+fn the_package_is_as_debian_wants_it() {
+    let mut inspect = Command::new("lintian");
+    inspect.args(["--allow-root", "--fail-on", "error,warning,info"]);
+    inspect.args(["--tag-display-limit", "0"]).arg(deb());
+    let output = inspect.output().unwrap();
+    let (told, problem) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{told}{problem}");
+}
+
+fn deb() -> PathBuf {
+    let files = fs::read_dir(&PACKED.folder).unwrap();
+    let mut paths = files.map(|file| file.unwrap().path());
+    paths
+        .find(|path| path.extension() == Some(OsStr::new("deb")))
+        .unwrap()
+}
+
 /// A registry that is empty, and ends with the test.
 struct Registry {
     process: Child,
@@ -270,8 +291,13 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-fn host_harness() -> Command {
-    let mut command = Command::new(workspace().join("target/debug/host-harness"));
+/// The program in the package, unpacked into a folder.
+fn host_harness(folder: &Path) -> Command {
+    if !folder.join("usr").exists() {
+        let mut unpack = Command::new("dpkg-deb");
+        succeeds(unpack.arg("--extract").arg(deb()).arg(folder));
+    }
+    let mut command = Command::new(folder.join("usr/bin/host-harness"));
     command.stdin(Stdio::null());
     command
 }
@@ -333,12 +359,12 @@ fn a_registry_gives_back_the_plugin_its_signature_and_what_it_is_made_of() {
     let list = fs::read_to_string(folder.path().join("reset_totp.cdx.json")).unwrap();
     assert!(list.contains("pkg:cargo/totp-lite@") && !list.contains("pkg:cargo/wasmtime@"));
     for command in ["inspect", "admit"] {
-        let mut trusting = host_harness();
+        let mut trusting = host_harness(folder.path());
         trusting.arg(command).arg(&plugin);
         succeeds(trusting.args(["--trust", &PACKED.public_key]));
     }
     fs::remove_file(folder.path().join("reset_totp.wasm.minisig")).unwrap();
-    let mut unsigned = host_harness();
+    let mut unsigned = host_harness(folder.path());
     unsigned.arg("admit").arg(&plugin);
     unsigned.args(["--trust", &PACKED.public_key]);
     assert!(!unsigned.output().unwrap().status.success());
@@ -429,7 +455,7 @@ fn wkg_gets_what_was_pushed_and_publishes_the_same() {
 }
 
 #[test]
-fn the_host_lists_what_it_is_made_of_and_nothing_says_where_it_was_built() {
+fn the_host_lists_what_it_is_made_of_with_licenses_and_nothing_says_where_it_was_built() {
     let list = fs::read_to_string(PACKED.folder.join("host-harness.cdx.json")).unwrap();
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list["metadata"]["component"]["name"], "host-harness");
@@ -444,6 +470,23 @@ fn the_host_lists_what_it_is_made_of_and_nothing_says_where_it_was_built() {
             && names.contains(&"rusqlite")
             && !names.contains(&"expect-test")
     );
+    let texts = fs::read_to_string(PACKED.folder.join("host-harness.licenses.txt")).unwrap();
+    for component in list["components"].as_array().unwrap() {
+        let is_ours = component["purl"]
+            .as_str()
+            .is_none_or(|purl| purl.contains("download_url=file:"));
+        let named = format!(
+            "{} {}",
+            text(&component["name"]),
+            text(&component["version"])
+        );
+        let mut lines = texts.lines();
+        let is_there =
+            lines.any(|line| line == named || line.starts_with(&format!("{named}, by ")));
+        assert!(is_there != is_ours, "{named}");
+    }
+    assert!(texts.contains("Permission is hereby granted, free of charge"));
+    assert!(texts.contains("TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION"));
     let here = workspace().to_str().unwrap().as_bytes();
     for entry in fs::read_dir(&PACKED.folder).unwrap() {
         let path = entry.unwrap().path();
