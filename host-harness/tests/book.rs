@@ -13,13 +13,11 @@
 //!
 //! Addresses, logins and digests that a chapter cannot know are replaced ([`Site::fill`]). What is
 //! served is left running for the blocks below, until another `serve` or the chapter's end.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on must fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use chat_testing::postgres::{self, Durability, Server, free_port};
+use chat_testing::free_port;
+use chat_testing::guest::PLUGIN;
+use chat_testing::postgres::{self, Durability, Server};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -219,7 +217,7 @@ impl Site {
         let target = site.folder.path().join("target");
         fs::create_dir(&target).unwrap();
         for folder in [&target, site.folder.path()] {
-            symlink(plugin(), folder.join("reset_totp.wasm")).unwrap();
+            symlink(PLUGIN, folder.join("reset_totp.wasm")).unwrap();
         }
         site
     }
@@ -365,16 +363,10 @@ impl Site {
 /// Characters of the key of a store: 32 bytes in base64.
 const KEY_LENGTH: usize = 44;
 
-fn plugin() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-    path.canonicalize()
-        .expect("the plugin, which `cargo xtask build` makes")
-}
-
 /// The plugin's, as `admit` prints it.
 fn digest() -> String {
     let mut admit = Command::new(env!("CARGO_BIN_EXE_host-harness"));
-    let output = admit.arg("admit").arg(plugin()).arg("--json").output();
+    let output = admit.arg("admit").arg(PLUGIN).arg("--json").output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
     let from = text.find("sha256:").unwrap();
     let digest = text.get(from..).and_then(|rest| rest.split('"').next());

@@ -4,21 +4,19 @@
 
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use chat_testing::guest::PLUGIN;
+use chat_testing::served::{Served, ask, reset_bob, stop};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 fn host_harness() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));
     command.stdin(Stdio::null());
     command
-}
-
-fn plugin() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm")
 }
 
 /// One line that says what is wrong and how to mend it, and exit code 1.
@@ -91,7 +89,7 @@ fn a_busy_port_is_said() {
     let mut command = host_harness();
     command
         .args(["demo", "--listen", &address, "--plugin"])
-        .arg(plugin());
+        .arg(PLUGIN);
     refuses(command, &["cannot listen on", &address, "--listen"]);
 }
 
@@ -117,7 +115,7 @@ fn an_unreadable_store_is_said() {
         command
             .arg("serve")
             .arg("--plugin")
-            .arg(plugin())
+            .arg(PLUGIN)
             .arg("--store")
             .arg(path);
         refuses(command, &[path.to_str().unwrap(), problem, hint]);
@@ -133,7 +131,7 @@ fn credentials_that_are_none_are_said() {
     command
         .arg("demo")
         .arg("--plugin")
-        .arg(plugin())
+        .arg(PLUGIN)
         .arg("--data")
         .arg(folder.path());
     refuses(command, &["credentials.json"]);
@@ -154,21 +152,22 @@ fn no_secret_reaches_the_log() {
             .env("RUST_LOG", format!("trace,{COMPILER}"))
             .args(["demo", "--json", "--listen", "127.0.0.1:0", "--log", form])
             .arg("--plugin")
-            .arg(plugin())
+            .arg(PLUGIN)
             .arg("--data")
             .arg(folder.path())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
-        let (child, shown) = shown(command);
+        let (mut child, shown) = shown(command);
         let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap().to_owned();
         let token = text("/users/admin/authToken");
         let key = TotpKey::from_base32(&text("/users/admin/totpSecret")).unwrap();
         let code = key.code(step_of(Clock::system().now()));
         secret_scan::register(&code);
-        let send = |token: &str| post(&text("/url"), &text("/users/admin/userId"), token, &code);
+        let send =
+            |token: &str| reset_bob(&text("/url"), &text("/users/admin/userId"), token, &code);
         assert!(send(&token).starts_with("HTTP/1.1 200"));
         assert!(send(&token).starts_with("HTTP/1.1 400"));
         assert!(send("a-wrong-token").starts_with("HTTP/1.1 401"));
-        stop(child);
+        stop(&mut child);
         let log = log_in(folder.path());
         assert!(log.contains("answered") && log.contains("TRACE"), "{log}");
         // Six digits in a row could be taken for a code.
@@ -210,17 +209,17 @@ fn every_line_of_a_request_carries_the_id_of_its_answer() {
         .env("RUST_LOG", "info")
         .args(["demo", "--json", "--listen", "127.0.0.1:0", "--log", "json"])
         .arg("--plugin")
-        .arg(plugin())
+        .arg(PLUGIN)
         .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
-    let (child, shown) = shown(command);
+    let (mut child, shown) = shown(command);
     let text = |pointer: &str| shown.pointer(pointer).unwrap().as_str().unwrap();
     let (user, token) = (text("/users/admin/userId"), text("/users/admin/authToken"));
     let ids = [token, "wrong"].map(|token| {
-        let answer = post(text("/url"), user, token, "000000");
+        let answer = reset_bob(text("/url"), user, token, "000000");
         let id = answer.split_once("x-request-id: ").unwrap().1;
         id.split("\r\n").next().unwrap().to_owned()
     });
-    stop(child);
+    stop(&mut child);
     let log = log_in(folder.path());
     let lines: Vec<serde_json::Value> = log
         .lines()
@@ -266,29 +265,6 @@ fn told(line: &str) -> serde_json::Value {
     told
 }
 
-fn stop(mut child: Child) {
-    let told = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(told.unwrap().success() && child.wait().unwrap().success());
-}
-
-/// The answer to a request to reset bob by the user and token given.
-fn post(url: &str, user: &str, token: &str, code: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap();
-    let body = r#"{"username":"bob"}"#;
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "POST /api/v1/users.resetTOTP HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         x-user-id: {user}\r\nx-auth-token: {token}\r\nx-2fa-code: {code}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// The first line on standard output is all of it, and the same workspace is
 /// shown again after a stop by signal.
 #[test]
@@ -299,7 +275,7 @@ fn the_demonstration_prints_one_line_of_json_and_stops_when_told() {
         let mut command = host_harness();
         command
             .args(["demo", "--json", "--listen", "127.0.0.1:0", "--plugin"])
-            .arg(plugin())
+            .arg(PLUGIN)
             .arg("--data")
             .arg(folder.path())
             .stdout(Stdio::piped())
@@ -342,7 +318,7 @@ fn the_demonstration_prints_one_line_of_json_and_stops_when_told() {
     }
 }
 
-/// The second time is as the first, but that nothing is created.
+/// The second time is as the first, but that nothing is created: what was there still is.
 #[test]
 fn serve_creates_what_it_serves_where_it_is_told_to_and_answers_operators() {
     let folder = tempfile::tempdir().unwrap();
@@ -359,23 +335,24 @@ fn serve_creates_what_it_serves_where_it_is_told_to_and_answers_operators() {
                 "json",
             ])
             .args(["--admin-listen", admin, "--plugin"])
-            .arg(plugin())
+            .arg(PLUGIN)
             .arg("--store")
             .arg(&store);
         command
     };
-    for _ in 0..2 {
-        let mut child = serve("127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = log.find(|line| line.as_ref().unwrap().contains("operators are answered"));
-        let line: serde_json::Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
-        let url = line.pointer("/fields/url").unwrap().as_str().unwrap();
-        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-        write!(stream, "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+    let user = |args: [&str; 2]| {
+        let mut user = host_harness();
+        let output = user.arg("user").args(args).arg("--store").arg(&store);
+        let output = output.output().unwrap();
+        secret_scan::keep_output(&output);
+        assert!(output.status.success(), "{output:?}");
+    };
+    for told in [["add", "ada"], ["show", "ada"]] {
+        let served = Served::start_until(&mut serve("127.0.0.1:0"), "operators are answered");
+        let answer = ask(&served.url, "GET /readyz HTTP/1.0", "");
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-        stop(child);
+        user(told);
+        served.stop();
     }
     let refused = ["--admin-listen", "only an address of this machine"];
     refuses(serve("0.0.0.0:0"), &refused);

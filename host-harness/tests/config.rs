@@ -5,6 +5,7 @@ use chat_domain::operator::NewWorkspace;
 use chat_domain::settings::Settings;
 use chat_store::seal::Seal;
 use chat_store::sqlite::Sqlite;
+use chat_testing::guest::plugin_bytes;
 use plugin_sandbox::digest::Digest;
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -15,10 +16,7 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 /// The built plugin.
-static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-    std::fs::read(path).unwrap()
-});
+static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(plugin_bytes);
 
 /// A folder with a plugin, a store that has the workspace `acme`, and a
 /// configuration file.

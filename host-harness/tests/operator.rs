@@ -15,16 +15,17 @@ mod sealed;
 use chat_domain::password;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
+use chat_testing::guest::PLUGIN;
+use chat_testing::served::{Served, reset_bob};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A backup code that nobody has.
@@ -224,8 +225,8 @@ fn a_member_is_helped(store: &Store) {
     store.text(&["user", "enrol-totp", "bob"]);
     store.text(&["token", "create", "bob", "phone"]);
     let token = store.json(&["token", "create", "ada", "ci"]);
-    let credentials = (text(&token["userId"]), text(&token["token"]));
-    let server = Server::start(store);
+    let (user, token) = (&text(&token["userId"]), &text(&token["token"]));
+    let server = serve(store);
     let right_code = || {
         let code = key.code(step_of(Clock::system().now()));
         secret_scan::register(&code);
@@ -233,10 +234,10 @@ fn a_member_is_helped(store: &Store) {
     };
 
     for _ in 0..5 {
-        let answer = server.reset_bob(&credentials, WRONG_CODE);
+        let answer = reset_bob(&server.url, user, token, WRONG_CODE);
         assert!(answer.contains("totp-invalid"), "{answer}");
     }
-    let answer = server.reset_bob(&credentials, &right_code());
+    let answer = reset_bob(&server.url, user, token, &right_code());
     assert!(answer.contains("totp-max-attempts"), "{answer}");
     let locked = store.json(&["user", "show", "ada"]);
     assert_eq!(locked["failures"], 5);
@@ -255,14 +256,14 @@ fn a_member_is_helped(store: &Store) {
     let unlocked = store.json(&["user", "show", "ada"]);
     assert_eq!(unlocked["failures"], 0);
     assert_eq!(unlocked["lockedUntil"], Value::Null);
-    let answer = server.reset_bob(&credentials, &right_code());
+    let answer = reset_bob(&server.url, user, token, &right_code());
     assert!(answer.ends_with(r#"{"success":true}"#), "{answer}");
     assert_eq!(store.json(&["user", "show", "bob"])["hasTotp"], false);
     assert_eq!(store.json(&["token", "list", "bob"]), json!([]));
     store.text(&["user", "enrol-totp", "bob"]);
 
     store.text(&["user", "deactivate", "ada", "--force"]);
-    let answer = server.reset_bob(&credentials, &right_code());
+    let answer = reset_bob(&server.url, user, token, &right_code());
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     server.stop();
     let audit = store.audit();
@@ -343,57 +344,9 @@ fn keep(args: &[&str], output: &Output) {
 }
 
 /// A server on the store's file.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(store: &Store) -> Self {
-        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-        let mut child = store
-            .command(&["serve", "--listen", "127.0.0.1:0", "--log", "json"])
-            .arg("--plugin")
-            .arg(plugin)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
-        let mut log = BufReader::new(log).lines();
-        let listens = |line: std::io::Result<String>| {
-            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            line["fields"]["url"].as_str().map(str::to_owned)
-        };
-        let url = log.find_map(listens).unwrap();
-        let address = url.strip_prefix("http://").unwrap().to_owned();
-        // The log goes on being read, so that the server can go on writing it.
-        std::thread::spawn(move || log.for_each(drop));
-        Self { child, address }
-    }
-
-    /// The answer to a request to reset bob.
-    fn reset_bob(&self, (user, token): &(String, String), code: &str) -> String {
-        let body = r#"{"username":"bob"}"#;
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(
-            stream,
-            "POST /api/v1/users.resetTOTP HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
-             x-user-id: {user}\r\nx-auth-token: {token}\r\nx-2fa-code: {code}\r\n\
-             content-length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").arg(&pid).status().unwrap();
-        assert!(told.success() && self.child.wait().unwrap().success());
-    }
+fn serve(store: &Store) -> Served {
+    let mut serve = store.command(&["serve", "--listen", "127.0.0.1:0", "--log", "json"]);
+    Served::start(serve.args(["--plugin", PLUGIN]))
 }
 
 #[test]

@@ -4,15 +4,13 @@
     reason = "a test ends where what it needs is not there"
 )]
 
+use chat_testing::guest::PLUGIN;
 use expect_test::expect;
 use minisign::KeyPair;
 use serde_json::Value;
 use std::io::Cursor;
 use std::path::Path;
 use std::process::{Command, Output};
-
-/// The built plugin.
-const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/reset_totp.wasm");
 
 #[test]
 fn inspect_tells_a_stranger_what_the_plugin_can_and_cannot_do() {

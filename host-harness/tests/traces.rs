@@ -14,14 +14,21 @@ use chat_server::http::{self, App};
 use chat_server::stores::HostedStore;
 use chat_server::telemetry::{self, LogFormat};
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_testing::guest::PLUGIN;
 use chat_testing::{ACME, Data, admin_code, now};
+use data_encoding::HEXLOWER;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace;
 use plugin_sandbox::admission::Admissions;
 use plugin_sandbox::digest::Digest;
 use plugin_sandbox::limits::Limits;
 use plugin_sandbox::runtime::{Capacity, Runtime};
+use prost::Message;
 use reqwest::Method;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
@@ -75,7 +82,7 @@ async fn a_collector_gets_the_spans_of_requests_in_the_traces_of_trusted_proxies
          http.route=/api/v1/users.resetTOTP outcome=answered workspace=acme"
     );
     assert_eq!(call.parent, (TRACE.to_owned(), done.id.clone()));
-    let digest = Digest::of(&std::fs::read(plugin_file()).unwrap());
+    let digest = Digest::of(&std::fs::read(PLUGIN).unwrap());
     assert_eq!(
         call.shown(),
         format!("kind=1 status=0 outcome=answered plugin={digest} workspace=acme")
@@ -143,18 +150,13 @@ impl Collector {
     }
 }
 
-/// The built plugin.
-fn plugin_file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm")
-}
-
 /// A server of acme, and its URL.
 async fn serve(data: &Data, trusted_proxies: &[&str]) -> String {
     let runtime = Runtime::new(Capacity::default()).unwrap();
     let workspace = HostedWorkspace::new(
         ACME.to_owned(),
         Arc::new(HostedStore::opened(data.url(), data.store.clone())),
-        Admissions::new(runtime).load(&plugin_file()).unwrap(),
+        Admissions::new(runtime).load(Path::new(PLUGIN)).unwrap(),
         Limits::default(),
     );
     let proxies = trusted_proxies.iter().map(|proxy| proxy.parse().unwrap());
@@ -197,8 +199,8 @@ struct Span {
     id: String,
     /// The ids of its trace and of its parent.
     parent: (String, String),
-    kind: u64,
-    status: u64,
+    kind: i32,
+    status: i32,
     attributes: BTreeMap<String, String>,
 }
 
@@ -219,88 +221,34 @@ impl Span {
     }
 }
 
-/// The spans of `ExportTraceServiceRequest`s, by name (opentelemetry-proto
-/// 1.x: `resource_spans` 1, `scope_spans` 2, `spans` 2).
-fn spans(message: &[u8]) -> Vec<Span> {
-    let spans = within(&within(&within(&[message], 1), 2), 2);
-    let mut spans: Vec<_> = spans.into_iter().map(span).collect();
+/// The spans of messages one after the other, by name.
+fn spans(messages: &[u8]) -> Vec<Span> {
+    let sent = ExportTraceServiceRequest::decode(messages).unwrap();
+    let resources = sent.resource_spans.into_iter();
+    let scopes = resources.flat_map(|resource| resource.scope_spans);
+    let mut spans: Vec<_> = scopes.flat_map(|scope| scope.spans).map(span).collect();
     spans.sort_by_key(|span| (span.name.clone(), span.shown()));
     spans
 }
 
-fn span(message: &[u8]) -> Span {
-    let text = |number| {
-        let bytes = within(&[message], number).concat();
-        String::from_utf8(bytes).unwrap()
+fn span(sent: trace::v1::Span) -> Span {
+    let attribute = |attribute: KeyValue| {
+        let value = match attribute.value.and_then(|value| value.value) {
+            Some(Value::StringValue(text)) => text,
+            Some(Value::IntValue(number)) => number.to_string(),
+            other => format!("{other:?}"),
+        };
+        (attribute.key, value)
     };
-    let hex = |number| data_encoding::HEXLOWER.encode(&within(&[message], number).concat());
-    let attributes = within(&[message], 9).into_iter().map(|attribute| {
-        let value = within(&[attribute], 2).concat();
-        let text = String::from_utf8(within(&[&value], 1).concat()).unwrap();
-        let value = if text.is_empty() {
-            number(&value, 3).to_string()
-        } else {
-            text
-        };
-        let key = within(&[attribute], 1).concat();
-        (String::from_utf8(key).unwrap(), value)
-    });
     Span {
-        name: text(5),
-        id: hex(2),
-        parent: (hex(1), hex(4)),
-        kind: number(message, 6),
-        status: number(&within(&[message], 15).concat(), 3),
-        attributes: attributes.collect(),
+        name: sent.name,
+        id: HEXLOWER.encode(&sent.span_id),
+        parent: (
+            HEXLOWER.encode(&sent.trace_id),
+            HEXLOWER.encode(&sent.parent_span_id),
+        ),
+        kind: sent.kind,
+        status: sent.status.map_or(0, |status| status.code),
+        attributes: sent.attributes.into_iter().map(attribute).collect(),
     }
-}
-
-/// What the fields of that number hold, in all these messages.
-fn within<'a>(messages: &[&'a [u8]], number: u64) -> Vec<&'a [u8]> {
-    let fields = messages.iter().flat_map(|message| fields(message));
-    let fields = fields.filter(|(found, _, _)| *found == number);
-    fields.map(|(_, bytes, _)| bytes).collect()
-}
-
-/// The number that the field of that number holds.
-fn number(message: &[u8], number: u64) -> u64 {
-    let mut fields = fields(message).into_iter();
-    fields
-        .find(|(found, _, _)| *found == number)
-        .map_or(0, |(_, _, value)| value)
-}
-
-/// The fields of a message: number, bytes, and value (protobuf's wire format).
-fn fields(mut message: &[u8]) -> Vec<(u64, &[u8], u64)> {
-    let mut fields = Vec::new();
-    while !message.is_empty() {
-        let tag = varint(&mut message);
-        let length = match tag & 7 {
-            0 => {
-                fields.push((tag >> 3, Default::default(), varint(&mut message)));
-                continue;
-            }
-            1 => 8,
-            2 => usize::try_from(varint(&mut message)).unwrap(),
-            5 => 4,
-            _ => unreachable!("the wire type of {tag}"),
-        };
-        let (bytes, rest) = message.split_at(length);
-        fields.push((tag >> 3, bytes, 0));
-        message = rest;
-    }
-    fields
-}
-
-fn varint(message: &mut &[u8]) -> u64 {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = message.split_first().unwrap();
-        *message = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    value
 }

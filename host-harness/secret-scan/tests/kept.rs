@@ -9,7 +9,8 @@ use std::path::Path;
 
 /// What a test says that starts the host, and what it says that keeps an output.
 const STARTS: &str = "CARGO_BIN_EXE_host-harness";
-const KEEPS: [&str; 4] = [
+const KEEPS: [&str; 5] = [
+    "Served::start(",
     "secret_scan::keep(",
     "secret_scan::keep_output(",
     "secret_scan::Kept::new(",

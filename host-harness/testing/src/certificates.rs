@@ -1,7 +1,7 @@
 //! Certificates for servers on this machine.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// An authority's certificate, `ca.pem`, and a server's for 127.0.0.1 by it, `cert.pem`, with its
@@ -41,5 +41,30 @@ impl Certificates {
 impl Default for Certificates {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A certificate that vouches for itself, in PEM.
+pub struct SelfSigned {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl SelfSigned {
+    /// A new one for a server of this name or address.
+    pub fn new(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        Self {
+            certificate: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        }
+    }
+
+    /// Writes both into a folder, under these names.
+    pub fn write(&self, folder: &Path, certificate: &str, key: &str) {
+        std::fs::write(folder.join(certificate), &self.certificate).unwrap();
+        std::fs::write(folder.join(key), &self.key).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use plugin_sandbox::limits::Limits;
 use plugin_sandbox::outcome::Failure;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
-use std::path::Path;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -156,10 +156,12 @@ pub fn limits() -> Limits {
     }
 }
 
+/// The built plugin's file.
+pub const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/reset_totp.wasm");
+
 /// The built plugin.
 pub fn plugin_bytes() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/reset_totp.wasm");
-    let bytes = std::fs::read(path);
+    let bytes = std::fs::read(PLUGIN);
     assert!(bytes.is_ok(), "run `cargo xtask build` first");
     bytes.unwrap()
 }

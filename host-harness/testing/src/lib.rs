@@ -15,8 +15,10 @@ pub mod contract;
 #[cfg(feature = "plugins")]
 pub mod guest;
 pub mod mongodb;
+mod port;
 pub mod postgres;
 mod rocket_chat;
+pub mod served;
 mod sqlite;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
@@ -29,6 +31,7 @@ use chat_domain::token;
 use chat_domain::totp::{TotpKey, code_hash, step_of};
 use chat_store::seal::{EMAIL_CODE, KeySource, PENDING_KEY, SEALED, Seal, SealedColumn};
 use chat_store::{Store, StoreUrl};
+pub use port::free_port;
 use postgres::Database;
 use rocket_chat::RocketChat;
 use rusqlite::Connection;

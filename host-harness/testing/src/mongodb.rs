@@ -6,6 +6,8 @@
 //! of its own, and it ends with the test process, however that ends: a shell that holds the other
 //! end of a pipe ends it then, and removes the folder.
 
+use crate::certificates::SelfSigned;
+use crate::free_port;
 use chat_store::Store;
 use chat_store::mongodb::Mongodb;
 use chat_store::seal::Seal;
@@ -14,7 +16,7 @@ use mongodb::Client;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -85,10 +87,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
         let log = folder.join("log");
-        let certificate = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
-        let key = certificate.signing_key.serialize_pem();
-        std::fs::write(folder.join(CERTIFICATE), certificate.cert.pem()).unwrap();
-        std::fs::write(folder.join(KEY), key).unwrap();
+        SelfSigned::new(HOST).write(&folder, CERTIFICATE, KEY);
         let mut shell = Command::new("sh");
         shell
             .args(["-c", SCRIPT, "sh"])
@@ -174,11 +173,6 @@ fn program() -> PathBuf {
     let found = programs.find(|program| program.exists());
     assert!(found.is_some(), "{missing}");
     found.unwrap()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((HOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A database of a Rocket.Chat's.

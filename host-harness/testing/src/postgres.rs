@@ -4,15 +4,15 @@
 //! process, however that ends: a shell that holds the other end of a pipe ends it then, and
 //! removes the folder. A database is a copy of one that holds an empty store.
 
+use crate::certificates::SelfSigned;
+use crate::free_port;
 use crate::{account_of, shown};
 use chat_store::Store;
 use chat_store::postgres::Postgres;
 use chat_store::seal::Seal;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::future::Future;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -95,10 +95,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap().keep();
         let port = free_port();
         let log = folder.join("log");
-        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = certificate.signing_key.serialize_pem();
-        std::fs::write(folder.join("server.crt"), certificate.cert.pem()).unwrap();
-        std::fs::write(folder.join("server.key"), key).unwrap();
+        SelfSigned::new("localhost").write(&folder, "server.crt", "server.key");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", SCRIPT, "sh"])
@@ -263,18 +260,6 @@ fn send(signal: &str, pid: &str) {
     let sent = Command::new("kill").args(["-s", signal, pid]).status();
     // It may have ended by itself just now.
     sent.unwrap();
-}
-
-/// One that nobody listens on now, and that nobody else in this process is given.
-pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
-            return port;
-        }
-    }
 }
 
 /// A database, which is another's after this.

@@ -1,7 +1,7 @@
 //! `dev`: the plugin is loaded again when its file changes.
 
-use crate::plugin;
 use crate::served::Dev;
+use chat_testing::guest::PLUGIN;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -11,7 +11,7 @@ const WORDS: &str = "unknown key `";
 const OTHER: &str = "unnamed key `";
 
 fn ours() -> Vec<u8> {
-    std::fs::read(plugin()).unwrap()
+    std::fs::read(PLUGIN).unwrap()
 }
 
 /// Our plugin, in other words.
@@ -68,7 +68,7 @@ fn a_plugin_that_has_changed_is_served_and_a_broken_one_is_not() {
 
     // By a rename, as many tools write, and with the time of an older file.
     let beside = folder.path().join("beside");
-    std::fs::copy(plugin(), &beside).unwrap();
+    std::fs::copy(PLUGIN, &beside).unwrap();
     std::fs::rename(&beside, &file).unwrap();
     let told = dev.told();
     assert!(told.contains("plugin.wasm is served, sha256:"), "{told}");

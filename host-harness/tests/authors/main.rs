@@ -13,13 +13,7 @@ mod new_plugin;
 mod served;
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-/// The built plugin.
-fn plugin() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm")
-}
 
 fn host_harness<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host-harness"));

@@ -1,7 +1,8 @@
 //! `new-plugin` and `componentize`.
 
 use crate::served::Dev;
-use crate::{host_harness, plugin, run};
+use crate::{host_harness, run};
+use chat_testing::guest::PLUGIN;
 use std::path::{Path, PathBuf};
 
 /// What was written and built in this language.
@@ -136,8 +137,7 @@ fn what_is_no_module_with_a_contract_is_made_no_component() {
     let path = |name| folder.path().join(name);
     std::fs::write(path("text"), "no module").unwrap();
     std::fs::write(path("made"), "as it was").unwrap();
-    let component = plugin();
-    for module in [path("text"), path("missing"), component] {
+    for module in [path("text"), path("missing"), PLUGIN.into()] {
         let componentize = [Path::new("componentize"), &module, &path("made")];
         let (made, _, log) = run(&mut host_harness(componentize));
         assert!(!made, "{}", module.display());

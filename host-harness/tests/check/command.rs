@@ -1,6 +1,6 @@
 //! The command, and the forms of its report.
 
-use crate::plugin;
+use chat_testing::guest::PLUGIN;
 use quick_junit::{NonSuccessKind, TestCaseStatus};
 use serde_json::Value;
 use std::process::{Command, Stdio};
@@ -24,12 +24,12 @@ fn check(plugin: &str, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 fn ours() -> String {
-    plugin().into_os_string().into_string().unwrap()
+    PLUGIN.to_owned()
 }
 
 /// One that words an answer otherwise.
 fn wrong(folder: &tempfile::TempDir) -> String {
-    let mut bytes = std::fs::read(plugin()).unwrap();
+    let mut bytes = std::fs::read(PLUGIN).unwrap();
     let text = b"TOTP Required";
     let at = bytes.windows(text.len()).position(|w| w == text).unwrap();
     bytes[at..at + text.len()].copy_from_slice(b"TOTP required");

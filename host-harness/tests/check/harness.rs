@@ -1,16 +1,17 @@
 //! The harness's words: what they make, and what cannot be made.
 
-use crate::plugin;
 use chat_domain::settings::Settings;
+use chat_testing::guest::PLUGIN;
 use host_harness::harness::{Fault, FaultKind, Harness, HostCall, User};
 use plugin_sandbox::admission::Candidate;
 use plugin_sandbox::grants::Capability;
 use plugin_sandbox::limits::Limits;
 use reqwest::Method;
+use std::path::Path;
 use std::time::Duration;
 
 fn harness() -> Harness {
-    Harness::load(plugin()).unwrap()
+    Harness::load(PLUGIN).unwrap()
 }
 
 const SUCCESS: &str = r#"200 {"success":true}"#;
@@ -143,7 +144,7 @@ fn a_plugin_that_the_host_refuses_is_an_error_that_says_why() {
         let error = Harness::new(bytes).err().unwrap().to_string();
         assert!(error.starts_with(problem), "{error}");
     }
-    let candidate = Candidate::read(&plugin()).unwrap();
+    let candidate = Candidate::read(Path::new(PLUGIN)).unwrap();
     let grants = [Capability::WallClock, Capability::Users]
         .into_iter()
         .collect();

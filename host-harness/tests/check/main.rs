@@ -9,12 +9,3 @@
 mod command;
 mod harness;
 mod wrong;
-
-use std::path::PathBuf;
-
-/// The built plugin.
-fn plugin() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-    assert!(path.is_file(), "run `cargo xtask build` first");
-    path
-}

@@ -1,7 +1,7 @@
 //! Every scenario can fail, and each wrong plugin fails where it is wrong: a check
 //! that passes whatever it meets proves nothing.
 
-use crate::plugin;
+use chat_testing::guest::PLUGIN;
 use expect_test::{Expect, expect};
 use host_harness::harness::Harness;
 use host_harness::scenarios::{Problem, Report, SCENARIOS};
@@ -59,7 +59,7 @@ fn component(export: &str, status: u16, body: &str) -> Vec<u8> {
 /// Our plugin, but for one of its texts.
 fn with_other_text(text: &str, other: &str) -> Vec<u8> {
     assert_eq!(text.len(), other.len());
-    let mut bytes = std::fs::read(plugin()).unwrap();
+    let mut bytes = std::fs::read(PLUGIN).unwrap();
     let found = |bytes: &[u8]| bytes.windows(text.len()).position(|w| w == text.as_bytes());
     let at = found(&bytes).unwrap();
     bytes[at..at + text.len()].copy_from_slice(other.as_bytes());
@@ -74,7 +74,7 @@ async fn report(plugin: &[u8], filter: &str) -> Report {
 
 #[tokio::test]
 async fn our_plugin_keeps_every_promise() {
-    let harness = Harness::load(plugin()).unwrap();
+    let harness = Harness::load(PLUGIN).unwrap();
     let report = Report::of(&harness, "", |_tried| ()).await;
     assert!(report.is_success(), "{}", report.text());
     assert_eq!(report.tried.len(), SCENARIOS.len());

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::serve::Listener;
 use chat_testing::certificates::Certificates;
-use chat_testing::guest::Guest;
+use chat_testing::guest::{Guest, PLUGIN};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -229,14 +229,13 @@ async fn requests_are_answered_while_a_collector_says_nothing() {
 
 #[test]
 fn a_variable_that_cannot_be_followed_ends_the_start() {
-    let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/reset_totp.wasm");
     let output = Command::new(env!("CARGO_BIN_EXE_host-harness"))
         .args([
             "serve",
             "--store",
             "/nowhere/store.sqlite",
             "--plugin",
-            plugin,
+            PLUGIN,
         ])
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:9")
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization {KEY}"))

@@ -20,13 +20,13 @@ use chat_domain::token;
 use chat_domain::totp::{TotpKey, step_of};
 use chat_server::clock::Clock;
 use chat_store::StoreUrl;
+use chat_testing::guest::PLUGIN;
 use chat_testing::postgres::Database;
+use chat_testing::served::Served;
 use chat_testing::{KEY, seal};
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use tokio::task::JoinSet;
 
 /// Parallel requests with one code (OWASP ASVS 5.0 V15.4.2).
@@ -39,17 +39,7 @@ const ROUNDS: usize = 100;
 const WORKSPACE: &str = "default";
 
 /// A process that serves the database, and ends with this.
-struct Host {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+struct Host(Served);
 
 impl Host {
     fn start(store: &str) -> Self {
@@ -57,51 +47,58 @@ impl Host {
     }
 
     fn start_with(store: &str, args: &[&str]) -> Self {
-        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_host-harness"));
+        serve
             .args(["serve", "--log", "json", "--listen", "127.0.0.1:0"])
-            .args(["--trusted-proxy", "127.0.0.1"])
+            .args(["--trusted-proxy", "127.0.0.1", "--plugin", PLUGIN])
             .args(args)
             .env("HOST_HARNESS_STORE", store)
             .env("HOST_HARNESS_KEY", KEY)
-            .arg("--plugin")
-            .arg(plugin)
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = secret_scan::Kept::new("stderr", child.stderr.take().unwrap());
-        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
-        let listening = |line: String| {
-            let line: Value = serde_json::from_str(&line).ok()?;
-            let url = line.get("fields")?.get("url")?;
-            Some(url.as_str()?.to_owned())
-        };
-        let url = lines.find_map(listening).unwrap();
-        // Nobody else reads what it writes.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
+            .env_remove("RUST_LOG");
+        Self(Served::start(&mut serve))
+    }
+
+    fn url(&self) -> &str {
+        &self.0.url
     }
 
     async fn reset(&self, client: &Client, caller: &str, code: &str, target: &str) -> (u16, Value) {
-        let request = client
-            .post(format!("{}/api/v1/users.resetTOTP", self.url))
-            .header("x-user-id", caller)
-            .header("x-auth-token", token_of(caller))
-            .header("x-2fa-code", code)
-            .body(format!(r#"{{"userId":"{target}"}}"#));
+        let url = format!("{}{RESET_TOTP}", self.url());
+        let request = reset_request(client, &url, caller, code, target);
         answer(request.send().await.unwrap()).await
     }
 
     /// Whether the account's token is taken.
     async fn knows(&self, client: &Client, user: &str) -> bool {
         let request = client
-            .get(format!("{}/api/v1/me", self.url))
+            .get(format!("{}/api/v1/me", self.url()))
             .header("x-user-id", user)
             .header("x-auth-token", token_of(user));
         request.send().await.unwrap().status().is_success()
     }
+}
+
+/// The documented call.
+const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
+
+fn reset_request(
+    client: &Client,
+    url: &str,
+    caller: &str,
+    code: &str,
+    target: &str,
+) -> RequestBuilder {
+    client
+        .post(url)
+        .header("x-user-id", caller)
+        .header("x-auth-token", token_of(caller))
+        .header("x-2fa-code", code)
+        .body(format!(r#"{{"userId":"{target}"}}"#))
+}
+
+/// A client that asks the hosts, and no proxy of this machine.
+fn client() -> Client {
+    Client::builder().no_proxy().build().unwrap()
 }
 
 async fn answer(response: Response) -> (u16, Value) {
@@ -201,12 +198,8 @@ async fn race(client: &Client, hosts: &[Host; 2], number: usize) {
     let code = code_of(&caller);
     let mut requests = JoinSet::new();
     for host in hosts.iter().cycle().take(AT_ONCE) {
-        let request = client
-            .post(format!("{}/api/v1/users.resetTOTP", host.url))
-            .header("x-user-id", &caller)
-            .header("x-auth-token", token_of(&caller))
-            .header("x-2fa-code", &code)
-            .body(format!(r#"{{"userId":"{target}"}}"#));
+        let url = format!("{}{RESET_TOTP}", host.url());
+        let request = reset_request(client, &url, &caller, &code, &target);
         requests.spawn(async move { answer(request.send().await.unwrap()).await });
     }
     let answers = requests.join_all().await;
@@ -226,7 +219,7 @@ async fn of_many_requests_with_one_code_through_two_hosts_one_succeeds() {
     let database = filled(ROUNDS).await;
     let url = database.url();
     let hosts = [Host::start(&url), Host::start(&url)];
-    let client = Client::new();
+    let client = client();
     for round in 0..ROUNDS {
         race(&client, &hosts, round).await;
     }
@@ -241,7 +234,7 @@ async fn what_one_host_has_done_holds_on_the_other_at_once() {
     let database = filled(3).await;
     let url = database.url();
     let hosts = [Host::start(&url), Host::start(&url)];
-    let client = Client::new();
+    let client = client();
 
     // Guesses are counted wherever they come in: after five, the right code is refused, too.
     for n in 0..5 {

@@ -9,7 +9,6 @@ use chat_server::clock::Clock;
 use chat_testing::KEY;
 use chat_testing::mongodb::{Database, differences};
 use mongodb::bson::{DateTime, Document, doc};
-use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -122,7 +121,7 @@ fn curl(url: &str, caller: &str, code: &str, target: &str) -> Value {
 async fn the_documented_call_through_the_proxy_changes_what_belongs_to_the_reset_alone() {
     let database = rocket_chat(1);
     let host = Host::start(&database.url());
-    let nginx = start_nginx(after_scheme(&host.url), &stand_in().await).await;
+    let nginx = start_nginx(after_scheme(host.url()), &stand_in().await).await;
     let before = database.everything();
     let answer = curl(&nginx.url(), "a0", &code_of("a0"), "m0");
     assert_eq!(answer, json!({"success": true}));
@@ -151,7 +150,7 @@ async fn the_documented_call_through_the_proxy_changes_what_belongs_to_the_reset
     assert_eq!(again["errorType"], "totp-invalid", "a code counts once");
 
     // The other routes are Rocket.Chat's, and not served past it either.
-    let me = reqwest::get(format!("{}/api/v1/me", host.url))
+    let me = reqwest::get(format!("{}/api/v1/me", host.url()))
         .await
         .unwrap();
     assert_eq!(me.status(), 404);
@@ -163,7 +162,7 @@ async fn of_many_requests_with_one_code_through_two_hosts_on_rocket_chat_one_suc
     const ROUNDS: usize = 5;
     let database = rocket_chat(ROUNDS);
     let hosts = [Host::start(&database.url()), Host::start(&database.url())];
-    let client = Client::new();
+    let client = crate::client();
     for round in 0..ROUNDS {
         race(&client, &hosts, round).await;
     }
@@ -176,7 +175,7 @@ async fn of_many_requests_with_one_code_through_two_hosts_on_rocket_chat_one_suc
 async fn the_official_client_lives_its_journey_through_the_proxy() {
     let database = rocket_chat(1);
     let host = Host::start_with(&database.url(), &["--neighbours"]);
-    let place = after_scheme(&host.url);
+    let place = after_scheme(host.url());
     let nginx = start_nginx(place, place).await;
     let input = json!({
         "url": nginx.url(),

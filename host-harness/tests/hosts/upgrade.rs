@@ -5,9 +5,8 @@ use crate::nginx::Nginx;
 use crate::proxy::after_scheme;
 use crate::{Host, code_of, fill, filled, token_of};
 use chat_store::StoreUrl;
-use chat_testing::postgres::free_port;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use chat_testing::certificates::SelfSigned;
+use chat_testing::free_port;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,9 +38,7 @@ struct Certificate {
 impl Certificate {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let own = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-        std::fs::write(folder.path().join("crt"), own.cert.pem()).unwrap();
-        std::fs::write(folder.path().join("key"), own.signing_key.serialize_pem()).unwrap();
+        SelfSigned::new(NAME).write(folder.path(), "crt", "key");
         Self { folder }
     }
 
@@ -143,16 +140,9 @@ fn request(number: usize, port: u16, certificate: &str) -> Command {
 }
 
 impl Host {
-    /// As an operator stops it: what is in flight is answered.
-    fn stop(mut self) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-
     /// The line of a recipe that names it, after `server`.
     fn line(&self) -> String {
-        format!("server {}", after_scheme(&self.url))
+        format!("server {}", after_scheme(self.url()))
     }
 }
 
@@ -190,7 +180,7 @@ async fn on_one_machine_a_host_is_exchanged_and_no_request_fails() {
         ("server 127.0.0.1:3002 down;", &up),
     ];
     nginx.reload(&places).await;
-    old.stop();
+    old.0.stop();
     client.is_answered().await;
     assert_eq!(client.end().await, 0);
 }
@@ -216,7 +206,7 @@ async fn of_three_hosts_one_is_lost_and_the_others_exchanged_and_one_request_fai
     client.is_answered().await;
 
     // The one request that it had.
-    hosts[0].child.kill().unwrap();
+    hosts[0].0.kill();
     client.is_answered().await;
     let lost = client.answers.failed.load(Ordering::Relaxed);
     assert!(lost <= 1, "{lost}");
@@ -227,7 +217,7 @@ async fn of_three_hosts_one_is_lost_and_the_others_exchanged_and_one_request_fai
         nginx.reload(&[(line, &down)]).await;
         let old = std::mem::replace(host, new);
         if number > 0 {
-            old.stop();
+            old.0.stop();
         }
         client.is_answered().await;
         nginx.reload(&[(&down, &host.line())]).await;

@@ -1,8 +1,9 @@
 //! What a store keeps secret is sealed: how an operator makes the key, seals, changes the key,
 //! and what a copy without it is worth (OWASP ASVS 5.0 V13.3.1).
 
-use crate::{Server, Store, keep};
+use crate::{Store, keep, serve};
 use chat_domain::totp::{TotpKey, code_hash};
+use chat_testing::guest::PLUGIN;
 use serde_json::Value;
 use std::fs::{OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -81,11 +82,7 @@ impl Store {
     }
 }
 
-const SERVE: [&str; 3] = [
-    "serve",
-    "--plugin",
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/reset_totp.wasm"),
-];
+const SERVE: [&str; 3] = ["serve", "--plugin", PLUGIN];
 
 #[test]
 fn a_copy_of_a_sealed_store_is_of_no_use_without_its_key() {
@@ -151,7 +148,7 @@ fn a_store_that_is_not_sealed_is_sealed_by_a_command() {
     let said = store.refused(&mut store.command(&["store", "rekey"]));
     assert!(said.contains("under which key?"), "{said}");
 
-    let server = Server::start(&store);
+    let server = serve(&store);
     let said = store.refused(&mut with_key(&["store", "rekey"]));
     assert!(said.contains("stop the host that serves it"), "{said}");
     server.stop();

@@ -2,11 +2,12 @@
 //! the etcd in which Patroni keeps who leads. All are programs of Debian's packages `patroni`,
 //! `etcd-server` and `postgresql`, in a folder of their own, on free ports.
 
-use chat_testing::postgres::{connect, free_port, programs};
+use chat_testing::certificates::SelfSigned;
+use chat_testing::free_port;
+use chat_testing::postgres::{connect, programs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use rand::distr::{Alphanumeric, SampleString};
-use rcgen::{CertifiedKey, KeyPair};
 use reqwest::Client;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
@@ -86,7 +87,7 @@ impl Cluster {
             patroni_port: free_port(),
             patroni: None,
         });
-        let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = SelfSigned::new("127.0.0.1");
         for node in &mut nodes {
             node.configure(clients, &password, &certificate);
             node.start();
@@ -233,7 +234,7 @@ impl Roles {
 
 impl Node {
     /// The recipe, with this node's addresses, folder, certificate and passwords; one password is both.
-    fn configure(&self, etcd: u16, password: &str, certificate: &CertifiedKey<KeyPair>) {
+    fn configure(&self, etcd: u16, password: &str, certificate: &SelfSigned) {
         let folder = self.folder.display().to_string();
         let place = |port: u16| format!("127.0.0.1:{port}");
         let mut text = RECIPE.to_owned();
@@ -263,8 +264,8 @@ impl Node {
             text = text.replace(theirs, &ours);
         }
         for (name, text) in [
-            (CERTIFICATE, certificate.cert.pem()),
-            ("db.key", certificate.signing_key.serialize_pem()),
+            (CERTIFICATE, certificate.certificate.clone()),
+            ("db.key", certificate.key.clone()),
             ("patroni.yml", text),
         ] {
             let path = self.folder.join(name);

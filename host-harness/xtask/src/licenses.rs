@@ -45,7 +45,7 @@ pub(crate) fn metadata() -> Result<Value> {
 /// A file cannot be read.
 pub(crate) fn of(list: &str, metadata: &Value) -> Result<String> {
     let list: Value = serde_json::from_str(list)?;
-    let components = list["components"].as_array();
+    let components = list.get("components").and_then(Value::as_array);
     let listed: BTreeSet<_> = components.into_iter().flatten().map(name_of).collect();
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut without = BTreeSet::new();
