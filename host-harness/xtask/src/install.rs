@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -21,21 +22,11 @@ const PROGRAM: &str = "host-harness";
 /// A tool cannot be installed, the program does not compile, or it does not name each crate of which
 /// it is made.
 pub(crate) fn run(root: Option<OsString>) -> Result<()> {
-    let auditable = tools::AUDITABLE.find_or_install()?;
-    let reader = tools::AUDIT_INFO.find_or_install()?;
-    step("host: compiling, optimised; minutes the first time …");
+    let (mut install, reader) = begin()?;
     let root = root.map(PathBuf::from).or_else(default_root);
     let root = root.context("there is no home folder to install into; give `--root FOLDER`")?;
-    let mut install = cargo::command(auditable);
     install
-        .args([
-            "auditable",
-            "install",
-            "--locked",
-            "--force",
-            "--path",
-            PROGRAM,
-        ])
+        .args(["install", "--locked", "--force", "--path", PROGRAM])
         .arg("--target-dir")
         .arg(cargo::target_dir())
         .arg("--root")
@@ -69,18 +60,25 @@ fn default_root() -> Option<PathBuf> {
 ///
 /// As those of [`run`].
 pub(crate) fn build() -> Result<PathBuf> {
-    let auditable = tools::AUDITABLE.find_or_install()?;
-    let reader = tools::AUDIT_INFO.find_or_install()?;
-    step("host: compiling, optimised; minutes the first time …");
-    let mut build = cargo::command(auditable);
+    let (mut build, reader) = begin()?;
     build
-        .args(["auditable", "build", "--locked", "--release"])
+        .args(["build", "--locked", "--release"])
         .args(["--package", PROGRAM, "--bin", PROGRAM, "--target-dir"])
         .arg(cargo::target_dir());
     cargo::run(&mut build, "the host does not compile; the reason is above")?;
     let program = cargo::target_dir().join("release").join(PROGRAM);
     named(&reader, &program)?;
     Ok(program)
+}
+
+/// What compiles a program with the list in it, and what reads the list.
+fn begin() -> Result<(Command, PathBuf)> {
+    let auditable = tools::AUDITABLE.find_or_install()?;
+    let reader = tools::AUDIT_INFO.find_or_install()?;
+    step("host: compiling, optimised; minutes the first time …");
+    let mut command = cargo::command(auditable);
+    command.arg("auditable");
+    Ok((command, reader))
 }
 
 /// How many crates the program names: at least those that are linked into it.

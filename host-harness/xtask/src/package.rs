@@ -234,7 +234,9 @@ fn changelog(metadata: &Value, moment: &str) -> Result<String> {
     let packages = metadata["packages"].as_array();
     let host = packages.and_then(|packages| packages.iter().find(|p| p["name"] == HOST));
     let host = host.context("cargo does not tell of the host")?;
-    let maintainer = host.pointer("/metadata/deb/maintainer").and_then(Value::as_str);
+    let maintainer = host
+        .pointer("/metadata/deb/maintainer")
+        .and_then(Value::as_str);
     let mut date = cargo::command("date");
     let date = output_of(
         date.args(["--utc", "--rfc-email", "--date"])
