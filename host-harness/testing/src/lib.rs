@@ -20,6 +20,7 @@ pub mod postgres;
 mod rocket_chat;
 pub mod served;
 mod sqlite;
+mod until;
 
 use chat_domain::account::{Caller, EDIT_OTHER_USER_TOTP, Email, Token, TotpFactor};
 use chat_domain::audit::Source;
@@ -32,6 +33,7 @@ use chat_domain::totp::{TotpKey, code_hash, step_of};
 use chat_store::seal::{EMAIL_CODE, KeySource, PENDING_KEY, SEALED, Seal, SealedColumn};
 use chat_store::{Store, StoreUrl};
 pub use port::free_port;
+pub use until::{PATIENCE, until};
 use postgres::Database;
 use rocket_chat::RocketChat;
 use rusqlite::Connection;
@@ -44,6 +46,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
 
 /// The workspace of the tests.
 pub const ACME: &str = "acme";

@@ -4,7 +4,7 @@
 use crate::stores::times_held;
 use chat_testing::guest::Guest;
 use chat_testing::guest::plugin_bytes;
-use chat_testing::{Data, KEY, NEW_KEY, seal_of};
+use chat_testing::{Data, KEY, NEW_KEY, PATIENCE, seal_of, until};
 use plugin_sandbox::digest::Digest;
 use reqwest::Client;
 use rusqlite::Connection;
@@ -98,7 +98,9 @@ impl Process {
     /// Waits for the line with this message; says one of its fields.
     pub(crate) fn logged(&self, message: &str, field: &str) -> String {
         loop {
-            let line: Value = serde_json::from_str(&self.log.recv().unwrap()).unwrap();
+            let line = self.log.recv_timeout(PATIENCE);
+            assert!(line.is_ok(), "`{message}` is not logged");
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
             let fields = line.get("fields").unwrap();
             if fields.get("message").is_some_and(|text| text == message) {
                 let value = fields.get(field).unwrap();
@@ -353,9 +355,8 @@ async fn a_reload_that_waits_does_not_hold_up_the_end_of_the_process() {
     }
     configure(&process.data, &guest, &more);
     process.signal("HUP");
-    while !held.iter().any(|path| times_held(process.id(), path) > 0) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let is_held = |path: &PathBuf| times_held(process.id(), path) > 0;
+    until("one of them is open", || held.iter().any(is_held)).await;
     assert_eq!(process.reset("acme.example").await, 400);
     let (status, time) = process.end();
     assert!(status.success(), "{status}");

@@ -3,7 +3,7 @@
 
 use chat_server::clock::Clock;
 use chat_server::stores::{IDLE, MAX_OPEN, Stores, files_each};
-use chat_testing::{Data, now, seal};
+use chat_testing::{Data, now, seal, until};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,7 @@ fn stores() -> Arc<Stores> {
 
 /// Waits until what ends in the background has ended.
 async fn open_files_settle(path: &Path, expected: bool) {
-    while is_held(path) != expected {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the file is open, or not", || is_held(path) == expected).await;
 }
 
 /// Whether this process has the file open.
@@ -96,9 +94,7 @@ async fn a_few_stores_are_all_open_while_they_are_tended() {
     let stores = stores();
     let files = data.each_ref().map(|data| stores.at(&data.url()));
     let tending = tokio::spawn(stores.clone().tend(std::future::pending()));
-    while stores.open() < files.len() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("all are open", || stores.open() == files.len()).await;
     tending.abort();
 }
 
@@ -113,9 +109,7 @@ async fn what_a_wrong_clock_has_left_is_counted_in_the_stores_that_are_open() {
     drop(hosted.get().await.unwrap());
     assert_eq!(stores.clock_faults(), 0);
     let tending = tokio::spawn(stores.clone().tend(std::future::pending()));
-    while stores.clock_faults() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it is counted", || stores.clock_faults() > 0).await;
     assert_eq!(stores.clock_faults(), 1);
     tending.abort();
 }
@@ -136,9 +130,7 @@ async fn of_many_stores_one_with_mail_to_send_is_opened_by_itself_and_not_closed
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let tending = tokio::spawn(stores.clone().tend(async move { stopped.notified().await }));
-    while stores.open() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("one is open", || stores.open() > 0).await;
     stores.close_idle(Duration::ZERO).await;
     assert_eq!(stores.open(), 1);
     assert!(is_held(&mail.path()));

@@ -1,22 +1,15 @@
 //! An nginx by one of the recipes, with the addresses of a test.
 
+use chat_testing::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::time::sleep;
 
 /// Where this package brings nginx, which is not on everybody's path.
 const NGINX: &str = "/usr/sbin/nginx";
-
-/// How long nginx may take to listen, and to end what it had begun.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether it has.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// An nginx that ends with this.
 pub(crate) struct Nginx {
@@ -66,11 +59,8 @@ impl Nginx {
             port,
             folder,
         };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "nginx does not listen");
-            sleep(PAUSE).await;
-        }
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        until("nginx listens", listens).await;
         nginx
     }
 
@@ -86,11 +76,8 @@ impl Nginx {
         let before = self.workers();
         assert!(!before.is_empty());
         kill(self.pid(), Signal::SIGHUP).unwrap();
-        let begun = Instant::now();
-        while self.workers().iter().any(|worker| before.contains(worker)) {
-            assert!(begun.elapsed() < PATIENCE, "nginx does not reload");
-            sleep(PAUSE).await;
-        }
+        let is_new = || !self.workers().iter().any(|worker| before.contains(worker));
+        until("nginx has ended what it had begun", is_new).await;
     }
 
     fn config(&self) -> PathBuf {

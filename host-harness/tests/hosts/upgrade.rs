@@ -6,14 +6,12 @@ use crate::proxy::after_scheme;
 use crate::{Host, code_of, fill, filled, token_of};
 use chat_store::StoreUrl;
 use chat_testing::certificates::SelfSigned;
-use chat_testing::free_port;
+use chat_testing::{free_port, until};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 
 const ONE_MACHINE: &str = include_str!("../../recipes/one-machine/nginx.conf");
 const THREE_HOSTS: &str = include_str!("../../recipes/three-hosts/nginx.conf");
@@ -26,9 +24,6 @@ const PAIRS: usize = 30;
 
 /// Answers that are waited for between two events.
 const SOME: usize = 10;
-
-/// How long these may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A certificate of our own, for the name.
 struct Certificate {
@@ -101,12 +96,8 @@ impl Client {
     }
 
     async fn is_answered_in_all(&self, enough: usize) {
-        let waiting = async {
-            while self.answers.succeeded.load(Ordering::Relaxed) < enough {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, waiting).await.unwrap();
+        let succeeded = || self.answers.succeeded.load(Ordering::Relaxed);
+        until("enough is answered", || succeeded() >= enough).await;
     }
 
     /// Waits until all resets are done; gives how many requests failed.
