@@ -33,7 +33,6 @@ use chat_domain::totp::{TotpKey, code_hash, step_of};
 use chat_store::seal::{EMAIL_CODE, KeySource, PENDING_KEY, SEALED, Seal, SealedColumn};
 use chat_store::{Store, StoreUrl};
 pub use port::free_port;
-pub use until::{PATIENCE, until};
 use postgres::Database;
 use rocket_chat::RocketChat;
 use rusqlite::Connection;
@@ -46,7 +45,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
+pub use until::{PATIENCE, until};
 
 /// The workspace of the tests.
 pub const ACME: &str = "acme";

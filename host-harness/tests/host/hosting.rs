@@ -146,6 +146,60 @@ async fn each_host_name_has_its_workspace_and_its_accounts() {
     assert!(methods.methods(GLOBEX, "alice").await.unwrap().totp);
 }
 
+/// Their accounts have the same ids.
+#[tokio::test]
+async fn an_administrator_sees_and_unlocks_nobody_of_another_workspace() {
+    let place = Place::new().await;
+    let digest = place.plugin("reset_totp.wasm", &plugin_bytes());
+    place.configure(digest, "");
+    let served = place.serve().await;
+    let refused = served.ask(Method::POST, RESET, "globex.example", "admin");
+    assert!(refused.await.contains("totp-invalid"), "the code is acme's");
+    place.data.edit(
+        "INSERT INTO outbox (workspace, message_id, recipient, subject, body, queued, expires,
+                             holds_code, next_try)
+         VALUES ('globex', 'm', 'gina@globex.example', 's', 'b', 0, 9000000000000000, 0, 0);
+         INSERT INTO failed_attempt (workspace, user, count, locked_until)
+         VALUES ('acme', 'alice', 5, 1234567900000), ('globex', 'alice', 5, 1234567900000)",
+    );
+    let see = async |host: &str, what: &str| {
+        let path = format!("/api/v1/second-factor.{what}");
+        served.ask(Method::GET, &path, host, "admin").await
+    };
+    for (what, of_globex) in [
+        ("members", "Gina.globex"),
+        ("members?search=gina", "Gina.globex"),
+        ("audit", "totp-invalid"),
+        ("audit?of=alice", "\"records\""),
+        ("outbox", "gina@globex.example"),
+        ("preview?userId=gina", "Gina.globex"),
+    ] {
+        let (theirs, ours) = (
+            see("globex.example", what).await,
+            see("acme.example", what).await,
+        );
+        assert!(
+            theirs.starts_with("200 ") && theirs.contains(of_globex),
+            "{what}: {theirs}"
+        );
+        assert!(
+            !ours.contains("globex") && !ours.to_lowercase().contains("gina"),
+            "{what}: {ours}"
+        );
+    }
+    let audit = see("acme.example", "audit").await;
+    assert!(audit.contains(r#""records":[]"#), "{audit}");
+    let locked = async |host: &str| see(host, "members?locked=true").await.contains("Alice.");
+    assert!(locked("acme.example").await && locked("globex.example").await);
+    let unlock = "/api/v1/second-factor.unlock";
+    let unlocked = served.ask(Method::POST, unlock, "acme.example", "admin");
+    assert_eq!(unlocked.await, r#"200 {"success":true}"#);
+    assert!(!locked("acme.example").await && locked("globex.example").await);
+    let gina = "/api/v1/second-factor.members";
+    let gina = served.ask(Method::GET, gina, "acme.example", "gina").await;
+    assert!(gina.starts_with("401 "), "{gina}");
+}
+
 /// Authenticator apps overwrite a key by another of the same two names.
 #[tokio::test]
 async fn a_key_is_named_after_the_workspaces_first_host_or_as_the_setting_says() {
