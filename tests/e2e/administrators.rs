@@ -3,7 +3,7 @@
 
 use crate::support::{
     ADMIN, ALICE, Answer, BOB, CAROL, DAVE, DEACTIVATED, ERIN, FEDERATED, FRANK, HELPER, MALLORY,
-    MODERATOR, Server, id,
+    MODERATOR, Server, WRONG_DIGEST, id,
 };
 use chat_domain::settings::Settings;
 use reqwest::Method;
@@ -546,6 +546,45 @@ async fn an_administrator_unlocks_a_member_by_a_second_factor_and_it_is_recorded
             .send()
             .await;
         assert_eq!(answer.json()["errorType"], "invalid-params", "{body}");
+    }
+}
+
+/// Where nothing is asked for, a guess is none: it would lock whoever is not told of it.
+#[tokio::test]
+async fn a_second_factor_that_no_unlock_asks_for_is_not_compared() {
+    let off = Settings {
+        two_factor_enabled: false,
+        ..Settings::default()
+    };
+    let bypass = Settings {
+        bypass_token_allowed: true,
+        ..Settings::default()
+    };
+    let not_enabled = r#"400 {"success":false,"error":"Two factor authentication is not enabled [error-two-factor-not-enabled]","errorType":"error-two-factor-not-enabled"}"#;
+    let done = r#"200 {"success":true}"#;
+    let give = |role: &str, user: &str| {
+        format!(
+            "INSERT INTO user_role (workspace, user, role) VALUES ('default', '{user}', '{role}');"
+        )
+    };
+    let edits = [
+        give("helper", &id(ERIN)),
+        give("helper", &id(DAVE)),
+        "UPDATE login_token SET bypass_two_factor = TRUE;".to_owned(),
+    ];
+    for (settings, expected) in [(off, not_enabled), (bypass, done)] {
+        let server = Server::start_with(settings).await;
+        server.store().execute_batch(&edits.concat()).unwrap();
+        // One with codes by e-mail, one with a password alone.
+        for (caller, wrong) in [(ERIN, "012345"), (DAVE, WRONG_DIGEST)] {
+            for _ in 0..5 {
+                let body = json!({"userId": id(ALICE)}).to_string();
+                let unlock = server.request_of(caller, Method::POST, UNLOCK);
+                let answer = unlock.json(&body).code(wrong).send().await;
+                assert_eq!(answer.text(), expected, "{caller}");
+            }
+            assert_eq!(server.failures(), 0, "{caller}");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::mail::Event;
 use crate::operator;
 use crate::order::{Change, Decided, Order, Refused, Tokens, Verdict};
 use crate::outbox::Post;
-use crate::proof::{EMAIL_CODE, PASSWORD, Proof, Tried, Unproved, name_of_totp, spend};
+use crate::proof::{Compared, EMAIL_CODE, PASSWORD, Proof, Tried, Unproved, name_of_totp, spend};
 use crate::reset::{Refusal, backup_code_used, excuse, permit, remove_totp};
 use crate::settings::Settings;
 use crate::standing::authenticate;
@@ -131,6 +131,8 @@ pub enum Denial {
     WrongCode,
     /// The code is right but was used before.
     Replayed,
+    /// The code was not compared: the host has too much to do.
+    NotCompared,
     /// Too many failures in a row: even a right code is refused.
     Locked(Lock),
     /// The account has no TOTP factor, or no pending key, to do this to.
@@ -169,6 +171,7 @@ impl Denial {
         match self {
             Self::Replayed => Decision::Replayed,
             Self::Locked(_) => Decision::Locked,
+            Self::NotCompared => Decision::Failed,
             _ => Decision::Refused,
         }
     }
@@ -188,6 +191,7 @@ impl Denial {
             Self::CodeRequired => "totp-required",
             Self::WrongCode | Self::Replayed => "totp-invalid",
             Self::Locked(_) => "totp-max-attempts",
+            Self::NotCompared => "host-busy",
             Self::NotEnrolled => "error-2fa-not-enabled",
             Self::Federated | Self::NotPermitted => "error-not-allowed",
             Self::UnknownTarget => "error-invalid-user",
@@ -253,6 +257,9 @@ impl Order for MemberChange {
             Ok(mut changes) => {
                 let notices = self.notices(dossier, &changes);
                 let record = self.record(None);
+                if self.was_compared_and_wrong() {
+                    changes.extend(self.tell_of_lock(dossier, &changes, &record));
+                }
                 let record = match &notices {
                     Some(notices) => record.telling(notices),
                     None => record,
@@ -265,7 +272,7 @@ impl Order for MemberChange {
                 .and(Change::Record(record))
             }
             Err(Refused { why, mut changes }) => {
-                changes.extend(self.take_off_what_was_right(dossier));
+                changes.extend(self.take_off_what_was_no_guess(dossier));
                 let record = self.record(Some(why));
                 if why == Denial::WrongCode || self.was_compared_and_wrong() {
                     changes.extend(self.tell_of_lock(dossier, &changes, &record));
@@ -339,7 +346,7 @@ impl MemberChange {
             return Vec::new();
         };
         let counted = changes.iter().find_map(|change| match change {
-            Change::SetFailures { failures, .. } => Some(failures),
+            Change::SetFailures { user, failures } if *user == self.user => Some(failures),
             _ => None,
         });
         let failures = counted.unwrap_or(&profile.failures);
@@ -374,15 +381,18 @@ impl MemberChange {
     }
 
     /// An attempt with a password, or a code by e-mail, is counted before it is compared: where
-    /// it was right and the rest is refused, it was no guess.
-    fn take_off_what_was_right(&self, dossier: &Dossier) -> Vec<Change> {
-        let compared = match &self.code {
-            Some(Code::Email(Ok(hash))) => Tried::Email(Some(hash.clone())),
-            Some(Code::Password(Ok(hash))) => Tried::Password(Some(hash.clone())),
+    /// it was right and the rest is refused, or was not compared, it was no guess.
+    fn take_off_what_was_no_guess(&self, dossier: &Dossier) -> Vec<Change> {
+        let right = |hash: &SecretString| Compared::Right(hash.clone());
+        let tried = match &self.code {
+            Some(Code::Email(Ok(hash))) => Tried::Email(right(hash)),
+            Some(Code::Password(Ok(hash))) => Tried::Password(right(hash)),
+            Some(Code::Email(Err(Denial::NotCompared))) => Tried::Email(Compared::Not),
+            Some(Code::Password(Err(Denial::NotCompared))) => Tried::Password(Compared::Not),
             _ => return Vec::new(),
         };
         match (&dossier.settings, self.holder(dossier)) {
-            (Some(settings), Some(profile)) => compared
+            (Some(settings), Some(profile)) => tried
                 .taken_off(settings, profile, self.now)
                 .unwrap_or_default(),
             _ => Vec::new(),
@@ -497,9 +507,9 @@ impl MemberChange {
         if target.failures.are_too_many(settings) {
             return Err(Denial::GuessedOut.into());
         }
-        let mut changes = match excuse(settings, profile, &known) {
+        let mut changes = match excuse(settings, Methods::of(profile, settings), &known) {
             Ok(mut changes) => {
-                changes.extend(self.take_off_what_was_right(dossier));
+                changes.extend(self.take_off_what_was_no_guess(dossier));
                 changes
             }
             Err(_) => self.prove(settings, profile)?,

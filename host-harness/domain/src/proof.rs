@@ -123,15 +123,26 @@ fn spend_step(
     }
 }
 
+/// How the comparison of a password, or of a code by e-mail, has ended.
+#[derive(Clone, Debug)]
+pub enum Compared {
+    /// It is right: this is the hash with which it was compared.
+    Right(SecretString),
+    /// It is wrong.
+    Wrong,
+    /// It has not: nobody has learnt whether it is right.
+    Not,
+}
+
 /// What a counted attempt compared.
 #[derive(Clone, Debug)]
 pub enum Tried {
     /// This with the TOTP factor, as [`crate::totp::entered`] gives it.
     Totp(SecretString),
-    /// A code by e-mail: its hash where it was right, none where it was wrong.
-    Email(Option<SecretString>),
-    /// A password: its hash where it was right, none where it was wrong.
-    Password(Option<SecretString>),
+    /// A code by e-mail.
+    Email(Compared),
+    /// A password.
+    Password(Compared),
 }
 
 impl Tried {
@@ -165,7 +176,7 @@ impl Tried {
     }
 
     /// Whether it was no guess at the factor that it was compared with: it is right, or was
-    /// until its step was spent, or has no code's form.
+    /// until its step was spent, or has no code's form, or was not compared.
     fn is_no_guess(&self, settings: &Settings, profile: &Profile, now: Timestamp) -> bool {
         match self {
             Self::Totp(code) => {
@@ -179,10 +190,12 @@ impl Tried {
                             || factor.spent_code_hashes.contains(&hash)
                     })
             }
-            Self::Email(hash) => hash.as_ref().is_some_and(|hash| {
+            Self::Email(Compared::Right(hash)) => {
                 live_code(profile, now).is_some_and(|sent| sent.has_hash(hash))
-            }),
-            Self::Password(hash) => hash.as_ref().is_some_and(|hash| profile.has_password(hash)),
+            }
+            Self::Password(Compared::Right(hash)) => profile.has_password(hash),
+            Self::Email(Compared::Wrong) | Self::Password(Compared::Wrong) => false,
+            Self::Email(Compared::Not) | Self::Password(Compared::Not) => true,
         }
     }
 }

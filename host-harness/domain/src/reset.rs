@@ -127,7 +127,7 @@ impl Reset {
             target,
         } = &parties;
         let mut changes = match &self.proof {
-            Proof::None => excuse(settings, caller, known)?,
+            Proof::None => excuse(settings, Methods::of(caller, settings), known)?,
             proof => spend(settings, caller, proof, self.now)?,
         };
         let is_own = target.user.id == caller.user.id;
@@ -342,13 +342,12 @@ impl RefuseReset {
 /// Nothing to spend, where the caller needs no proof: by the token as it is kept.
 pub(crate) fn excuse(
     settings: &Settings,
-    caller: &Profile,
+    methods: Methods,
     known: &Caller,
 ) -> Result<Vec<Change>, Refusal> {
-    let has_factor = Methods::of(caller, settings).any();
     let excused = !settings.two_factor_enabled
         || (known.bypass_token && settings.bypass_token_allowed)
-        || (settings.missing_factor_allowed && !has_factor);
+        || (settings.missing_factor_allowed && !methods.any());
     excused.then(Vec::new).ok_or(Refusal::WrongProof)
 }
 

@@ -4,6 +4,7 @@ use crate::account::{Account, BYPASS_RATE_LIMIT, Caller, Methods, Profile, Selec
 use crate::audit::{Action, AuditRecord, Decision, Source};
 use crate::dossier::{Dossier, Question, Subject};
 use crate::order::{Change, Decided, Order, Tokens};
+use crate::reset::excuse;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -75,6 +76,12 @@ impl Standing {
     /// Whether a role of the caller's grants `permission`.
     pub fn may(&self, permission: &str) -> bool {
         self.permissions.iter().any(|held| held == permission)
+    }
+
+    /// Whether the settings excuse the caller, or the token, from a second factor: none is asked
+    /// for then.
+    pub fn is_excused(&self) -> bool {
+        excuse(&self.settings, self.methods, &self.caller).is_ok()
     }
 
     /// Whether the caller may call once more after `recent_calls` in one window.

@@ -74,7 +74,7 @@ pub type ResetOutcome = Result<reset::Receipt, reset::Refusal>;
 pub struct Observed {
     /// How the plugin's last attempt began; none before the first.
     pub attempt: Option<ObservedAttempt>,
-    /// What that attempt compared; none where it handed nothing out.
+    /// What that attempt compared, as far as it got; none where it handed nothing out.
     pub tried: Option<Tried>,
     /// The id of the account that was reset, or else of the one last found.
     pub target: Option<String>,

@@ -2,37 +2,46 @@
 //! tens of milliseconds of a processor.
 
 use chat_domain::account::Methods;
+use chat_domain::proof::Compared;
 use chat_domain::{password, totp};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Comparisons that a queue makes at once: a small machine has two cores.
 const COMPARISONS: usize = 1;
 
-/// Those that wait in a queue for their turn: about two seconds' worth, less than a call may
-/// take.
-const WAITING: usize = 32;
+/// Places that the workspaces of a queue share evenly: about two seconds' worth, less than a call
+/// may take.
+const PLACES: usize = 32;
 
-/// Those of one workspace among them: a flood of one leaves the others half.
-const SHARE: usize = WAITING / 2;
+/// Those of one workspace at most: a flood that is alone leaves others as many at once.
+const MOST: usize = PLACES / 2;
 
-/// More passwords and codes wait to be compared than the host takes.
+/// Something was not compared: too many passwords and codes wait, or the comparison broke.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many passwords wait to be compared")]
+#[error("a password or code was not compared: too many wait")]
 pub struct Busy;
 
 /// What waits to be compared. What anybody can ask for has a queue of its own, so that log-ins do
 /// not starve resets.
+///
+/// Each workspace has a line in it, and the first of each line wait for their turn in the order in
+/// which they came to be first: workspaces take turns, however long their lines are.
 pub struct Queue {
-    waiting: Arc<Semaphore>,
     turns: Arc<Semaphore>,
-    shares: Arc<Shares>,
+    lines: Arc<Lines>,
 }
 
-/// Places by the id of the workspace that holds them; none where there are none.
-type Shares = Mutex<HashMap<String, usize>>;
+/// The lines by the ids of their workspaces; none of a workspace without a place.
+type Lines = Mutex<HashMap<String, Line>>;
+
+/// What waits of one workspace.
+struct Line {
+    places: usize,
+    first: Arc<Semaphore>,
+}
 
 /// Those of callers who are logged in and prove their second factor.
 pub static SECOND_FACTORS: LazyLock<Queue> = LazyLock::new(Queue::default);
@@ -40,26 +49,37 @@ pub static SECOND_FACTORS: LazyLock<Queue> = LazyLock::new(Queue::default);
 impl Default for Queue {
     fn default() -> Self {
         Self {
-            waiting: Arc::new(Semaphore::new(COMPARISONS + WAITING)),
             turns: Arc::new(Semaphore::new(COMPARISONS)),
-            shares: Arc::default(),
+            lines: Arc::default(),
         }
     }
 }
 
 impl Queue {
     /// A place of `workspace` among those that wait. What is done with it before
-    /// [`Place::matches`] holds up nobody else.
+    /// [`Place::matches`] holds up nobody else. A workspace that has none gets one, however many
+    /// the others have.
     ///
     /// # Errors
     ///
-    /// [`Busy`] when too many wait already, or too many of the workspace's.
+    /// [`Busy`] when the workspace has its even part of the places.
     pub fn place(&self, workspace: &str) -> Result<Place, Busy> {
-        let place = self.waiting.clone().try_acquire_owned();
+        let mut lines = lock(&self.lines);
+        let others = lines.len() - usize::from(lines.contains_key(workspace));
+        let part = (PLACES / (others + 1)).clamp(1, MOST);
+        let line = lines.entry(workspace.to_owned()).or_insert_with(|| Line {
+            places: 0,
+            first: Arc::new(Semaphore::new(1)),
+        });
+        if line.places >= part {
+            return Err(Busy);
+        }
+        line.places += 1;
         Ok(Place {
-            _held: place.map_err(|_| Busy)?,
-            _share: Share::of(workspace, &self.shares)?,
+            workspace: workspace.to_owned(),
+            first: line.first.clone(),
             turns: self.turns.clone(),
+            lines: self.lines.clone(),
         })
     }
 
@@ -76,102 +96,95 @@ impl Queue {
             .transpose()
     }
 
-    /// The hash that the account was handed out, where it is that of `code`; a slow one is
-    /// compared in the turn of its place.
-    ///
-    /// # Errors
-    ///
-    /// As [`Queue::place`], where `place` is none and the hash is slow: the code was sent since the
-    /// methods were looked at.
-    pub async fn proved_code(
+    /// Compares `code` with the hash that the account was handed out, if any, in the turn of its
+    /// place where the hash is slow. Where `place` is none then, the code was sent since the methods
+    /// were looked at: it is not compared where there is no place now.
+    pub async fn compare_code(
         &self,
         workspace: &str,
         place: Option<Place>,
         code: SecretString,
         hash: Option<String>,
-    ) -> Result<Option<SecretString>, Busy> {
-        let Some(hash) = hash else {
-            return Ok(None);
+    ) -> Compared {
+        let Some(hash) = hash.map(SecretString::from) else {
+            return Compared::Wrong;
         };
-        let hash = SecretString::from(hash);
-        let is_right = match (totp::is_slow(hash.expose_secret()), place) {
-            (false, _) => totp::is_hash_of_email_code(hash.expose_secret(), &code),
-            (true, Some(place)) => place.matches_code(code, hash.clone()).await,
-            (true, None) => {
-                self.place(workspace)?
-                    .matches_code(code, hash.clone())
-                    .await
-            }
-        };
-        Ok(is_right.then_some(hash))
+        if !totp::is_slow(hash.expose_secret()) {
+            let is_right = totp::is_hash_of_email_code(hash.expose_secret(), &code);
+            return compared(is_right, hash);
+        }
+        match place.map_or_else(|| self.place(workspace), Ok) {
+            Ok(place) => place.matches_code(code, hash).await,
+            Err(Busy) => Compared::Not,
+        }
     }
 }
 
-/// One place of a workspace's.
-struct Share {
-    workspace: String,
-    shares: Arc<Shares>,
+fn lock(lines: &Lines) -> MutexGuard<'_, HashMap<String, Line>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Share {
-    fn of(workspace: &str, shares: &Arc<Shares>) -> Result<Self, Busy> {
-        let mut all = shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = all.entry(workspace.to_owned()).or_default();
-        if *held >= SHARE {
-            return Err(Busy);
-        }
-        *held += 1;
-        Ok(Self {
-            workspace: workspace.to_owned(),
-            shares: shares.clone(),
-        })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = all.get_mut(&self.workspace) {
-            *held -= 1;
-            if *held == 0 {
-                all.remove(&self.workspace);
-            }
-        }
+fn compared(is_right: bool, hash: SecretString) -> Compared {
+    match is_right {
+        true => Compared::Right(hash),
+        false => Compared::Wrong,
     }
 }
 
 /// The right to make one comparison, in its turn.
 pub struct Place {
-    _held: OwnedSemaphorePermit,
-    _share: Share,
+    workspace: String,
+    first: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    lines: Arc<Lines>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lines = lock(&self.lines);
+        if let Some(line) = lines.get_mut(&self.workspace) {
+            line.places -= 1;
+            if line.places == 0 {
+                lines.remove(&self.workspace);
+            }
+        }
+    }
 }
 
 impl Place {
-    /// Whether `hash` is that of the password with this digest; false for
-    /// anything that is not a digest.
-    pub async fn matches(self, digest: SecretString, hash: SecretString) -> bool {
+    /// Compares the password with this digest with `hash`; what is not a digest is wrong.
+    pub async fn matches(self, digest: SecretString, hash: SecretString) -> Compared {
         if !password::is_digest(digest.expose_secret()) {
-            return false;
+            return Compared::Wrong;
         }
-        self.compare(move || password::matches(&digest, &hash))
+        self.compare(hash, move |hash| password::matches(&digest, hash))
             .await
     }
 
-    async fn matches_code(self, code: SecretString, hash: SecretString) -> bool {
-        self.compare(move || totp::is_hash_of_email_code(hash.expose_secret(), &code))
-            .await
+    async fn matches_code(self, code: SecretString, hash: SecretString) -> Compared {
+        self.compare(hash, move |hash| {
+            totp::is_hash_of_email_code(hash.expose_secret(), &code)
+        })
+        .await
     }
 
-    async fn compare(self, comparison: impl FnOnce() -> bool + Send + 'static) -> bool {
-        let Ok(turn) = self.turns.clone().acquire_owned().await else {
-            return false;
+    async fn compare(
+        self,
+        hash: SecretString,
+        is_right: impl FnOnce(&SecretString) -> bool + Send + 'static,
+    ) -> Compared {
+        let first = self.first.clone().acquire_owned().await;
+        let turn = self.turns.clone().acquire_owned().await;
+        let (Ok(first), Ok(turn)) = (first, turn) else {
+            return Compared::Not;
         };
         let comparison = move || {
-            let _held = (self, turn);
-            comparison()
+            // The next of the line is let in behind those of the others before the turn ends.
+            let _held = (first, turn, self);
+            compared(is_right(&hash), hash)
         };
-        matches!(tokio::task::spawn_blocking(comparison).await, Ok(true))
+        let ended = tokio::task::spawn_blocking(comparison).await;
+        ended.unwrap_or(Compared::Not)
     }
 }
 
@@ -182,7 +195,12 @@ mod tests {
 
     async fn compared(digest: SecretString, hash: &SecretString) -> bool {
         let place = Queue::default().place("acme").unwrap();
-        place.matches(digest, hash.clone()).await
+        is_right(place.matches(digest, hash.clone()).await)
+    }
+
+    fn is_right(compared: Compared) -> bool {
+        assert!(!matches!(compared, Compared::Not));
+        matches!(compared, Compared::Right(_))
     }
 
     #[tokio::test]
@@ -204,15 +222,64 @@ mod tests {
         assert!(!compared(alike.into(), &stored).await);
     }
 
+    /// Those that a workspace gets until it is refused one.
+    fn all_places(queue: &Queue, workspace: &str) -> Vec<Place> {
+        std::iter::from_fn(|| queue.place(workspace).ok()).collect()
+    }
+
     #[test]
-    fn the_crowd_that_waits_is_bounded() {
+    fn a_workspace_without_a_place_gets_one_however_many_the_others_have() {
         let queue = Queue::default();
-        let place = |n: usize| queue.place(&format!("workspace-{n}"));
-        let places: Vec<_> = (0..COMPARISONS + WAITING).map(place).collect();
-        assert!(places.iter().all(Result::is_ok));
-        assert_eq!(place(100).err(), Some(Busy));
-        drop(places);
-        assert!(place(100).is_ok());
+        let crowd: Vec<_> = (0..100)
+            .map(|n| all_places(&queue, &format!("workspace-{n}")))
+            .collect();
+        let held: Vec<_> = crowd.iter().map(Vec::len).collect();
+        assert_eq!(held[..6], [16, 16, 10, 8, 6, 5]);
+        assert!(held[31..].iter().all(|held| *held == 1), "{held:?}");
+        assert_eq!(queue.place("workspace-0").err(), Some(Busy));
+        assert!(queue.place("another").is_ok());
+        drop(crowd);
+        assert_eq!(all_places(&queue, "another").len(), MOST);
+        assert!(lock(&queue.lines).is_empty());
+    }
+
+    /// Two floods are far ahead in the order of arrival, and hold all the others' places.
+    #[tokio::test]
+    async fn workspaces_take_turns_however_long_their_lines_are() {
+        let queue = Queue::default();
+        let hash = SecretString::from(bcrypt::hash("012345", 4).unwrap());
+        let order = Arc::new(Mutex::new(String::new()));
+        let mut comparisons = tokio::task::JoinSet::new();
+        let running = queue.turns.clone().acquire_owned().await;
+        for (workspace, count) in [("a", MOST), ("b", MOST), ("c", 2)] {
+            for _ in 0..count {
+                let place = queue.place(workspace).unwrap();
+                let (order, hash) = (order.clone(), hash.clone());
+                let comparison = place.compare(hash, move |_| {
+                    order.lock().unwrap().push_str(workspace);
+                    true
+                });
+                comparisons.spawn(comparison);
+            }
+            // Each has come to its line.
+            tokio::task::yield_now().await;
+        }
+        drop(running);
+        comparisons.join_all().await;
+        let order = order.lock().unwrap().clone();
+        assert!(order.starts_with("abcabcab"), "{order}");
+        assert_eq!(order.len(), 2 * MOST + 2);
+    }
+
+    #[tokio::test]
+    async fn a_comparison_that_breaks_has_not_ended() {
+        let queue = Queue::default();
+        let place = queue.place("acme").unwrap();
+        let broken = place.compare("hash".into(), |_| panic!("a fault was planted"));
+        assert!(matches!(broken.await, Compared::Not));
+        let place = queue.place("acme").unwrap();
+        assert!(is_right(place.compare("hash".into(), |_| true).await));
+        assert!(lock(&queue.lines).is_empty());
     }
 
     /// A flood of one workspace's leaves those whose codes need no place, and other workspaces.
@@ -225,40 +292,31 @@ mod tests {
         };
         let slow = bcrypt::hash("012345", 4).unwrap();
         let fast = totp::code_hash("012345");
-        let proved = async |place, code: &str, hash: &str| {
-            let proved = queue.proved_code("acme", place, code.into(), Some(hash.to_owned()));
-            let hash = proved.await?;
-            Ok::<_, Busy>(hash.map(|hash| hash.expose_secret().to_owned()))
+        let is_proved = async |place, code: &str, hash: &str| {
+            let compared = queue.compare_code("acme", place, code.into(), Some(hash.to_owned()));
+            match compared.await {
+                Compared::Right(proved) => Some(proved.expose_secret() == hash),
+                Compared::Wrong => Some(false),
+                Compared::Not => None,
+            }
         };
-        let flood: Vec<_> = (0..SHARE).map(|_| queue.place("acme").unwrap()).collect();
+        let flood = all_places(&queue, "acme");
         assert!(queue.place_for_code("acme", methods(true)).is_err());
         assert!(queue.place_for_code("globex", methods(true)).is_ok());
         let none = queue.place_for_code("acme", methods(false)).unwrap();
         assert!(none.is_none());
-        assert_eq!(proved(None, "012345", &fast).await, Ok(Some(fast.clone())));
-        assert_eq!(proved(None, "012346", &fast).await, Ok(None));
+        assert_eq!(is_proved(None, "012345", &fast).await, Some(true));
+        assert_eq!(is_proved(None, "012346", &fast).await, Some(false));
         // It was sent since the methods were looked at.
-        assert_eq!(proved(None, "012345", &slow).await, Err(Busy));
+        assert_eq!(is_proved(None, "012345", &slow).await, None);
         drop(flood);
         for code in ["012345", "012346"] {
             let place = queue.place_for_code("acme", methods(true)).unwrap();
             assert!(place.is_some());
-            let expected = (code == "012345").then(|| slow.clone());
-            assert_eq!(proved(place, code, &slow).await, Ok(expected));
+            let expected = Some(code == "012345");
+            assert_eq!(is_proved(place, code, &slow).await, expected);
         }
-        let none = queue.proved_code("acme", None, "012345".into(), None);
-        assert_eq!(none.await.map(|hash| hash.is_none()), Ok(true));
-    }
-
-    #[test]
-    fn a_workspace_holds_its_share_of_the_places() {
-        let queue = Queue::default();
-        let flood: Vec<_> = (0..SHARE).map(|_| queue.place("acme")).collect();
-        assert!(flood.iter().all(Result::is_ok));
-        assert_eq!(queue.place("acme").err(), Some(Busy));
-        assert!(queue.place("globex").is_ok(), "another has places");
-        drop(flood);
-        assert!(queue.place("acme").is_ok());
-        assert!(queue.shares.lock().unwrap().is_empty());
+        let none = queue.compare_code("acme", None, "012345".into(), None);
+        assert!(matches!(none.await, Compared::Wrong));
     }
 }

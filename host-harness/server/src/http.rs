@@ -35,9 +35,10 @@ use chat_domain::settings::Settings;
 use chat_domain::time::Timestamp;
 use chat_store::{Store, StoreError};
 use client_address::Doubts;
-use connections::Room;
+use connections::{Held, Room};
 use ipnet::IpNet;
 use plugin_sandbox::comparisons::Queue;
+use plugin_sandbox::outcome::Failure;
 use rate_limit::Limits;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -299,11 +300,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 async fn finish(
     State(app): State<Arc<App>>,
     Extension(doubts): Extension<Arc<Doubts>>,
+    Extension(decisions): Extension<TaskTracker>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
     let id = RequestId(new_request_id(&mut rand::rng()));
+    let changes_nothing = request.method().is_safe();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", route_name);
     let span = span(&id, route, &request);
@@ -312,8 +315,20 @@ async fn finish(
     }
     span.in_scope(|| doubts.note(&app.trusted_proxies, &request));
     request.extensions_mut().insert(id.clone());
-    let answered = choose_workspace(&app, request, next);
-    let mut response = answered.instrument(span.clone()).await;
+    let held = request.extensions_mut().remove::<Held>();
+    let answered = choose_workspace(app.clone(), request, next).instrument(span.clone());
+    let mut response = match changes_nothing {
+        true => answered.await,
+        false => to_its_end(&decisions, held, answered)
+            .await
+            .unwrap_or_else(|failure| {
+                span.in_scope(|| tracing::error!(%failure, code = failure.code()));
+                if route == RESET_TOTP {
+                    app.metrics.call_ended(failure.code(), None);
+                }
+                Answer::failed(&failure).into_response()
+            }),
+    };
     let (status, time) = (response.status().as_u16(), start.elapsed());
     // With a point: six digits in a log could be taken for a code.
     let millis = time.as_secs_f64() * 1e3;
@@ -333,6 +348,21 @@ async fn finish(
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Answers a request in a task of its own, to the end: a client that goes away keeps nothing that
+/// was counted or begun from being recorded, and the server stops after the last one. So long the
+/// place of its connection is held, so that no more is asked at once than there is room for.
+async fn to_its_end(
+    decisions: &TaskTracker,
+    held: Option<Held>,
+    answered: impl Future<Output = Response> + Send + 'static,
+) -> Result<Response, Failure> {
+    let task = decisions.spawn(async move {
+        let _held = held;
+        answered.await
+    });
+    task.await.map_err(|_panic| Failure::Panic)
 }
 
 /// What every log line of a request says of it, as far as it is known by then,
@@ -372,7 +402,7 @@ fn host(request: &Request, is_needed: bool) -> Option<&str> {
 }
 
 /// Passes a request on to the workspace that its host names, as a [`Site`].
-async fn choose_workspace(app: &App, mut request: Request, next: Next) -> Response {
+async fn choose_workspace(app: Arc<App>, mut request: Request, next: Next) -> Response {
     if is_encoded(request.headers(), header::TRANSFER_ENCODING, "chunked") {
         return Answer::unknown_transfer_encoding().into_response();
     }

@@ -12,6 +12,7 @@ use chat_testing::ask::Ask as _;
 use chat_testing::guest::plugin_bytes;
 use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
 use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
+use plugin_sandbox::limits::Limits;
 use plugin_sandbox::plugin::Plugin;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -365,7 +366,7 @@ pub(crate) fn text(metrics: &Metrics) -> String {
     text
 }
 
-/// A server of acme in this process, whose clock stands still.
+/// A server of one workspace in this process, whose clock stands still.
 pub(crate) struct Server {
     pub(crate) data: Data,
     address: SocketAddr,
@@ -378,13 +379,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(data: Data, plugin: impl Into<Arc<Plugin>>) -> Self {
+        Self::start_of(ACME, data, plugin, limits()).await
+    }
+
+    /// The same of another workspace, whose calls have these limits.
+    pub(crate) async fn start_of(
+        workspace: &str,
+        data: Data,
+        plugin: impl Into<Arc<Plugin>>,
+        limits: Limits,
+    ) -> Self {
         let clock_reads = Arc::new(Semaphore::new(0));
         let reads = clock_reads.clone();
         let workspace = HostedWorkspace::new(
-            ACME.to_owned(),
+            workspace.to_owned(),
             Arc::new(HostedStore::opened(data.url(), data.store.clone())),
             plugin.into(),
-            limits(),
+            limits,
         );
         let metrics = Arc::new(Metrics::default());
         let app = App {
@@ -448,7 +459,7 @@ impl Server {
     }
 
     /// A connection on which these bytes were sent.
-    fn send(&self, bytes: &str) -> TcpStream {
+    pub(crate) fn send(&self, bytes: &str) -> TcpStream {
         let mut client = TcpStream::connect(self.address).unwrap();
         client.write_all(bytes.as_bytes()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -501,7 +512,7 @@ fn undecided(status: u16, code: &str) -> String {
 }
 
 /// The request's id, caller, target, decision and reason of each record.
-fn audit(data: &Data) -> Vec<String> {
+pub(crate) fn audit(data: &Data) -> Vec<String> {
     let db = data.connect();
     let mut records = db
         .prepare(
@@ -526,7 +537,7 @@ fn head(length: usize) -> String {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the server sends until it hangs up.
-async fn rest(mut client: TcpStream) -> String {
+pub(crate) async fn rest(mut client: TcpStream) -> String {
     let read = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         client.read_to_string(&mut text).map(|_| text)

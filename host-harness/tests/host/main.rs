@@ -9,6 +9,7 @@ mod admin;
 mod attacks;
 mod bounds;
 mod collectors;
+mod comparisons;
 mod connections;
 mod faults;
 mod fuzz;

@@ -413,6 +413,22 @@ fn a_wrong_code_is_counted_and_a_missing_one_is_not() {
     }
 }
 
+#[test]
+fn what_was_not_compared_is_no_guess_whatever_else_is_asked() {
+    let not = Err(Denial::NotCompared);
+    let both = "set-mailed-code cora 012345/now/+1ms/0/1\nset-failures cora 0/-\n";
+    let coras = Some(Code::Email(not.clone()));
+    check_denied(busy, &log_in("cora", coras), Denial::NotCompared, both);
+    let bobs = Some(Code::Password(not));
+    let off = "set-failures bob 0/-\n";
+    check_denied(busy, &begin("bob", bobs.clone()), Denial::NotCompared, off);
+    let federated = |acme: &mut Workspace| {
+        busy(acme);
+        acme.edit("bob").user.federated = true;
+    };
+    check_denied(federated, &begin("bob", bobs), Denial::Federated, off);
+}
+
 /// It was replaced, or has ended, since.
 #[test]
 fn what_was_compared_proves_nothing_where_it_is_not_what_the_account_holds() {
@@ -772,6 +788,7 @@ fn each_denial_has_an_id_and_a_decision() {
             "totp-max-attempts",
             "locked",
         ),
+        (Denial::NotCompared, "host-busy", "failed"),
         (Denial::NotEnrolled, "error-2fa-not-enabled", "refused"),
         (
             Denial::AlreadyEnrolled,
@@ -909,6 +926,22 @@ fn a_guess_that_locks_is_told_whatever_else_refuses_the_unlock() {
         assert_eq!(answer, Err(Denial::UnknownTarget));
         assert!(told_of_lock(&changes, "admin"), "{changes}");
     }
+}
+
+/// The settings were changed while it was compared.
+#[test]
+fn a_guess_that_locks_is_told_where_no_second_factor_is_needed_any_more() {
+    let fifth = |acme: &mut Workspace| {
+        acme.settings.bypass_token_allowed = true;
+        acme.edit("admin").failures = failures(5, Some(after(30_000)));
+    };
+    let by_script = MemberChange {
+        authority: Authority::Token("admin-bypass".to_owned()),
+        ..unlock("alice", Some(Code::Email(Err(Denial::WrongCode))))
+    };
+    let (answer, changes) = decided(fifth, &by_script);
+    assert_eq!(answer, Ok(()));
+    assert!(told_of_lock(&changes, "admin"), "{changes}");
 }
 
 #[test]

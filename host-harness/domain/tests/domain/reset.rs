@@ -8,7 +8,7 @@ use crate::model::{Model, Workspace};
 use chat_domain::account::Caller;
 use chat_domain::attempts::{BeginTotpAttempt, Needed};
 use chat_domain::audit::AuditRecord;
-use chat_domain::proof::{Proof, Tried};
+use chat_domain::proof::{Compared, Proof, Tried};
 use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::time::Timestamp;
 use chat_domain::totp::code_hash;
@@ -587,7 +587,7 @@ fn locked_now(acme: &mut Workspace) {
 }
 
 #[test]
-fn a_refused_request_with_a_right_code_is_no_guess() {
+fn a_refused_request_with_a_right_code_or_none_that_was_compared_is_no_guess() {
     let right = |code: &str| Some(Tried::Totp(code.into()));
     let record =
         |id, by| format!("record {id} reset-totp nobody refused error-invalid-user now by {by}\n");
@@ -616,13 +616,26 @@ fn a_refused_request_with_a_right_code_is_no_guess() {
         ("admin", right("no-form"), "totp", admins),
         (
             "cora",
-            Some(Tried::Email(Some(code_hash(MAILED).into()))),
+            Some(Tried::Email(Compared::Right(code_hash(MAILED).into()))),
             "email-code",
             "set-mailed-code cora 012345/now/+1ms/1/1\nset-failures cora 5/-\n",
         ),
         (
             "bob",
-            Some(Tried::Password(Some("bob-password".into()))),
+            Some(Tried::Password(Compared::Right("bob-password".into()))),
+            "password",
+            "set-failures bob 4/-\n",
+        ),
+        // Whatever it was, nobody has learnt it.
+        (
+            "cora",
+            Some(Tried::Email(Compared::Not)),
+            "email-code",
+            "set-mailed-code cora 012345/now/+1ms/1/1\nset-failures cora 5/-\n",
+        ),
+        (
+            "bob",
+            Some(Tried::Password(Compared::Not)),
             "password",
             "set-failures bob 4/-\n",
         ),
@@ -663,11 +676,20 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
         ("admin", tried(MAILED)),
         // Each code is compared with its own factor alone.
         ("cora", tried(MAILED)),
-        ("admin", Some(Tried::Email(Some(code_hash(&right).into())))),
-        ("cora", Some(Tried::Email(Some(code_hash("543210").into())))),
-        ("cora", Some(Tried::Email(None))),
-        ("bob", Some(Tried::Password(Some("old-password".into())))),
-        ("bob", Some(Tried::Password(None))),
+        (
+            "admin",
+            Some(Tried::Email(Compared::Right(code_hash(&right).into()))),
+        ),
+        (
+            "cora",
+            Some(Tried::Email(Compared::Right(code_hash("543210").into()))),
+        ),
+        ("cora", Some(Tried::Email(Compared::Wrong))),
+        (
+            "bob",
+            Some(Tried::Password(Compared::Right("old-password".into()))),
+        ),
+        ("bob", Some(Tried::Password(Compared::Wrong))),
         ("nobody", tried("000000")),
     ] {
         let refusal = refusal_of(id, tried);
@@ -709,7 +731,10 @@ fn a_refused_request_with_a_wrong_code_stays_counted() {
     };
     let (_, changes) = decided(
         ended,
-        &refusal_of("cora", Some(Tried::Email(Some(code_hash(MAILED).into())))),
+        &refusal_of(
+            "cora",
+            Some(Tried::Email(Compared::Right(code_hash(MAILED).into()))),
+        ),
     );
     assert!(changes.starts_with("record cora"), "{changes}");
 }

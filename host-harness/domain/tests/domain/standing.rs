@@ -63,6 +63,27 @@ fn a_token_proves_its_own_active_account_until_it_ends() {
 }
 
 #[test]
+fn who_is_excused_is_asked_for_no_second_factor() {
+    let excused = |edit: fn(&mut Workspace), id: &str, token: &str| {
+        standing(edit, id, token).unwrap().is_excused()
+    };
+    let off = |acme: &mut Workspace| acme.settings.two_factor_enabled = false;
+    let bypass = |acme: &mut Workspace| acme.settings.bypass_token_allowed = true;
+    let missing = |acme: &mut Workspace| acme.settings.missing_factor_allowed = true;
+    for (id, token, expected) in [
+        ("admin", "admin-access", [false, true, false, false]),
+        ("admin", "admin-bypass", [false, true, true, false]),
+        ("bob", "bob-session", [false, true, false, false]),
+        ("cora", "cora-session", [false, true, false, false]),
+        ("nell", "nell-session", [false, true, false, true]),
+    ] {
+        let edits = [|_: &mut Workspace| (), off, bypass, missing];
+        let found = edits.map(|edit| excused(edit, id, token));
+        assert_eq!(found, expected, "{token}");
+    }
+}
+
+#[test]
 fn methods_are_what_the_account_has_and_the_workspace_uses() {
     let methods = |edit: fn(&mut Workspace), id: &str| {
         let token = format!("{id}-session");

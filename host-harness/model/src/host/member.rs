@@ -11,7 +11,7 @@ use chat_domain::attempts::{
 use chat_domain::audit::AuditRecord;
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{self, Authority, Code, Denial, MemberChange};
-use chat_domain::proof::{Proof, Tried};
+use chat_domain::proof::{Compared, Proof, Tried};
 use chat_domain::reset::{RefuseReset, Reset, Target};
 use chat_domain::standing::Standing;
 use chat_domain::totp::code_hash;
@@ -73,8 +73,8 @@ impl Host<'_> {
                 Proof::TotpStep { code, .. } | Proof::BackupCode(code) => {
                     Some(Tried::Totp(code.clone()))
                 }
-                Proof::EmailCode(hash) => Some(Tried::Email(Some(hash.clone()))),
-                Proof::Password(hash) => Some(Tried::Password(Some(hash.clone()))),
+                Proof::EmailCode(hash) => Some(Tried::Email(Compared::Right(hash.clone()))),
+                Proof::Password(hash) => Some(Tried::Password(Compared::Right(hash.clone()))),
                 Proof::None => None,
             },
         };

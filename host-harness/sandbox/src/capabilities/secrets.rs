@@ -7,7 +7,7 @@
 
 use super::gate::caught;
 use super::{Call, ObservedAttempt};
-use crate::comparisons::SECOND_FACTORS;
+use crate::comparisons::{Busy, SECOND_FACTORS};
 use crate::contract::chat::reset_totp::secrets::{
     AttemptRefusal, EmailCode, Host, Method, Proof, Receipt, Refusal, Target, TotpFactor, TotpKey,
 };
@@ -17,7 +17,7 @@ use chat_domain::attempts::{
 };
 use chat_domain::mailed_code::{self, SendEmailCode};
 use chat_domain::password::is_digest;
-use chat_domain::proof::Tried;
+use chat_domain::proof::{Compared, Tried};
 use chat_domain::totp::{code_hash, email_code, entered, is_six_digits};
 use chat_domain::{account, proof, reset};
 use data_encoding::HEXLOWER;
@@ -139,8 +139,8 @@ impl Call {
         }))
     }
 
-    /// A host that is too busy to compare counts nothing, and what has no code's form is no
-    /// guess.
+    /// What a host is too busy to compare is not counted in the end, and what has no code's form
+    /// is no guess.
     async fn compare_email_code(&mut self, code: String) -> wasmtime::Result<Attempted<bool>> {
         let code = entered(&code.into());
         self.proved_email_code = None;
@@ -158,16 +158,17 @@ impl Call {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.observed.tried = Some(Tried::Email(None));
+        self.observed.tried = Some(Tried::Email(Compared::Not));
         let hash = hash.filter(|_| self.carries(&code));
-        let proved = SECOND_FACTORS.proved_code(&self.workspace, place, code, hash);
-        self.proved_email_code = proved.await?;
-        self.observed.tried = Some(Tried::Email(self.proved_email_code.clone()));
+        let compared = SECOND_FACTORS.compare_code(&self.workspace, place, code, hash);
+        let compared = compared.await;
+        self.observed.tried = Some(Tried::Email(compared.clone()));
+        self.proved_email_code = right(compared)?;
         Ok(Ok(self.proved_email_code.is_some()))
     }
 
-    /// A host that is too busy to compare counts nothing, and what has no digest's form is
-    /// no guess.
+    /// What a host is too busy to compare is not counted in the end, and what has no digest's
+    /// form is no guess.
     async fn compare_password(&mut self, digest: String) -> wasmtime::Result<Attempted<bool>> {
         let digest = entered(&digest.into());
         self.proved_password = None;
@@ -185,11 +186,14 @@ impl Call {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.observed.tried = Some(Tried::Password(None));
-        let right = self.carries(&digest) && place.matches(digest, hash.clone()).await;
-        self.proved_password = right.then_some(hash);
-        self.observed.tried = Some(Tried::Password(self.proved_password.clone()));
-        Ok(Ok(right))
+        self.observed.tried = Some(Tried::Password(Compared::Not));
+        let compared = match self.carries(&digest) {
+            true => place.matches(digest, hash).await,
+            false => Compared::Wrong,
+        };
+        self.observed.tried = Some(Tried::Password(compared.clone()));
+        self.proved_password = right(compared)?;
+        Ok(Ok(self.proved_password.is_some()))
     }
 
     async fn commit(
@@ -321,6 +325,15 @@ impl Call {
             }
             Proof::Other(_) => None,
         }
+    }
+}
+
+/// The hash of what is right.
+fn right(compared: Compared) -> wasmtime::Result<Option<SecretString>> {
+    match compared {
+        Compared::Right(hash) => Ok(Some(hash)),
+        Compared::Wrong => Ok(None),
+        Compared::Not => Err(Busy.into()),
     }
 }
 

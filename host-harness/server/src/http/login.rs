@@ -12,10 +12,11 @@ use chat_domain::account::{self, Account, Token};
 use chat_domain::audit::{Action, AuditRecord, Decision};
 use chat_domain::member::{Act, Authority, Denial, Login, MemberChange};
 use chat_domain::password;
+use chat_domain::proof::Compared;
 use chat_domain::standing::{LogOut, Standing};
 use chat_domain::time::Timestamp;
 use chat_domain::token;
-use plugin_sandbox::comparisons::Queue;
+use plugin_sandbox::comparisons::{Busy, Queue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, LazyLock};
@@ -258,6 +259,7 @@ pub(super) async fn log_in(
     match site.change(change).await? {
         Ok(()) => Ok(logged_in(login.account, &token)),
         Err(Denial::NotAuthenticated) => Err(Answer::wrong_login("Incorrect password")),
+        Err(Denial::NotCompared) => Err(Busy.into()),
         Err(denial) => {
             let (denial, details) = factor.details(&site, denial, now).await?;
             let message = second_factor::message(denial);
@@ -300,11 +302,12 @@ async fn check(
     let hash = login.as_ref().and_then(|login| login.password_hash.clone());
     let hash = hash.unwrap_or_else(|| NOBODYS.clone().unwrap_or_default());
     let place = queue.place(&site.workspace.id)?;
-    let right = place.matches(password.digest(), hash.clone()).await;
-    Ok(match login {
-        Some(login) if right => Ok((login, hash)),
-        login => Err(login.map(|login| login.account.user.id)),
-    })
+    let compared = place.matches(password.digest(), hash).await;
+    match (login, compared) {
+        (_, Compared::Not) => Err(Busy.into()),
+        (Some(login), Compared::Right(hash)) => Ok(Ok((login, hash))),
+        (login, _) => Ok(Err(login.map(|login| login.account.user.id))),
+    }
 }
 
 async fn resume(site: &Site, token: String) -> answer::Result {

@@ -22,8 +22,7 @@ use plugin_sandbox::outcome::{Ended, Failure};
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::sync::Arc;
-use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
+use tracing::Span;
 use utoipa::ToSchema;
 
 /// The error ids that the audit trail takes from a plugin's answer. Any other
@@ -46,9 +45,7 @@ const REASONS: [&str; 8] = [
 /// An empty body, or `{}`, means the caller's own TOTP.
 //
 // The body is read before the store is asked, once, for everything that is decided
-// before the sandbox; the checks come in their order all the same. It is decided in a
-// task of its own: a client that goes away cannot keep a decision from being recorded,
-// and the server stops after the last one.
+// before the sandbox; the checks come in their order all the same.
 #[utoipa::path(
     post,
     path = "/api/v1/users.resetTOTP",
@@ -68,14 +65,12 @@ pub(super) async fn handle(
     Extension(site): Extension<Site>,
     Extension(RequestId(id)): Extension<RequestId>,
     Extension(limits): Extension<Arc<Limits>>,
-    Extension(decisions): Extension<TaskTracker>,
     route: MatchedPath,
     request: Request,
 ) -> Response {
     let Some(credentials) = Credentials::of(request.headers()) else {
         return Answer::not_logged_in().into_response();
     };
-    let metrics = site.metrics.clone();
     let visit = Visit {
         site,
         id,
@@ -83,16 +78,7 @@ pub(super) async fn handle(
         limits,
         route,
     };
-    let answer = visit.answer(request).in_current_span();
-    match decisions.spawn(answer).await {
-        Ok(response) => response,
-        Err(_panic) => {
-            let failure = Failure::Panic;
-            tracing::error!(%failure, code = failure.code());
-            metrics.call_ended(failure.code(), None);
-            Answer::failed(&failure).into_response()
-        }
-    }
+    visit.answer(request).await
 }
 
 /// Whose TOTP is reset. Members whose value is blank are passed over.

@@ -10,6 +10,7 @@ use chat_domain::attempts::{Attempt, BeginEmailAttempt, BeginPasswordAttempt};
 use chat_domain::mailed_code::{EmailCode, SendEmailCode};
 use chat_domain::member::{Code, Denial};
 use chat_domain::password::is_digest;
+use chat_domain::proof::Compared;
 use chat_domain::time::Timestamp;
 use chat_domain::totp;
 use chat_store::StoreError;
@@ -114,11 +115,8 @@ impl SecondFactor {
                 });
                 match attempt.await? {
                     Attempt::Begun(hash) => {
-                        let entered = totp::entered(&entered);
-                        let right = place.matches(entered, hash.clone()).await;
-                        Some(Code::Password(
-                            right.then_some(hash).ok_or(Denial::WrongCode),
-                        ))
+                        let compared = place.matches(totp::entered(&entered), hash);
+                        Some(Code::Password(right(compared.await)))
                     }
                     Attempt::Locked(lock) => Some(Code::Password(Err(Denial::Locked(lock)))),
                     Attempt::Unavailable => None,
@@ -145,8 +143,8 @@ impl SecondFactor {
         });
         Ok(match attempt.await? {
             Attempt::Begun(hash) => {
-                let proved = SECOND_FACTORS.proved_code(workspace, place, code, hash);
-                Some(Code::Email(proved.await?.ok_or(Denial::WrongCode)))
+                let compared = SECOND_FACTORS.compare_code(workspace, place, code, hash);
+                Some(Code::Email(right(compared.await)))
             }
             Attempt::Locked(lock) => Some(Code::Email(Err(Denial::Locked(lock)))),
             Attempt::Unavailable => None,
@@ -194,12 +192,22 @@ impl SecondFactor {
     }
 }
 
+/// The hash of what is right.
+fn right(compared: Compared) -> Result<SecretString, Denial> {
+    match compared {
+        Compared::Right(hash) => Ok(hash),
+        Compared::Wrong => Err(Denial::WrongCode),
+        Compared::Not => Err(Denial::NotCompared),
+    }
+}
+
 /// The words for a denial about the second factor.
 pub(super) fn message(denial: Denial) -> &'static str {
     match denial {
         Denial::NotAuthenticated => "You must be logged in to do this.",
         Denial::CodeRequired => "TOTP Required",
         Denial::WrongCode | Denial::Replayed => "TOTP Invalid",
+        Denial::NotCompared => "The server is busy",
         // As Rocket.Chat spells it.
         Denial::Locked(_) => "TOTP Maximun Failed Attempts Reached",
         Denial::NotEnrolled | Denial::NotEnabled => "Two factor authentication is not enabled",

@@ -12,6 +12,7 @@ use chat_domain::audit::Action;
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange, may_enrol};
 use chat_domain::standing::Standing;
 use chat_domain::totp::{self, TotpKey};
+use plugin_sandbox::comparisons::Busy;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -113,6 +114,7 @@ pub(super) async fn enable(
             ),
         })),
         Err(Denial::NotAuthenticated) => Err(Answer::not_logged_in()),
+        Err(Denial::NotCompared) => Err(Busy.into()),
         Err(denial @ (Denial::AlreadyEnrolled | Denial::NotEnabled | Denial::Federated)) => {
             Err(refused(denial))
         }

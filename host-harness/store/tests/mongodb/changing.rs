@@ -7,7 +7,7 @@ use chat_domain::audit::{AuditRecord, Decision};
 use chat_domain::member::{Act, Authority, Code, Denial, MemberChange};
 use chat_domain::operator::{NewUser, NewWorkspace, RoleChange, UserChange};
 use chat_domain::order::Order;
-use chat_domain::proof::{Proof, Tried};
+use chat_domain::proof::{Compared, Proof, Tried};
 use chat_domain::reset::{Receipt, Refusal, RefuseReset, Reset, Target};
 use chat_domain::settings::{Setting, Settings};
 use chat_domain::totp::{TotpKey, code_hash};
@@ -297,10 +297,10 @@ async fn no_code_is_compared_in_a_turn() {
         },
         tried: Some(tried),
     };
-    for tried in [None, Some(hash.as_str().into())] {
+    for compared in [Compared::Wrong, Compared::Right(hash.as_str().into())] {
         let attempt = store.begin_email_attempt(ACME, "bob", now()).await;
         assert!(matches!(attempt.unwrap(), Attempt::Begun(Some(_))));
-        let refused = refused(Tried::Email(tried));
+        let refused = refused(Tried::Email(compared));
         store.decide(refused).await.unwrap();
     }
     let begin = |compared| {
