@@ -59,6 +59,9 @@ pub struct Call {
     /// The request's code was compared with the one that the caller was sent, and
     /// is right.
     proved_email_code: Option<SecretString>,
+    /// What the attempt has tried that the store is at work on, and the work: whether it was
+    /// counted.
+    attempt: Option<(Option<Tried>, Work<bool>)>,
     /// The target of the reset that the store is at work on, and the work.
     reset: Option<(String, Work<ResetOutcome>)>,
 }
@@ -126,6 +129,7 @@ impl Call {
             meter: Meter::new(Limits::default()),
             proved_password: None,
             proved_email_code: None,
+            attempt: None,
             reset: None,
         }
     }

@@ -52,7 +52,8 @@ impl Plugin {
         let total = start.elapsed();
         let mut sandbox = store.into_data();
         let usage = Usage::new(&sandbox, total, instantiated.unwrap_or(total));
-        let finished = sandbox.call.finish_reset().await;
+        let counted = sandbox.call.finish_attempt().await;
+        let finished = counted.and(sandbox.call.finish_reset().await);
         let outcome = match answer {
             Err(_elapsed) => Err(Failure::WallTime),
             Ok(Err(error)) => Err(Failure::from_error(error, &sandbox)),

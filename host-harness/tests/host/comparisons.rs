@@ -95,7 +95,7 @@ async fn what_was_compared_is_recorded_after_the_client_has_gone() {
     }
 }
 
-/// Nobody learns whether it was right.
+/// Nobody learns whether it was right, also where the store is slow to count it.
 #[tokio::test]
 async fn a_password_that_waits_too_long_to_be_compared_is_no_guess() {
     let impatient = Limits {
@@ -106,11 +106,25 @@ async fn a_password_that_waits_too_long_to_be_compared_is_no_guess() {
     give_password(&data, ACME, "bob", SLOW);
     fail(&data, "bob", 3);
     let server = Server::start_of(ACME, data, built(), impatient).await;
-    for password in ["right", "wrong"] {
-        let answer = server.ask(&request(PATH, "bob", password)).await;
+    let lock = server.data.connect();
+    for (password, store) in [
+        ("right", "quick"),
+        ("wrong", "quick"),
+        ("right", "slow"),
+        ("wrong", "slow"),
+    ] {
+        let release = async {
+            if store == "slow" {
+                lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+                tokio::time::sleep(4 * impatient.host_call_time).await;
+                lock.execute_batch("ROLLBACK").unwrap();
+            }
+        };
+        let request = request(PATH, "bob", password);
+        let ((), answer) = tokio::join!(release, server.ask(&request));
         assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
         assert!(answer.contains("[host-call-time]"), "{answer}");
-        assert_eq!(failures(&server.data), 3, "{password}");
+        assert_eq!(failures(&server.data), 3, "{password} {store}");
         let record = audit(&server.data).pop().unwrap();
         assert!(record.ends_with(" failed host-call-time"), "{record}");
     }

@@ -16,12 +16,14 @@ use chat_domain::attempts::{
     Attempt, BeginEmailAttempt, BeginPasswordAttempt, BeginTotpAttempt, Needed,
 };
 use chat_domain::mailed_code::{self, SendEmailCode};
+use chat_domain::order::Order;
 use chat_domain::password::is_digest;
 use chat_domain::proof::{Compared, Tried};
 use chat_domain::totp::{code_hash, email_code, entered, is_six_digits};
 use chat_domain::{account, proof, reset};
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::oneshot;
 
 impl Host for Call {
     fn methods(&mut self) -> wasmtime::Result<Vec<Method>> {
@@ -97,18 +99,17 @@ impl Call {
         needed: Needed,
         part: fn(account::TotpFactor) -> wasmtime::Result<T>,
     ) -> wasmtime::Result<Attempted<T>> {
-        let attempt = self.store.decide(BeginTotpAttempt {
+        let order = BeginTotpAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
             needed,
             now: self.now,
-        });
-        let attempt = attempt.await?;
-        let factor = match self.begun(attempt) {
+        };
+        let tried = self.code.clone().map(Tried::Totp);
+        let factor = match self.attempt(order, tried).await? {
             Ok(factor) => factor,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.observed.tried = self.code.clone().map(Tried::Totp);
         let spent_code = self.carries_spent_code(&factor);
         if spent_code {
             self.observed.attempt = Some(ObservedAttempt::Begun { spent_code });
@@ -148,17 +149,16 @@ impl Call {
             return Ok(Ok(false));
         }
         let place = SECOND_FACTORS.place_for_code(&self.workspace, self.standing.methods)?;
-        let attempt = self.store.decide(BeginEmailAttempt {
+        let order = BeginEmailAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
             now: self.now,
-        });
-        let attempt = attempt.await?;
-        let hash = match self.begun(attempt) {
+        };
+        let tried = Some(Tried::Email(Compared::Not));
+        let hash = match self.attempt(order, tried).await? {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.observed.tried = Some(Tried::Email(Compared::Not));
         let hash = hash.filter(|_| self.carries(&code));
         let compared = SECOND_FACTORS.compare_code(&self.workspace, place, code, hash);
         let compared = compared.await;
@@ -176,17 +176,16 @@ impl Call {
             return Ok(Ok(false));
         }
         let place = SECOND_FACTORS.place(&self.workspace)?;
-        let attempt = self.store.decide(BeginPasswordAttempt {
+        let order = BeginPasswordAttempt {
             workspace: self.workspace.clone(),
             user: self.standing.caller.id.clone(),
             now: self.now,
-        });
-        let attempt = attempt.await?;
-        let hash = match self.begun(attempt) {
+        };
+        let tried = Some(Tried::Password(Compared::Not));
+        let hash = match self.attempt(order, tried).await? {
             Ok(hash) => hash,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.observed.tried = Some(Tried::Password(Compared::Not));
         let compared = match self.carries(&digest) {
             true => place.matches(digest, hash).await,
             false => Compared::Wrong,
@@ -225,6 +224,49 @@ impl Call {
                 Err(Refusal::ProofRefused)
             }
         })
+    }
+
+    /// Begins an attempt, which has tried this until more is known. The call keeps the work: what
+    /// the store has counted is noted, also when the plugin is given up meanwhile.
+    async fn attempt<O, F>(
+        &mut self,
+        order: O,
+        tried: Option<Tried>,
+    ) -> wasmtime::Result<Attempted<F>>
+    where
+        O: Order<Answer = Attempt<F>> + Send + 'static,
+        F: Send + 'static,
+    {
+        let store = self.store.clone();
+        let (sender, mut answer) = oneshot::channel();
+        let work = caught(async move {
+            let attempt = store.decide(order).await?;
+            let has_begun = matches!(attempt, Attempt::Begun(_));
+            let _ = sender.send(attempt);
+            Ok(has_begun)
+        });
+        self.attempt = Some((tried, Box::pin(work)));
+        self.finish_attempt().await?;
+        Ok(self.begun(answer.try_recv()?))
+    }
+
+    /// Waits for the attempt that was begun, if any, and notes what it has tried, where it was
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// When the store failed or panicked; nothing was counted then.
+    pub(crate) async fn finish_attempt(&mut self) -> wasmtime::Result<()> {
+        let Some((tried, work)) = &mut self.attempt else {
+            return Ok(());
+        };
+        let ended = work.await;
+        let tried = tried.take();
+        self.attempt = None;
+        if ended? {
+            self.observed.tried = tried;
+        }
+        Ok(())
     }
 
     /// Notes how an attempt began, and says it to the plugin.
