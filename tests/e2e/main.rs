@@ -49,7 +49,8 @@
 //! | 1. a code is accepted once, on every path (RFC 6238 section 5.2, OWASP ASVS 5.0 V6.5.1) | `a_code_is_accepted_once`, `a_code_older_than_the_last_accepted_one_is_refused`, `a_spent_code_is_spent_on_every_path` |
 //! | 2. 64 parallel calls with one code on two servers: one succeeds (ASVS V15.4.2, Gitea CVE-2026-20779) | `of_sixty_four_parallel_requests_with_one_code_one_succeeds`, `of_sixty_four_parallel_log_ins_with_one_code_one_succeeds`, `of_many_requests_with_one_code_through_two_hosts_one_succeeds` |
 //! | 3. failures are counted before the code is looked at and outlive the refusal, the process and the path (NIST SP 800-63B 5.2.2, Vikunja CVE-2026-35597, Keycloak CVE-2024-4629); an operator can unlock | `after_five_failures_the_right_code_is_refused_until_the_lock_ends`, `of_sixty_four_parallel_guesses_five_are_looked_at`, `of_parallel_guesses_on_every_path_five_are_looked_at`, `what_excuses_from_a_proof_clears_no_failures`, `wrong_codes_lock_the_log_in_and_the_reset_alike`, `wrong_codes_by_e_mail_lock_the_log_in`, `wrong_codes_lock_every_path`, `to_prove_a_new_key_clears_no_failures`, `a_member_is_added_locked_unlocked_reset_and_enrolled_again` |
-//! | 32. a right proof is no guess; what removes a factor clears its count | `a_right_or_spent_code_that_is_refused_is_no_guess`, `a_right_password_or_mailed_code_that_is_refused_is_no_guess`, `what_is_no_digest_is_not_counted_as_a_password`, `failures_go_with_the_factor`, `a_lost_phone_is_replaced_after_guesses_and_misspelt_names` |
+//! | 32. a right proof is no guess; what removes a factor clears its count | `a_right_or_spent_code_that_is_refused_is_no_guess`, `a_right_password_or_mailed_code_that_is_refused_is_no_guess`, `what_is_no_digest_is_not_counted_as_a_password`, `a_password_that_waits_too_long_to_be_compared_is_no_guess`, `where_too_many_wait_to_be_compared_nothing_is_counted`, `a_second_factor_that_no_unlock_asks_for_is_not_compared`, `failures_go_with_the_factor`, `a_lost_phone_is_replaced_after_guesses_and_misspelt_names` |
+//! | 21, 32, 33. what was counted is recorded and told, or taken off, after the client has gone | `what_was_compared_is_recorded_after_the_client_has_gone`, `a_decision_is_recorded_after_the_client_has_gone` |
 //! | 4. what is not logged in moves no count | `without_a_login_nothing_is_answered_and_nothing_is_counted`, `a_wrong_name_or_password_is_refused_alike_and_counts_nothing` |
 //! | 5. the window, to the second; a clock set back | `a_window_of_one_step_is_accepted_from_its_first_to_its_last_second`, `a_clock_set_back_allows_no_reuse` |
 //! | 6. six ASCII digits or eight backup characters | `a_malformed_code_is_a_wrong_one_and_no_guess` |
@@ -74,13 +75,18 @@
 //! | 25. only POST | `other_routes_and_methods_are_refused_as_json` |
 //! | 26. every answer has its headers, tells nothing of the inside, and is found in the log by its id | `every_answer_has_its_headers`, `every_line_of_a_request_carries_the_id_of_its_answer` |
 //! | 27. slow and countless clients | `five_thousand_half_requests_take_no_place_from_a_client_that_behaves`, `half_a_head_is_waited_for_ten_seconds`, `clients_that_keep_it_waiting_do_not_hold_up_its_end`, `a_body_that_is_held_back_is_not_waited_for` |
+//! | 28. each store does what the model does, and so the same as the others | `a_store_answers_and_holds_what_the_model_does` |
 //! | 30. the component imports what is pinned | `its_imports_and_exports_are_these`, `it_targets_the_world` |
 //! | 31. body, headers and admission are fuzzed | `a_body_names_whom_a_second_reader_finds_in_it_or_is_refused`, `nothing_is_reset_without_a_right_code_or_an_excuse`, `whatever_is_in_a_request_it_is_refused_and_nothing_changes`, `whatever_is_in_a_file_it_is_refused_or_runs_to_an_end` |
+//! | 33. the holder is told of a change, a log-in by a backup code and a lock, and it is recorded with the address (ASVS V6.3.5, V6.3.7) | `a_member_enrols_uses_and_gives_up_totp`, `the_code_may_come_as_a_header_and_be_a_backup_code`, `locks_are_told_once_and_the_last_failure_too`, `a_guess_that_locks_is_told_whatever_else_refuses_the_unlock`, `no_schedule_breaks_a_law` |
+//! | 34. a clock that was wrong leaves no lock, refusal or lost mail | `to_unlock_mends_what_a_clock_that_was_ahead_has_left`, `mail_that_a_clock_which_was_ahead_has_put_off_goes_at_once`, `a_clock_set_back_does_not_lengthen_a_window` |
 //! | 35. secrets at rest are sealed, each for its place | `a_copy_of_a_sealed_store_is_of_no_use_without_its_key`, `no_secret_is_in_the_files_of_a_sealed_store`, `a_value_that_was_put_elsewhere_is_refused_as_the_stores_failure` |
+//! | 36. one function decides for every store and path, and is tested without a database | `the_domain_neither_waits_nor_speaks_http_or_sql`, `no_schedule_breaks_a_law`, `a_store_answers_and_holds_what_the_model_does` |
 //!
 //! Those that need a failing store, a lying or hostile plugin or a mail server are in
 //! `host-harness/tests` and in the `tests` of the crates beside it. Of the stores (28) each is
-//! held to the one suite in `host-harness/store/tests/store`.
+//! held to the one suite in `host-harness/store/tests/store`. That no check can be removed unnoticed
+//! (29) is what `cargo xtask mutants` looks into.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
