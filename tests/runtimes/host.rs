@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -67,6 +67,22 @@ impl Accounts {
         let accounts_of_hosts = json!({ "users": users }).to_string();
         fs::write(folder.path().join(FILE), accounts_of_hosts).unwrap();
         Self { accounts, folder }
+    }
+
+    /// Has `name` guessed wrongly so often in a row, the last time at `when`, in seconds of Unix time; for a
+    /// host that keeps such things in this file.
+    pub(crate) fn guess(&self, name: &str, failures: u32, when: u64) {
+        let text = fs::read_to_string(self.file()).unwrap();
+        let mut accounts: Value = serde_json::from_str(&text).unwrap();
+        let users = accounts.get_mut("users").and_then(Value::as_array_mut);
+        let mut users = users.unwrap().iter_mut().flat_map(Value::as_object_mut);
+        let user = users.find(|user| user.get("username") == Some(&json!(name)));
+        let guessed = [
+            ("failures".to_owned(), json!(failures)),
+            ("failed_at".to_owned(), json!(when)),
+        ];
+        user.unwrap().extend(guessed);
+        fs::write(self.file(), accounts.to_string()).unwrap();
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -17,6 +17,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::SystemTime;
 use wit_component::DecodedWasm;
 
 const SUCCESS: &str = r#"200 {"success":true}"#;
@@ -287,6 +288,29 @@ fn jco_serve_refuses_who_lacks_the_permission() {
 #[test]
 fn jco_serve_locks_who_guesses() {
     locks_who_guesses(JCO_SERVE);
+}
+
+/// A lock doubles with each failure until it is of an hour, and stays one of an hour.
+#[test]
+fn jco_serve_locks_for_an_hour_however_often_somebody_has_guessed() {
+    let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for (failures, ago, expected) in [
+        (5, 31, SUCCESS),
+        (6, 31, LOCKED),
+        (68, 3500, LOCKED),
+        (68, 3601, SUCCESS),
+        (u32::MAX - 1, 3500, LOCKED),
+    ] {
+        let accounts = Accounts::new();
+        accounts.guess(ADMIN, failures, now() - ago);
+        let host = JCO_SERVE.start(&accounts);
+        let code = accounts.code(ADMIN);
+        let answer = host.reset(&accounts, ADMIN, &code, MEMBER);
+        assert_eq!(
+            answer, expected,
+            "{failures} failures, the last {ago} s ago"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,9 @@ const FAILURES: u32 = 5;
 const LOCK: u64 = 30;
 const LONGEST_LOCK: u64 = 3600;
 
+/// Doublings after which a lock is the longest, and no bit of it is shifted out.
+const DOUBLINGS: u32 = 7;
+
 /// The file.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Accounts {
@@ -84,7 +87,7 @@ impl Accounts {
         let user = user.ok_or(AttemptRefusal::Unavailable)?;
         let key = user.key().ok_or(AttemptRefusal::Unavailable)?;
         if let Some(over) = user.failures.checked_sub(FAILURES) {
-            let lock = LOCK.checked_shl(over).unwrap_or(LONGEST_LOCK);
+            let lock = LOCK << over.min(DOUBLINGS);
             if now < user.failed_at + lock.min(LONGEST_LOCK) {
                 return Err(AttemptRefusal::Locked);
             }
