@@ -3,7 +3,9 @@
 use crate::served::Dev;
 use crate::{host_harness, run};
 use chat_testing::guest::PLUGIN;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// What was written and built in this language.
 fn built(language: &str) -> PathBuf {
@@ -88,6 +90,75 @@ fn a_folder_is_written_whole_and_under_its_name() {
     }
     // Nothing else was left there.
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 2);
+}
+
+/// Files that git sees in the folder and does not ignore.
+fn seen_by_git(folder: &Path) -> BTreeSet<String> {
+    let status = ["status", "--porcelain", "--untracked-files=all"];
+    let (told, files, log) = run(Command::new("git").args(status).current_dir(folder));
+    assert!(told, "{log}");
+    let files = files.lines().map(|line| line.trim_start_matches("?? "));
+    files.map(str::to_owned).collect()
+}
+
+/// The commands of the README that sign the plugin and make a workspace. What those before them make lies in the
+/// folder that was built; those beside them write nothing but what is in there, too.
+fn sign_and_serve(folder: &Path) {
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let commands: Vec<_> = readme
+        .lines()
+        .filter(|line| line.starts_with("minisign ") || line.starts_with("host-harness workspace "))
+        // A key without a password: nobody is there to type one.
+        .map(|line| line.replace("minisign -G", "minisign -G -W"))
+        .collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_host-harness"));
+    for command in commands {
+        let command = command.replace("host-harness", program.to_str().unwrap());
+        let (done, _, log) = run(Command::new("sh")
+            .args(["-c", &command])
+            .stdin(Stdio::null())
+            .current_dir(folder));
+        assert!(done, "{command}: {log}");
+    }
+}
+
+/// The secret key, the accounts, and what is built again: what is shared is the source, and the public key.
+#[test]
+fn git_sees_nothing_of_what_the_commands_of_a_readme_make_but_the_public_key() {
+    let parent = tempfile::tempdir().unwrap();
+    for language in ["rust", "typescript", "python"] {
+        let new = ["new-plugin", "--language", language, language];
+        let (written, _, log) = run(host_harness(new).current_dir(parent.path()));
+        assert!(written, "{log}");
+        let folder = parent.path().join(language);
+        let (initialised, _, log) = run(Command::new("git").args(["init", "--quiet"]).arg(&folder));
+        assert!(initialised, "{log}");
+        let mut expected = seen_by_git(&folder);
+        for entry in std::fs::read_dir(built(language)).unwrap() {
+            let entry = entry.unwrap();
+            let made = folder.join(entry.file_name());
+            if made.exists() {
+                continue;
+            }
+            if entry.path().is_file() {
+                std::fs::copy(entry.path(), made).unwrap();
+            } else {
+                std::fs::create_dir(&made).unwrap();
+                std::fs::write(made.join("made"), "").unwrap();
+            }
+        }
+        sign_and_serve(&folder);
+        // As long as a host serves.
+        for beside in ["chat.sqlite-wal", "chat.sqlite-shm"] {
+            std::fs::write(folder.join(beside), "").unwrap();
+        }
+        expected.insert("plugin.pub".to_owned());
+        if language == "rust" {
+            expected.insert("Cargo.lock".to_owned());
+        }
+        assert_eq!(seen_by_git(&folder), expected, "{language}");
+    }
 }
 
 #[test]
