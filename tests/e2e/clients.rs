@@ -2,30 +2,17 @@
 //! `tests/clients`, run by Node.js.
 
 use crate::support::{
-    ADMIN, ALICE, DAVE, ENABLE, ERIN, FEDERATED, MODERATOR, PASSWORD, Server, VALIDATE, totp_key,
+    ADMIN, ALICE, DAVE, ENABLE, ERIN, FEDERATED, MODERATOR, PASSWORD, Server, VALIDATE, node,
+    totp_key,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 /// What a program of `tests/clients` prints when it is given `input`.
 async fn run(program: &str, input: &str) -> Output {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-    assert!(
-        folder.join("node_modules").exists(),
-        "the clients are not installed; `cargo xtask test` does it"
-    );
-    let mut child = Command::new("node")
-        .current_dir(folder)
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("Node.js runs the clients");
+    let mut child = node("clients", program);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
     drop(stdin);

@@ -16,8 +16,10 @@ use reqwest::{Method, StatusCode};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::Duration;
+use tokio::process::{Child, Command};
 
 /// The route under test.
 pub(crate) const RESET_TOTP: &str = "/api/v1/users.resetTOTP";
@@ -65,6 +67,27 @@ static HARNESS: LazyLock<Harness> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reset_totp.wasm");
     Harness::load(file).expect("`cargo xtask build` makes the plugin")
 });
+
+/// A program of this folder in `tests`, which Node.js runs until it is dropped.
+pub(crate) fn node(folder: &str, program: &str) -> Child {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(folder);
+    assert!(
+        folder.join("node_modules").exists(),
+        "what {} needs is not installed; `cargo xtask test` does it",
+        folder.display()
+    );
+    Command::new("node")
+        .current_dir(folder)
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("Node.js is there")
+}
 
 pub(crate) struct Server(harness::Server);
 

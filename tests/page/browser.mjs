@@ -89,13 +89,16 @@ export async function open(options = {}) {
 export async function password(page, username, word = server.password) {
   await page.getByLabel('Username or e-mail address').fill(username);
   await page.getByLabel('Password', { exact: true }).fill(word);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await button(page, 'Sign in').click();
 }
 
+/** The button of this name. */
+export const button = (page, name) => page.getByRole('button', { name, exact: true });
+
 /** Enters a second factor, and sends it by the button of this name. */
-export async function enter(page, digits, button) {
+export async function enter(page, digits, sender) {
   await page.getByLabel('Code of your authenticator app').fill(digits);
-  await page.getByRole('button', { name: button, exact: true }).click();
+  await button(page, sender).click();
 }
 
 /** Signs in with the code `steps` time steps from now. */
@@ -104,6 +107,45 @@ export async function signIn(page, person, steps = 0) {
   await enter(page, code(person.key, steps), 'Sign in');
   await see(page.getByRole('heading', { name: 'Members', level: 1 }));
 }
+
+/** Signs in where the session has ended: `question` is the dialog that asks for it. */
+export async function signInAgain(question, person, steps = 0) {
+  await password(question, person.username);
+  await enter(question, code(person.key, steps), 'Sign in');
+}
+
+/** Who is signed in, as the tab keeps it; `null` of nobody. */
+export const kept = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem('session')));
+
+/** What a request of who is signed in says of itself. */
+export async function headersOf(page) {
+  const { userId, authToken } = await kept(page);
+  return { 'x-user-id': userId, 'x-auth-token': authToken };
+}
+
+/** Ends the session at the server, as an operator does. */
+export async function endSession(page) {
+  const answer = await fetch(`${server.url}/api/v1/logout`, { method: 'POST', headers: await headersOf(page) });
+  assert.equal(answer.status, 200);
+}
+
+/** Goes to a screen. */
+export const go = (page, name) => page.getByRole('navigation').getByRole('link', { name, exact: true }).click();
+
+/** Looks for members by a part of the name. */
+export async function search(page, words) {
+  await page.getByLabel('Find a member').fill(words);
+  await button(page, 'Search').click();
+}
+
+/** Opens the question whether a member is to be reset. */
+export async function askToReset(page, username) {
+  await button(page, `Reset the second factor of ${username}`).click();
+  await see(page.getByRole('dialog').getByText('This will happen'));
+}
+
+/** Closes a dialog by the button at its end. */
+export const close = (dialog) => button(dialog, 'Close').last().click();
 
 /** Waits until it is seen. */
 export async function see(locator) {

@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict';
 import jsQR from 'jsqr';
 import { URI } from 'otpauth';
-import { advance, code, enter, open, password, play, see, server, wish, wrongCode } from './browser.mjs';
+import { advance, button, code, enter, go, open, password, play, see, server, wish, wrongCode } from './browser.mjs';
 
 const { dave } = server.people;
 const page = await open();
-const screens = page.getByRole('navigation', { name: 'Screens' });
-const own = () => screens.getByRole('link', { name: 'My second factor' }).click();
-const button = (name) => page.getByRole('button', { name, exact: true });
 let key;
 let backupCodes;
 
@@ -35,12 +32,12 @@ await play({
   },
 
   async 'the password is asked for first, and a wrong one is told'() {
-    await button('Set up authenticator app').click();
+    await button(page, 'Set up authenticator app').click();
     await page.getByLabel('Your password').fill('not the password');
-    await button('Continue').click();
+    await button(page, 'Continue').click();
     await see(page.getByText('This password is wrong.'));
     await page.getByLabel('Your password').fill(server.password);
-    await button('Continue').click();
+    await button(page, 'Continue').click();
   },
 
   async 'the picture holds the key that can be typed as well'() {
@@ -61,44 +58,44 @@ await play({
   },
 
   async 'they stay until they are kept, and are gone then'() {
-    assert.ok(await button('Done').isDisabled());
-    await screens.getByRole('link', { name: 'Members' }).click();
-    await own();
+    assert.ok(await button(page, 'Done').isDisabled());
+    await go(page, 'Members');
+    await go(page, 'My second factor');
     assert.deepEqual(await page.locator('.codes code').allTextContents(), backupCodes);
     await page.getByLabel('I have kept these codes.').check();
-    await button('Done').click();
+    await button(page, 'Done').click();
     await see(page.getByText('12 backup codes are left.'));
     assert.ok(!(await page.content()).includes(backupCodes[0]));
   },
 
   async 'the app signs in, and so does a backup code'() {
-    await button('Sign out').click();
+    await button(page, 'Sign out').click();
     await password(page, dave.username);
     await enter(page, code(key, 1), 'Sign in');
-    await see(page.getByRole('button', { name: 'Sign out' }));
-    await button('Sign out').click();
+    await see(button(page, 'Sign out'));
+    await button(page, 'Sign out').click();
     await password(page, dave.username);
-    await button('Use a backup code').click();
+    await button(page, 'Use a backup code').click();
     await page.getByLabel('One of your backup codes').fill(backupCodes[0]);
-    await button('Sign in').click();
-    await see(page.getByRole('button', { name: 'Sign out' }));
-    await own();
+    await button(page, 'Sign in').click();
+    await see(button(page, 'Sign out'));
+    await go(page, 'My second factor');
     await see(page.getByText('11 backup codes are left.'));
   },
 
   async 'new backup codes are made'() {
     await advance(60);
-    await button('New backup codes').click();
+    await button(page, 'New backup codes').click();
     await enter(page, code(key), 'Make new codes');
     await see(page.getByRole('heading', { name: 'Your backup codes' }));
     const renewed = await page.locator('.codes code').allTextContents();
     assert.equal(renewed.filter((known) => backupCodes.includes(known)).length, 0);
     await page.getByLabel('I have kept these codes.').check();
-    await button('Done').click();
+    await button(page, 'Done').click();
   },
 
   async 'the app is given up'() {
-    await button('Give up authenticator app').click();
+    await button(page, 'Give up authenticator app').click();
     await enter(page, code(key, 1), 'Give up');
     await see(page.getByText('Your account has no authenticator app yet.'));
   },
