@@ -2,16 +2,13 @@
 
 use crate::secrets;
 use crate::support::{
-    ADMIN, ALICE, BOB, DAVE, FRANK, HELPER, MODERATOR, PASSWORD, Server, totp_key,
+    ADMIN, ALICE, BOB, DAVE, FRANK, HELPER, MODERATOR, PASSWORD, Server, node, totp_key,
 };
 use reqwest::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
 
 /// Whoever the programs may be.
 const PEOPLE: [&str; 7] = [ADMIN, ALICE, BOB, DAVE, FRANK, HELPER, MODERATOR];
@@ -21,21 +18,8 @@ const VISITORS: usize = 60;
 
 /// Lets a program of `tests/page` play so many steps, each of which must hold.
 async fn play(program: &str, steps: usize) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
-    assert!(
-        folder.join("node_modules").exists(),
-        "the browser's driver is not installed; `cargo xtask test` does it"
-    );
     let server = Server::start_with_visitors(VISITORS).await;
-    let mut child = Command::new("node")
-        .current_dir(folder)
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("Node.js drives the browser");
+    let mut child = node("page", program);
     let mut to = child.stdin.take().unwrap();
     let mut from = BufReader::new(child.stdout.take().unwrap()).lines();
     to.write_all(format!("{}\n", introduction(&server)).as_bytes())
@@ -108,7 +92,17 @@ async fn a_session_that_ends_meanwhile_is_begun_again_in_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_tells_what_is_wrong_and_goes_on_when_it_is_mended() {
-    play("trouble.mjs", 7).await;
+    play("trouble.mjs", 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_without_an_answer_is_found_out_by_asking() {
+    play("lost.mjs", 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_shown_or_asks_what_another_who_was_signed_in_has_asked_for() {
+    play("handover.mjs", 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +112,7 @@ async fn the_page_needs_no_mouse() {
 
 /// WCAG 2.2 as far as axe can tell.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_screen_can_be_read_in_both_themes_languages_and_on_a_phone() {
+async fn every_screen_can_be_read_in_both_themes_on_a_desk_and_on_a_phone() {
     play("looks.mjs", 4).await;
 }
 

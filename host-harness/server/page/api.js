@@ -7,10 +7,14 @@ const ROUTES = new URL('../api/v1/', location.href);
 /** How long an answer may take, in milliseconds: longer than any that the server gives. */
 const PATIENCE = 20_000;
 
+/** How a host says that its store may have done what was asked, or not. */
+const OUTCOME_UNKNOWN = 'host-outcome-unknown';
+
 /** Why something was not answered as hoped. */
 export class Problem extends Error {
   /**
-   * @param {'network'|'session'|'too-many'|'busy'|'refused'|'failed'} kind
+   * @param {'network'|'session'|'too-many'|'busy'|'unknown'|'refused'|'failed'} kind `unknown`: the server cannot tell
+   *   whether it has done it.
    * @param {object} [about]
    * @param {string} [about.id] The server's name for what is wrong.
    * @param {string} [about.said] The server's sentence.
@@ -33,11 +37,19 @@ export class Problem extends Error {
     return this.id === 'totp-invalid' || this.id === 'invalid-totp';
   }
 
+  /** Nothing tells whether it was done. */
+  get isLost() {
+    return ['network', 'unknown', 'failed'].includes(this.kind);
+  }
+
   /** Too many wrong codes: even a right one is refused, for a while or for good. */
   get isLocked() {
     return this.id === 'totp-max-attempts';
   }
 }
+
+/** What ends the requests of whoever signs out. */
+let leaving = new AbortController();
 
 let signInAgain = async () => false;
 
@@ -65,8 +77,10 @@ export async function logIn(user, password, factor = {}) {
   return body.data;
 }
 
-/** Ends the session at the server. */
+/** Ends the session at the server. What else was asked for in its name is not waited for. */
 export function logOut() {
+  leaving.abort();
+  leaving = new AbortController();
   return send('POST', 'logout', { caller: session() });
 }
 
@@ -97,7 +111,7 @@ async function send(method, route, { body, factor = {}, caller, signal }) {
   }
   if (factor.code) headers.set('x-2fa-code', factor.code);
   if (factor.method) headers.set('x-2fa-method', factor.method);
-  const patience = AbortSignal.timeout(PATIENCE);
+  const ends = [leaving.signal, signal].filter(Boolean);
   let answer;
   let said;
   try {
@@ -108,11 +122,11 @@ async function send(method, route, { body, factor = {}, caller, signal }) {
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
-      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      signal: AbortSignal.any([...ends, AbortSignal.timeout(PATIENCE)]),
     });
     said = await answer.text();
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (ends.some((end) => end.aborted)) throw error;
     throw new Problem('network');
   }
   const request = answer.headers.get('x-request-id') ?? undefined;
@@ -142,7 +156,7 @@ function problemOf({ status, headers }, { error, errorType, message, details }, 
   };
   if (status === 401 && !about.id) return new Problem('session', about);
   if (status === 429) return new Problem('too-many', about);
-  if (status === 503) return new Problem('busy', about);
+  if (status === 503) return new Problem(about.id === OUTCOME_UNKNOWN ? 'unknown' : 'busy', about);
   return new Problem(status >= 400 && status < 500 ? 'refused' : 'failed', about);
 }
 

@@ -1,5 +1,5 @@
 /** Questions over the page. */
-import { fill, h, newId } from './dom.js';
+import { button, fill, h, newId } from './dom.js';
 import { t } from './texts.js';
 
 /** A dialog that is open until it is closed: by its buttons, Escape, or what it was about. */
@@ -8,16 +8,17 @@ export class Dialog {
   constructor(left) {
     this.title = h('h2', { id: newId(), tabindex: '-1' });
     this.body = h('div', { class: 'stack' });
-    const close = h(
-      'button',
-      { type: 'button', class: 'close', 'aria-label': t('close'), on: { click: () => this.isBusy || this.close() } },
-      '×',
-    );
+    const close = button('×', () => this.isBusy || this.close(), { class: 'close', 'aria-label': t('close') });
     this.element = h('dialog', { 'aria-labelledby': this.title.id }, close, this.title, this.body);
-    this.element.addEventListener('cancel', (event) => {
+    const stay = (event) => {
       if (this.isBusy) event.preventDefault();
-    });
+    };
+    // Browsers let one `cancel` be refused, and close at the second Escape without asking.
+    const stayAtEscape = (event) => event.key === 'Escape' && stay(event);
+    this.element.addEventListener('cancel', stay);
+    document.addEventListener('keydown', stayAtEscape);
     this.element.addEventListener('close', () => {
+      document.removeEventListener('keydown', stayAtEscape);
       this.element.remove();
       left?.(this);
     });
@@ -31,6 +32,15 @@ export class Dialog {
     fill(this.body, ...body);
     this.element.scrollTop = 0;
     if (this.isOpen) this.title.focus();
+  }
+
+  /** What the dialog ends with: a button that closes it. */
+  closing(attributes = {}) {
+    return h(
+      'div',
+      { class: 'actions' },
+      button(t('close'), () => this.close(), attributes),
+    );
   }
 
   /** What is under way is waited for: nobody should have to guess how it ended. */

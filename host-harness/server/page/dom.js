@@ -30,6 +30,10 @@ export function fill(element, ...children) {
 /** What comes from the server or a person, such as a name: it is the same in every language. */
 export const data = (text, name = 'span', attributes = {}) => h(name, { translate: 'no', ...attributes }, text);
 
+/** A button that does something; a form's own, which sends it, is none. */
+export const button = (label, click, attributes = {}) =>
+  h('button', { type: 'button', ...attributes, on: { click } }, label);
+
 /** A word for the state of something: `quiet`, `good`, `warn` or `bad`. */
 export const chip = (kind, ...children) => h('span', { class: `chip ${kind}` }, ...children);
 

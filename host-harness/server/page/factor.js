@@ -1,12 +1,15 @@
 /** Asks for the caller's second factor: an app's code, a backup code, a code by e-mail, or the password. */
 import { sha256 } from './api.js';
-import { fill, h } from './dom.js';
+import { button, fill, h } from './dom.js';
 import { Field } from './field.js';
 import { busy, explain, holdBack, problemNotice } from './notice.js';
 import { rich, t, time } from './texts.js';
 
 /** Backup codes at which somebody should think of new ones. */
 export const FEW_CODES = 3;
+
+/** What may be a code: the server looks closer, and a header holds ASCII alone. */
+const CODE = /^[ -~]+$/;
 
 /**
  * A form that asks for a code and does something with it.
@@ -28,7 +31,7 @@ export function factorForm({ details, label, act, cancel }) {
     { class: 'stack', novalidate: true, on: { submit } },
     place,
     trouble,
-    h('div', { class: 'actions' }, cancel && h('button', { type: 'button', on: { click: cancel } }, t('cancel')), send),
+    h('div', { class: 'actions' }, cancel && button(t('cancel'), cancel), send),
   );
   let question = null;
   show(details);
@@ -47,7 +50,7 @@ export function factorForm({ details, label, act, cancel }) {
   async function submit(event) {
     event.preventDefault();
     fill(trouble);
-    if (question && !question.field.isFilled()) return;
+    if (question && !question.isReady()) return;
     await attempt(async () => (question ? question.factor() : {}));
   }
 
@@ -69,8 +72,6 @@ export function factorForm({ details, label, act, cancel }) {
     if (problem.wantsCode) {
       show(problem.details);
       question.field.input.focus();
-      if (problem.details?.codeGenerated === false && problem.details.method === 'email')
-        question.tell(problem.details);
       return;
     }
     if (question && problem.isWrongCode) {
@@ -101,11 +102,14 @@ class Question {
       inputmode: isPassword ? false : 'numeric',
       class: isPassword ? false : 'code',
     });
-    const other = (text, click) => h('button', { type: 'button', class: 'link', on: { click } }, text);
+    const other = (text, click) => button(text, click, { class: 'link' });
     const backup =
       this.method === 'totp' &&
       !details.isOfNewKey &&
-      other(t('factor.totp.backup'), () => this.takeBackupCode(backup));
+      other(t('factor.totp.backup'), () => {
+        this.takeBackupCode();
+        backup.remove();
+      });
     const mail = this.method === 'totp' && details.availableMethods?.includes('email');
     this.elements = [
       this.field.element,
@@ -115,27 +119,35 @@ class Question {
   }
 
   /** Says where the code is to be found. */
-  tell({ emailOrUsername, codeExpires }) {
+  tell({ emailOrUsername, codeExpires, codeGenerated }) {
     const hint = () => {
       if (this.method !== 'email') return t(`factor.${this.method}.hint`);
       if (codeExpires) return rich('factor.email.earlier', { until: time(codeExpires) });
+      if (codeGenerated === false) return t('factor.email.unsent');
       return emailOrUsername ? rich('factor.email.sent', { to: emailOrUsername }) : t('factor.email.hint');
     };
     fill(this.field.hint, hint());
   }
 
   /** The keyboard of a phone gets letters. */
-  takeBackupCode(button) {
+  takeBackupCode() {
     fill(this.field.label, t('factor.backup'));
     fill(this.field.hint, t('factor.backup.hint'));
     this.field.input.setAttribute('inputmode', 'text');
-    button.remove();
     this.field.input.focus();
   }
 
+  /** Whether what was entered can be sent; says why not. */
+  isReady() {
+    if (!this.field.isFilled()) return false;
+    const isPassword = this.method === 'password';
+    if (isPassword ? globalThis.crypto?.subtle : CODE.test(this.field.value)) return true;
+    this.field.complain(t(isPassword ? 'sign-in.insecure' : 'wrong.form'));
+    return false;
+  }
+
   async factor() {
-    const entered = this.field.input.value;
-    if (this.method !== 'password') return { code: entered.trim(), method: this.method };
-    return { code: (await sha256(entered)) ?? entered };
+    if (this.method !== 'password') return { code: this.field.value, method: this.method };
+    return { code: await sha256(this.field.input.value) };
   }
 }

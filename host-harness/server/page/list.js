@@ -1,5 +1,5 @@
 /** Long lists, a page at a time. */
-import { fill, h } from './dom.js';
+import { button, fill, h } from './dom.js';
 import { problemNotice, say } from './notice.js';
 import { address } from './place.js';
 import { t } from './texts.js';
@@ -105,7 +105,7 @@ export function pagedList({ label, columns, load, cells, empty, signal }) {
   }
 
   function showPages(next) {
-    const turn = (to, text, isThere) => h('button', { type: 'button', disabled: !isThere, on: { click: to } }, text);
+    const turn = (to, text, isThere) => button(text, to, { disabled: !isThere });
     const isAlone = starts.length === 1 && next === null;
     fill(
       pages,

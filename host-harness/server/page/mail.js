@@ -17,7 +17,7 @@ export function mailScreen({ signal }) {
     },
     cells: (mail) => [
       data(mail.to, 'strong'),
-      data(mail.subject, 'span', { lang: 'en' }),
+      data(mail.subject),
       [
         chip(KINDS[mail.state] ?? 'quiet', word('mail', mail.state)),
         mail.tries > 0 && h('div', { class: 'small quiet-text' }, rich('mail.tries', { count: mail.tries })),

@@ -2,13 +2,14 @@
 import { logOut, onSessionEnd } from './api.js';
 import { auditScreen } from './audit.js';
 import { Dialog } from './dialog.js';
-import { data, fill, h } from './dom.js';
+import { button, data, fill, h } from './dom.js';
 import { mailScreen } from './mail.js';
 import { membersScreen } from './members.js';
 import { notice, say, status } from './notice.js';
-import { forgetOwn, ownScreen } from './own.js';
+import { ownScreen } from './own.js';
 import { address, here } from './place.js';
 import { end, session } from './session.js';
+import { forget } from './shown-once.js';
 import { signInForm } from './sign-in.js';
 import { LANGUAGES, choose, language, load, rich, t } from './texts.js';
 
@@ -95,7 +96,7 @@ function showHeader(who, current) {
         { class: 'who' },
         languages,
         who && data(who.username, 'span', { class: 'name' }),
-        who && h('button', { type: 'button', on: { click: signOut } }, t('sign-out')),
+        who && button(t('sign-out'), signOut),
       ),
     ),
   );
@@ -109,7 +110,10 @@ async function changeLanguage(code) {
   header.querySelector('select').focus();
 }
 
-async function signOut() {
+async function signOut({ target }) {
+  target.disabled = true;
+  leaving.abort();
+  fill(main, h('p', { class: 'quiet-text' }, t('loading')));
   past = { kind: 'good', text: t('sign-out.done') };
   try {
     await logOut();
@@ -118,7 +122,7 @@ async function signOut() {
     if (problem.kind !== 'session') past = { kind: 'warn', text: t('sign-out.here') };
   }
   end();
-  forgetOwn();
+  forget();
   // Whoever signs in next begins at the beginning.
   history.replaceState(null, '', address('members'));
   say(past.text);
@@ -137,7 +141,7 @@ function askToSignIn() {
         say(t('session.back'));
       } else {
         for (const open of document.querySelectorAll('dialog')) open.close();
-        forgetOwn();
+        forget();
         show();
       }
     });

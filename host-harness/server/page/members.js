@@ -1,15 +1,13 @@
 /** Members, their second factors and locks. */
-import { get, post } from './api.js';
-import { chip, data, h } from './dom.js';
-import { FEW_CODES, factorForm } from './factor.js';
-import { Dialog } from './dialog.js';
+import { get } from './api.js';
+import { button, chip, data, h } from './dom.js';
+import { FEW_CODES } from './factor.js';
 import { Field } from './field.js';
 import { pagedList } from './list.js';
-import { notice } from './notice.js';
 import { address, go } from './place.js';
 import { resetDialog } from './reset.js';
-import { session } from './session.js';
 import { rich, t, timeOfDay } from './texts.js';
+import { unlockDialog } from './unlock.js';
 
 /** The screen: a search, a filter, and the list. */
 export function membersScreen({ query, signal }) {
@@ -99,25 +97,13 @@ function cells(member, changed) {
         t('members.history'),
       ),
       locked?.until &&
-        h(
-          'button',
-          {
-            type: 'button',
-            'aria-label': t('unlock.of', { user: member.username }),
-            on: { click: () => unlockDialog(member, changed) },
-          },
-          t('unlock'),
-        ),
+        button(t('unlock'), () => unlockDialog(member, changed), {
+          'aria-label': t('unlock.of', { user: member.username }),
+        }),
       !member.federated &&
-        h(
-          'button',
-          {
-            type: 'button',
-            'aria-label': t('reset.of', { user: member.username }),
-            on: { click: () => resetDialog(member, changed) },
-          },
-          t('reset'),
-        ),
+        button(t('reset'), () => resetDialog(member, changed), {
+          'aria-label': t('reset.of', { user: member.username }),
+        }),
     ),
   ];
 }
@@ -140,34 +126,4 @@ function lockChip({ until }) {
 function codesLeft(count) {
   const words = rich('members.codes', { count });
   return h('div', { class: `small ${count <= FEW_CODES ? 'warn-text' : 'quiet-text'}` }, words);
-}
-
-/** Lets a member try again at once. */
-function unlockDialog(member, changed) {
-  const user = data(member.username, 'strong');
-  let isDone = false;
-  const dialog = new Dialog(() => isDone && changed());
-  dialog.show(
-    rich('unlock.title', { user }),
-    h('p', {}, t('unlock.lead')),
-    notice('quiet', h('p', {}, rich('reset.sure', { user: data(member.username) }))),
-    factorForm({
-      details: session().asks,
-      label: t('unlock.do'),
-      cancel: () => dialog.close(),
-      act: async (factor) => {
-        await post('second-factor.unlock', { userId: member._id }, factor);
-        isDone = true;
-        dialog.show(
-          t('unlock.done'),
-          notice('good', h('p', {}, rich('unlock.done.lead', { user: data(member.username, 'strong') }))),
-          h(
-            'div',
-            { class: 'actions' },
-            h('button', { type: 'button', class: 'primary', on: { click: () => dialog.close() } }, t('close')),
-          ),
-        );
-      },
-    }),
-  );
 }

@@ -1,16 +1,14 @@
 /** How the page tells what happened, and what went wrong. */
 import { Problem } from './api.js';
-import { data, fill, h } from './dom.js';
+import { button, data, fill, h } from './dom.js';
 import { has, rich, t } from './texts.js';
 
-const live = h('p', { role: 'status', class: 'unseen' });
-
 /** What screen readers are told beside what is seen; to be in the page from the start. */
-export const status = live;
+export const status = h('p', { role: 'status', class: 'unseen' });
 
 /** Tells screen readers. */
 export function say(text) {
-  fill(live, text);
+  fill(status, text);
 }
 
 /** A frame around something to know: `good`, `warn`, `bad` or `quiet`. */
@@ -36,36 +34,31 @@ export function explain(problem) {
  * @param {() => void} [again] Tries once more: a button, once the server's wait is over.
  */
 export function problemNotice(problem, again) {
-  const request = ['busy', 'failed'].includes(problem.kind) && problem.request;
+  const request = ['busy', 'unknown', 'failed'].includes(problem.kind) && problem.request;
+  const retry = again && button(t('again'), again);
+  if (retry) holdBack(retry, problem.retryAfter);
   return notice(
     'bad',
     h('p', {}, ...explain(problem)),
     request && h('p', { class: 'small' }, rich('problem.request', { request: data(request, 'code') })),
-    again && h('p', {}, waitingButton(problem.retryAfter, { on: { click: again } }, t('again'))),
+    retry && h('p', {}, retry),
   );
 }
 
-/** A button that cannot be pressed for as many seconds as the server wants to be left alone. */
-export function waitingButton(seconds, attributes, label) {
-  const button = h('button', { type: 'button', ...attributes }, label);
-  holdBack(button, seconds);
-  return button;
-}
-
-/** Disables `button` for so many seconds, and counts them down on it. */
-export function holdBack(button, seconds) {
+/** Disables `control`, a button, for as many seconds as the server wants to be left alone, and counts them down on it. */
+export function holdBack(control, seconds) {
   if (!(seconds > 0)) return;
-  const label = [...button.childNodes];
+  const label = [...control.childNodes];
   const free = Date.now() + seconds * 1000;
-  button.disabled = true;
+  control.disabled = true;
   const tick = () => {
     const left = Math.ceil((free - Date.now()) / 1000);
     if (left > 0) {
-      fill(button, t('again.in', { count: left }));
+      fill(control, t('again.in', { count: left }));
     } else {
       clearInterval(timer);
-      button.disabled = false;
-      fill(button, ...label);
+      control.disabled = false;
+      fill(control, ...label);
     }
   };
   const timer = setInterval(tick, 500);
@@ -74,7 +67,7 @@ export function holdBack(button, seconds) {
 
 /** Keeps a form from being sent twice while `work` goes on. */
 export async function busy(form, work) {
-  const controls = [...form.querySelectorAll('button')].filter((button) => !button.disabled);
+  const controls = [...form.querySelectorAll('button')].filter((control) => !control.disabled);
   form.setAttribute('aria-busy', 'true');
   for (const control of controls) control.disabled = true;
   try {

@@ -1,57 +1,72 @@
-/** One's own second factor: set up by a QR code, backup codes, given up. */
+/** One's own second factor: set up, new backup codes, given up. */
 import { get, post } from './api.js';
+import { backupCodes } from './backup-codes.js';
 import { Dialog } from './dialog.js';
-import { chip, data, fill, h } from './dom.js';
+import { button, chip, fill, h } from './dom.js';
+import { askForKey, keyToScan } from './enrolment.js';
 import { FEW_CODES, factorForm } from './factor.js';
 import { notice, problemNotice, say } from './notice.js';
 import { changed } from './session.js';
+import { forget, keepAnswer, shownOnce } from './shown-once.js';
 import { rich, t } from './texts.js';
+import { notDone } from './unknown.js';
 
-/** Characters of a key that are read at a time. */
-const GROUP = /.{1,4}/g;
+/** What was asked for without an answer: nothing that brings codes, or what replaces them. */
+const Lost = { PLAIN: 'plain', CODES: 'codes' };
 
-/** What is shown once and was not yet put away: the key of an enrolment, or backup codes. */
-let shown = null;
-
-/** Forgets what was shown. */
-export function forgetOwn() {
-  keep(null);
-}
-
-function keep(what) {
-  shown = what;
-  if (what?.codes) window.addEventListener('beforeunload', askBeforeLeaving);
-  else window.removeEventListener('beforeunload', askBeforeLeaving);
-}
-
-const askBeforeLeaving = (event) => event.preventDefault();
+/** The screen that is there now: an answer may come after the one that asked was left. */
+let current = null;
 
 /** The screen: how it stands, and what can be done. */
 export function ownScreen({ signal }) {
-  const place = h('div', { class: 'card stack' });
-  show();
-  return place;
+  current = new OwnScreen(signal);
+  current.show();
+  return current.element;
+}
 
-  function show() {
-    if (shown?.codes) showCodes(shown.codes);
-    else if (shown) showKey(shown);
-    else look();
+class OwnScreen {
+  constructor(signal) {
+    this.signal = signal;
+    this.element = h('div', { class: 'card stack' });
   }
 
-  async function look() {
-    fill(place, h('p', { class: 'quiet-text' }, t('loading')));
+  /** Shows what is shown once, or else how it stands. */
+  show() {
+    const { codes, secret } = shownOnce() ?? {};
+    if (codes) this.showCodes(codes);
+    else if (secret) this.showKey();
+    else this.look();
+  }
+
+  /** Asks how it stands. `lost`: what was asked for before that, without an answer. */
+  async look(lost = null) {
+    fill(this.element, h('p', { class: 'quiet-text' }, t('loading')));
     try {
-      const me = await get('me', {}, signal);
+      const me = await get('me', {}, this.signal);
       changed(me);
       const isEnrolled = Boolean(me.services.totp);
-      const remaining = isEnrolled ? (await get('users.totpCodesRemaining', {}, signal)).remaining : undefined;
-      fill(place, isEnrolled ? enrolled(remaining) : notEnrolled());
+      const isKeyShown = Boolean(shownOnce()?.secret);
+      if (isKeyShown && !isEnrolled) {
+        this.showKey(notDone());
+        return;
+      }
+      if (isKeyShown) forget();
+      const remaining = isEnrolled && (await get('users.totpCodesRemaining', {}, this.signal)).remaining;
+      fill(
+        this.element,
+        lost && lostNotice(isEnrolled && lost === Lost.CODES),
+        isEnrolled ? this.enrolled(remaining) : this.notEnrolled(),
+      );
     } catch (problem) {
-      if (!signal.aborted) fill(place, problemNotice(problem, look));
+      if (!this.signal.aborted)
+        fill(
+          this.element,
+          problemNotice(problem, () => this.look(lost)),
+        );
     }
   }
 
-  function enrolled(remaining) {
+  enrolled(remaining) {
     return [
       h('p', { class: 'state' }, chip('good', t('own.on')), t('own.on.lead')),
       remaining <= FEW_CODES
@@ -61,157 +76,94 @@ export function ownScreen({ signal }) {
     ];
   }
 
-  function notEnrolled() {
+  notEnrolled() {
+    const steps = ['own.step.app', 'own.step.scan', 'own.step.code'];
     return [
       h('p', { class: 'state' }, chip('quiet', t('own.none')), t('own.none.lead')),
       h(
         'ol',
         { class: 'steps' },
-        h('li', {}, t('own.step.app')),
-        h('li', {}, t('own.step.scan')),
-        h('li', {}, t('own.step.code')),
-      ),
-      h('div', { class: 'row-actions' }, button(t('own.begin'), begin, 'primary')),
-    ];
-  }
-
-  function renew() {
-    ask(t('own.renew'), t('own.renew.lead'), t('own.renew.do'), async (code) => {
-      keep({ codes: (await post('users.regenerateTotpCodes', { code })).body.codes });
-    });
-  }
-
-  function giveUp() {
-    ask(t('own.off'), t('own.off.lead'), t('own.off.do'), async (code) => {
-      await post('users.disableTotp', { code });
-      say(t('own.off.done'));
-    });
-  }
-
-  /** Asks for a code of one's own app, and does something with it. */
-  function ask(title, lead, label, act) {
-    const dialog = new Dialog(show);
-    const form = factorForm({
-      details: { method: 'totp' },
-      label,
-      cancel: () => dialog.close(),
-      act: async ({ code }) => {
-        await act(code);
-        dialog.close();
-      },
-    });
-    dialog.show(title, h('p', {}, lead), form);
-  }
-
-  /** Asks for a key; the server wants to know first that it is the holder who asks. */
-  async function begin() {
-    const dialog = new Dialog(show);
-    dialog.show(t('own.begin'), h('p', { class: 'quiet-text' }, t('loading')));
-    let details;
-    try {
-      await enable({});
-      return;
-    } catch (problem) {
-      if (!problem.wantsCode) {
-        dialog.show(t('own.begin'), problemNotice(problem));
-        return;
-      }
-      details = problem.details;
-    }
-    const form = factorForm({ details, label: t('next'), cancel: () => dialog.close(), act: enable });
-    dialog.show(t('own.begin'), h('p', {}, t('own.begin.lead')), form);
-
-    async function enable(factor) {
-      const { secret, url } = (await post('users.enableTotp', {}, factor)).body;
-      // The key can be typed where there is no picture.
-      const picture = await post('second-factor.qr', { url }).catch(() => null);
-      keep({ secret, svg: picture?.body.svg });
-      dialog.close();
-    }
-  }
-
-  function showKey({ secret, svg }) {
-    fill(
-      place,
-      h('p', {}, t('own.scan')),
-      h(
-        'div',
-        { class: 'enrol' },
-        svg &&
-          h('img', {
-            class: 'qr',
-            alt: t('own.qr'),
-            width: 220,
-            height: 220,
-            src: `data:image/svg+xml,${encodeURIComponent(svg)}`,
-          }),
-        h(
-          'div',
-          { class: 'stack' },
-          h(
-            'div',
-            {},
-            h('p', { class: 'small quiet-text' }, t('own.key')),
-            data(secret.match(GROUP).join(' '), 'code', { class: 'key' }),
-          ),
-          factorForm({
-            details: { method: 'totp', isOfNewKey: true },
-            label: t('own.confirm'),
-            cancel: () => {
-              keep(null);
-              show();
-            },
-            act: async ({ code }) => {
-              keep({ codes: (await post('users.validateTotp', { code })).body.codes });
-              say(t('own.confirmed'));
-              show();
-            },
-          }),
-        ),
-      ),
-    );
-  }
-
-  /** Shows backup codes: the server keeps only what they hash to. */
-  function showCodes(codes) {
-    const done = h(
-      'button',
-      { type: 'button', class: 'primary', disabled: true, on: { click: finish } },
-      t('own.kept.do'),
-    );
-    const kept = h('input', { type: 'checkbox', id: 'kept', on: { change: () => (done.disabled = !kept.checked) } });
-    const copied = h('span', { class: 'small quiet-text', role: 'status' });
-    const heading = h('h2', { tabindex: '-1' }, t('own.codes.title'));
-    const copy = async () => {
-      await navigator.clipboard.writeText(codes.join('\n'));
-      fill(copied, t('own.copied'));
-    };
-    fill(
-      place,
-      heading,
-      h('p', {}, t('own.codes.lead')),
-      h(
-        'ul',
-        { class: 'codes', translate: 'no' },
-        codes.map((code) => h('li', {}, h('code', {}, code))),
+        steps.map((step) => h('li', {}, t(step))),
       ),
       h(
         'div',
         { class: 'row-actions' },
-        navigator.clipboard && button(t('own.copy'), copy),
-        button(t('own.print'), () => window.print()),
-        copied,
+        button(t('own.begin'), () => askForKey(() => current.show()), { class: 'primary' }),
       ),
-      h('p', { class: 'check' }, kept, h('label', { for: 'kept' }, t('own.kept'))),
-      h('div', { class: 'row-actions' }, done),
-    );
-    heading.focus();
+    ];
   }
 
-  function finish() {
-    keep(null);
-    look();
+  showKey(said = null) {
+    const cancel = () => {
+      forget();
+      this.show();
+    };
+    fill(this.element, said, keyToScan(shownOnce(), { confirm, cancel }));
+  }
+
+  showCodes(codes) {
+    const finish = () => {
+      forget();
+      this.look();
+    };
+    const [heading, ...rest] = backupCodes(codes, finish);
+    fill(this.element, heading, rest);
+    heading.focus();
   }
 }
 
-const button = (label, click, kind = false) => h('button', { type: 'button', class: kind, on: { click } }, label);
+/** Proves the key that is shown. */
+async function confirm(code) {
+  try {
+    await keepAnswer(() => codesOf('users.validateTotp', code));
+  } catch (problem) {
+    if (!problem.isLost) throw problem;
+    await current.look(Lost.CODES);
+    return;
+  }
+  say(t('own.confirmed'));
+  current.show();
+}
+
+function renew() {
+  ask(t('own.renew'), t('own.renew.lead'), t('own.renew.do'), Lost.CODES, (code) =>
+    keepAnswer(() => codesOf('users.regenerateTotpCodes', code)),
+  );
+}
+
+function giveUp() {
+  ask(t('own.off'), t('own.off.lead'), t('own.off.do'), Lost.PLAIN, async (code) => {
+    await post('users.disableTotp', { code });
+    say(t('own.off.done'));
+  });
+}
+
+/** Asks for a code of one's own app, and does something with it; where no answer comes to that, `lost` is what it was. */
+function ask(title, lead, label, lost, act) {
+  let isLost = false;
+  const dialog = new Dialog(() => (isLost ? current.look(lost) : current.show()));
+  const form = factorForm({
+    details: { method: 'totp' },
+    label,
+    cancel: () => dialog.close(),
+    act: async ({ code }) => {
+      try {
+        await act(code);
+      } catch (problem) {
+        if (!problem.isLost) throw problem;
+        isLost = true;
+      }
+      dialog.close();
+    },
+  });
+  dialog.show(title, h('p', {}, lead), form);
+}
+
+async function codesOf(route, code) {
+  const { codes } = (await post(route, { code })).body;
+  return { codes };
+}
+
+function lostNotice(areCodesLost) {
+  return notice('warn', h('p', {}, t('own.lost')), areCodesLost && h('p', {}, t('own.lost.codes')));
+}

@@ -16,7 +16,7 @@ const FOLDER: &str = "book/src/images";
 const NAME: &str = "administrators-page-";
 
 /// The test that goes through all screens, and takes the pictures on its way.
-const TEST: &str = "every_screen_can_be_read_in_both_themes_languages_and_on_a_phone";
+const TEST: &str = "every_screen_can_be_read_in_both_themes_on_a_desk_and_on_a_phone";
 
 /// Colours of a picture: the page has few, and letters need shades of each.
 const COLOURS: &str = "128";

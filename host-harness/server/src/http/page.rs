@@ -69,7 +69,7 @@ macro_rules! script {
     };
 }
 
-static FILES: [File; 22] = [
+static FILES: [File; 28] = [
     file!("index.html", "text/html; charset=utf-8"),
     file!("page.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
@@ -77,8 +77,10 @@ static FILES: [File; 22] = [
     file!("texts/en.json", "application/json"),
     script!("api.js"),
     script!("audit.js"),
+    script!("backup-codes.js"),
     script!("dialog.js"),
     script!("dom.js"),
+    script!("enrolment.js"),
     script!("factor.js"),
     script!("field.js"),
     script!("list.js"),
@@ -89,9 +91,13 @@ static FILES: [File; 22] = [
     script!("own.js"),
     script!("place.js"),
     script!("reset.js"),
+    script!("reset-done.js"),
     script!("session.js"),
+    script!("shown-once.js"),
     script!("sign-in.js"),
     script!("texts.js"),
+    script!("unknown.js"),
+    script!("unlock.js"),
 ];
 
 fn tag(text: &str) -> String {
