@@ -93,7 +93,7 @@ await play({
     await say('Username or e-mail address');
     await signIn(page, server.people.admin);
     await page.getByLabel('Language').selectOption('Deutsch');
-    assert.equal(await page.evaluate(() => document.documentElement.lang), 'de');
+    await page.locator('html[lang=de]').waitFor({ state: 'attached' });
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
       for (const screen of ['Mein zweiter Faktor', 'E-Mails', 'Protokoll', 'Mitglieder']) {
