@@ -1,10 +1,16 @@
 //! A page of accounts, as it is put together from what tables find.
 
 use chat_domain::directory::{AccountFilter, Place};
+use std::fmt::Display;
 
 /// Addresses in which what is searched for was found that are looked at for one page: those of
 /// accounts that were listed for their usernames are passed over.
 pub(crate) const MOST_ADDRESSES: u32 = 1000;
+
+/// Tells the log of an account that is nothing to work by: it keeps nobody from the others.
+pub(crate) fn leave_out(error: impl Display) {
+    tracing::warn!(%error, "an account is left out of a list");
+}
 
 /// The accounts of a page, and one more where there is one.
 pub(crate) struct Gathered {

@@ -23,7 +23,7 @@ mod sealing;
 mod writer;
 
 use crate::convention::AN_OLDER_PROGRAMS;
-use crate::directory::{Gathered, addresses_after, usernames_after};
+use crate::directory::{Gathered, addresses_after, leave_out, usernames_after};
 use crate::seal::{Position, Renewed, Seal, Sealing};
 use crate::{Decide, Result, Store, StoreError, Surveyed};
 use address::Access;
@@ -234,8 +234,13 @@ impl Store for Postgres {
         }
         let (ids, next) = gathered.page();
         let rows = self.rows(workspace, || read::profiles_of(workspace, &ids));
-        let profile = |row: &Row| Ok(read::profile_in(&self.seal, workspace, row)?.0);
-        let profiles = each(&rows.await?, profile)?;
+        let mut profiles = Vec::with_capacity(ids.len());
+        for row in &rows.await? {
+            match read::profile_in(&self.seal, workspace, row) {
+                Ok((profile, _)) => profiles.push(profile),
+                Err(failure) => leave_out(StoreError::from(failure)),
+            }
+        }
         Ok(AccountPage { profiles, next })
     }
 

@@ -261,13 +261,13 @@ fn bring_up_to_date(connection: &mut Connection, seal: &Seal) -> Result<()> {
 /// What is kept and cannot be understood is told as it is.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error {
-            if let Some(unread) = cause.downcast_ref::<Unread>() {
-                return Self(unread.to_string().into());
-            }
-            if let Some(broken) = cause.downcast_ref::<BrokenLog>() {
-                return broken.clone().into();
-            }
+        if let Some(unread) = unread(&error) {
+            return Self(unread.into());
+        }
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error
+            && let Some(broken) = cause.downcast_ref::<BrokenLog>()
+        {
+            return broken.clone().into();
         }
         // SQLite calls a disk full that is, and a quota that is used up a write that failed.
         let is_write = error
@@ -280,6 +280,16 @@ impl From<rusqlite::Error> for StoreError {
             _ if is_write => Unavailable::Refused.into(),
             _ => Self(error.into()),
         }
+    }
+}
+
+/// What is said of a value that is nothing to work by, where that is what is wrong.
+fn unread(error: &rusqlite::Error) -> Option<String> {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(_, _, cause) => {
+            cause.downcast_ref::<Unread>().map(Unread::to_string)
+        }
+        _ => None,
     }
 }
 

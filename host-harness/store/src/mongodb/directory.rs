@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::field::{Fields, id_of};
 use super::read::{PERMISSIONS, granted_to};
 use super::settings;
-use crate::directory::usernames_after;
+use crate::directory::{leave_out, usernames_after};
 use crate::seal::Seal;
 use chat_domain::directory::{AccountFilter, AccountPage, Place, Search};
 use mongodb::bson::{Document, doc};
@@ -50,7 +50,7 @@ pub(super) async fn accounts(
         let mut profile = match account {
             Ok(account) => account.profile,
             Err(error) => {
-                tracing::warn!(%error, "an account is left out of a list");
+                leave_out(error);
                 continue;
             }
         };

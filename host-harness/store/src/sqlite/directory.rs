@@ -1,8 +1,8 @@
 //! Accounts, page by page.
 
 use super::read::profile;
-use super::{Db, SqlResult};
-use crate::directory::{Gathered, MOST_ADDRESSES, addresses_after, usernames_after};
+use super::{Db, SqlResult, unread};
+use crate::directory::{Gathered, MOST_ADDRESSES, addresses_after, leave_out, usernames_after};
 use chat_domain::account::Profile;
 use chat_domain::directory::{AccountFilter, AccountPage, Place, Search};
 use chat_domain::dossier::Subject;
@@ -65,7 +65,10 @@ pub(super) fn accounts(
     let mut profiles: Vec<Profile> = Vec::with_capacity(ids.len());
     for id in ids {
         let subject = Subject::id(&id).as_seen().with_tokens();
-        profiles.extend(profile(db, workspace, &subject, None)?);
+        match profile(db, workspace, &subject, None) {
+            Ok(found) => profiles.extend(found),
+            Err(error) => leave_out(unread(&error).ok_or(error)?),
+        }
     }
     Ok(AccountPage { profiles, next })
 }

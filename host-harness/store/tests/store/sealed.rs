@@ -6,6 +6,7 @@ use super::store::totp;
 use crate::KIND;
 use chat_domain::account::{Email, Profile, Token, TotpFactor};
 use chat_domain::attempts::Attempt;
+use chat_domain::directory::AccountFilter;
 use chat_domain::dossier::{Question, Subject};
 use chat_domain::mailed_code::EmailCode;
 use chat_domain::member::{Act, Authority, Code, MemberChange};
@@ -519,6 +520,31 @@ async fn a_backup_code_that_is_used_while_the_key_is_changed_is_spent() {
         let factor = user.factor.unwrap();
         assert_eq!(factor.spent_code_hashes, [code_hash(code)], "u{n}");
     }
+}
+
+/// Whoever lists wants to help somebody else, too.
+#[tokio::test]
+async fn an_account_that_cannot_be_opened_keeps_no_other_from_a_list() {
+    let data = new_data().await;
+    fill(&data).await;
+    let listed = async || {
+        let filter = AccountFilter {
+            most: 100,
+            ..AccountFilter::default()
+        };
+        let page = data.store.accounts(ACME, &filter).await.unwrap();
+        assert_eq!(page.next, None);
+        let ids = page.profiles.into_iter().map(|profile| profile.user.id);
+        ids.collect::<Vec<_>>()
+    };
+    let mut expected = listed().await;
+    data.edit(
+        "UPDATE totp SET key = (SELECT key FROM totp WHERE (workspace, user) = ('acme', 'admin'))
+         WHERE (workspace, user) = ('acme', 'alice')",
+    );
+    expected.retain(|id| id != "alice");
+    assert!(expected.len() > 2);
+    assert_eq!(listed().await, expected);
 }
 
 /// The others come under the new key; the store goes on asking for the old one.
