@@ -49,10 +49,10 @@ use rusqlite::ffi::{
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -308,14 +308,27 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The other end of a pipe would be waited for for ever.
+/// The other end of a pipe would be waited for for ever. And whoever may write in the folder, such as
+/// the service's user, could have root make or change a file elsewhere by a link in its name.
 fn require_regular(path: &Path) -> SqlResult<()> {
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
-        let problem = Some("it is no regular file".to_owned());
-        return Err(rusqlite::Error::SqliteFailure(code, problem));
-    }
-    Ok(())
+    let found = path.metadata();
+    let problem = match path.symlink_metadata() {
+        Ok(link) if link.is_symlink() && !is_trusted(&link, found.as_ref().ok()) => {
+            "it is a link to what is not its owner's"
+        }
+        _ if found.is_ok_and(|found| !found.is_file()) => "it is no regular file",
+        _ => return Ok(()),
+    };
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    Err(rusqlite::Error::SqliteFailure(
+        code,
+        Some(problem.to_owned()),
+    ))
+}
+
+/// Whether a link is root's, or leads to what its owner has, too.
+fn is_trusted(link: &Metadata, found: Option<&Metadata>) -> bool {
+    link.uid() == 0 || found.is_some_and(|found| found.uid() == link.uid())
 }
 
 fn connect(path: &Path, patience: Duration, access: Access) -> SqlResult<Connection> {

@@ -15,7 +15,7 @@ use chat_testing::{Data, now, seal, step, token_hash};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -272,6 +272,39 @@ async fn a_pipe_is_not_waited_for() {
             "the store failed: it is no regular file"
         );
     }
+}
+
+/// As the service's user could make in its folder, to have root's commands make or change a file of
+/// root's. A folder that is a link is as good as any: so is the service's own.
+#[tokio::test]
+async fn a_link_of_another_user_leads_to_nothing_but_what_is_theirs() {
+    const ANOTHER: Option<u32> = Some(65_534);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let open = async |path: PathBuf| Sqlite::open_or_create(&path, &seal()).await.map(drop);
+    std::fs::create_dir(path("private")).unwrap();
+    symlink(path("private"), path("public")).unwrap();
+    open(path("public/chat.sqlite")).await.unwrap();
+    symlink(path("private/chat.sqlite"), path("own")).unwrap();
+    open(path("own")).await.unwrap();
+    if lchown(path("public"), ANOTHER, ANOTHER).is_err() {
+        eprintln!("not root: what another user does cannot be tried");
+        return;
+    }
+    open(path("public/chat.sqlite")).await.unwrap();
+    symlink(path("made"), path("dangling")).unwrap();
+    lchown(path("dangling"), ANOTHER, ANOTHER).unwrap();
+    lchown(path("own"), ANOTHER, ANOTHER).unwrap();
+    for link in ["dangling", "own"] {
+        let error = open(path(link)).await.unwrap_err().to_string();
+        assert!(
+            error.contains("a link to what is not its owner's"),
+            "{error}"
+        );
+    }
+    assert!(!path("made").exists());
+    chown(path("private/chat.sqlite"), ANOTHER, ANOTHER).unwrap();
+    open(path("own")).await.unwrap();
 }
 
 #[tokio::test]
