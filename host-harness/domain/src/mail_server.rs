@@ -106,7 +106,8 @@ fn login(url: &Url) -> Result<Option<Login>, InvalidMailServer> {
     }
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether what is sent to this host, an address or a name, stays on the machine.
+pub fn is_this_machine(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

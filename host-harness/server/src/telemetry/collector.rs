@@ -4,12 +4,14 @@
 use super::StartError;
 use crate::config;
 use axum::http::{HeaderName, HeaderValue};
+use chat_domain::mail_server::is_this_machine;
+use plugin_sandbox::regular_file;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::ffi::OsString;
-use std::fs;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
@@ -23,6 +25,9 @@ const TIMEOUTS: RangeInclusive<u64> = 1..=60_000;
 
 /// Where OTLP over HTTP takes traces.
 const PATH: &str = "v1/traces";
+
+/// Largest file of authorities, in bytes: a system's own has a quarter of a million.
+const MAX_AUTHORITIES: u64 = 4 << 20;
 
 /// What is not followed; silence about it would be a trap.
 const NOT_FOLLOWED: [&str; 2] = ["CLIENT_CERTIFICATE", "CLIENT_KEY"];
@@ -85,7 +90,7 @@ impl Collector {
             }
         }
         variables.require_no_compression()?;
-        variables.require_headers()?;
+        variables.require_headers(&url)?;
         Ok(Some(Self {
             timeout: variables.timeout()?,
             authorities: match url.scheme() {
@@ -202,10 +207,16 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
     }
 
     /// The exporter reads them itself, and passes over in silence what is none.
-    fn require_headers(&self) -> Result<(), StartError> {
+    fn require_headers(&self, url: &Url) -> Result<(), StartError> {
         let Some(found) = self.get("HEADERS")? else {
             return Ok(());
         };
+        let host = url.host_str().unwrap_or_default();
+        if url.scheme() == "http" && !is_this_machine(host.trim_matches(['[', ']'])) {
+            return Err(found.is_wrong(
+                "they may be a secret, and are sent to another machine over https alone",
+            ));
+        }
         let is_header = |text: &str| {
             let (name, value) = text.split_once('=')?;
             HeaderName::try_from(name.trim()).ok()?;
@@ -227,8 +238,12 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
             return Ok(None);
         };
         let path = &found.value;
-        let pem = fs::read(path)
+        let pem = regular_file::read(Path::new(path), MAX_AUTHORITIES + 1)
             .map_err(|error| found.is_wrong(format!("cannot read {path}: {error}")))?;
+        if pem.len() as u64 > MAX_AUTHORITIES {
+            let problem = format!("{path} is larger than {MAX_AUTHORITIES} bytes");
+            return Err(found.is_wrong(problem));
+        }
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let mut roots = RootCertStore::empty();
         let trusted = roots.add_parsable_certificates(certificates.unwrap_or_default());
@@ -258,6 +273,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
 MIIBfDCCASOgAwIBAgIUQ9PLpHfeoPqJ3uFYr7w0sS1E7QwwCgYIKoZIzj0EAwIw
@@ -328,6 +344,9 @@ MIIBfDCCASOgAwIBAgIUQ9PLpHfeoPqJ3uFYr7w0sS1E7QwwCgYIKoZIzj0EAwIw
             path.into_os_string().into_string().unwrap()
         };
         let (key, broken) = (file("key", "no certificate"), file("broken", AUTHORITY));
+        let large = file("large", "");
+        let sparse = fs::File::options().write(true).open(&large).unwrap();
+        sparse.set_len(MAX_AUTHORITIES + 1).unwrap();
         let address = "it is an address such as https://collector.example:4318, without log-in or \
                        query";
         let header = |number| {
@@ -368,6 +387,16 @@ MIIBfDCCASOgAwIBAgIUQ9PLpHfeoPqJ3uFYr7w0sS1E7QwwCgYIKoZIzj0EAwIw
             ),
             (
                 "CERTIFICATE",
+                "/dev/null",
+                "cannot read /dev/null: it is no regular file",
+            ),
+            (
+                "CERTIFICATE",
+                &large,
+                &format!("{large} is larger than 4194304 bytes"),
+            ),
+            (
+                "CERTIFICATE",
                 &key,
                 &format!("{key} does not hold certificates in PEM alone"),
             ),
@@ -385,6 +414,35 @@ MIIBfDCCASOgAwIBAgIUQ9PLpHfeoPqJ3uFYr7w0sS1E7QwwCgYIKoZIzj0EAwIw
                 problem => Err(format!("OTEL_EXPORTER_OTLP_{name}: {problem}")),
             };
             assert_eq!(said, expected, "{value}");
+        }
+    }
+
+    /// Whoever is on the way would have them.
+    #[test]
+    fn headers_leave_the_machine_by_tls_alone() {
+        let headers = ("HEADERS", "authorization=Bearer%20s3cret");
+        for url in [
+            "https://collector.example",
+            "http://localhost:4318",
+            "http://127.0.0.2",
+            "http://[::1]:4318",
+        ] {
+            assert!(of(Some(url), &[headers]).unwrap().is_some(), "{url}");
+        }
+        for url in [
+            "http://collector.example",
+            "http://10.0.0.1:4318",
+            "http://[2001:db8::1]",
+            "http://localhost.example",
+        ] {
+            let refused = of(Some(url), &[headers]).unwrap_err();
+            assert_eq!(
+                refused,
+                "OTEL_EXPORTER_OTLP_HEADERS: they may be a secret, and are sent to another machine \
+                 over https alone",
+                "{url}"
+            );
+            assert!(of(Some(url), &[]).unwrap().is_some(), "{url}");
         }
     }
 
