@@ -216,3 +216,22 @@ fn what_is_no_module_with_a_contract_is_made_no_component() {
         assert_eq!(std::fs::read_to_string(path("made")).unwrap(), "as it was");
     }
 }
+
+/// Nothing is waited for for ever, nor taken into memory without end.
+#[test]
+fn what_is_no_file_of_a_modules_size_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    let sparse = std::fs::File::create(&large).unwrap();
+    sparse.set_len((256 << 20) + 1).unwrap();
+    for (module, problem) in [
+        (Path::new("/dev/null"), "it is no regular file"),
+        (&large, "it is larger than 268435456 bytes"),
+    ] {
+        let made = folder.path().join("made");
+        let componentize = [Path::new("componentize"), module, &made];
+        let (is_made, _, log) = run(&mut host_harness(componentize));
+        assert!(!is_made && !made.exists());
+        assert!(log.contains(problem), "{log}");
+    }
+}
