@@ -107,8 +107,7 @@ pub(super) fn account_in(
                 .text("username")?
                 .unwrap_or_default()
                 .to_owned(),
-            // What is only shown keeps nobody from a reset, whatever its type.
-            name: rockets.user.text("name").ok().flatten().map(str::to_owned),
+            name: rockets.user.shown("name").map(str::to_owned),
             federated: rockets.user.flag("federated")?.unwrap_or_default(),
         },
         // Rocket.Chat lets nobody log in of whom it does not say that he is active.
@@ -128,12 +127,7 @@ pub(super) fn account_in(
         pending_key: rockets.pending_key(own.pending.as_ref())?,
         mailed_code,
         failures: own_factor.map(|own| own.failures).unwrap_or_default(),
-        language: rockets
-            .user
-            .text("language")
-            .ok()
-            .flatten()
-            .and_then(Language::of_tag),
+        language: rockets.user.shown("language").and_then(Language::of_tag),
         emails,
         roles: {
             let mut roles = rockets.user.texts("roles")?;

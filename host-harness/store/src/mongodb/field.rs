@@ -67,6 +67,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text that is only shown, or says in what language something is: of another type it is as
+    /// good as missing, and keeps nobody from a reset.
+    pub(super) fn shown(&self, name: &str) -> Option<&'a str> {
+        self.text(name).ok().flatten()
+    }
+
     /// A text that every version writes.
     pub(super) fn needed_text(&self, name: &str) -> Result<&'a str, Failure> {
         let text = self.text(name)?;

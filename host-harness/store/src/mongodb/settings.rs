@@ -163,6 +163,10 @@ impl<'a> Rockets<'a> {
         Ok(value.transpose()?.flatten().unwrap_or_default())
     }
 
+    fn shown(&self, name: &'a str) -> Option<&'a str> {
+        Fields::of(self.0.get(name)?, ROCKET_SETTINGS, name).shown("value")
+    }
+
     fn say(&self, settings: &mut Settings) -> Result<(), Failure> {
         for (ours, theirs) in SWITCHES {
             if let Some(flag) = self.flag(theirs)? {
@@ -178,7 +182,7 @@ impl<'a> Rockets<'a> {
         }
         self.limit_rate(settings)?;
         self.allow_origins(settings)?;
-        if let Some(language) = Language::of_tag(self.text(LANGUAGE)?) {
+        if let Some(language) = self.shown(LANGUAGE).and_then(Language::of_tag) {
             settings.language = language;
         }
         self.send_mail(settings)
