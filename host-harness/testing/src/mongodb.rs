@@ -255,7 +255,8 @@ impl Database {
     }
 
     /// Begins a transaction that keeps all hosts from writing, as a host does that is killed in it
-    /// and was heard of last so many milliseconds ago; it is never ended.
+    /// and was heard of last so many milliseconds ago; it is never ended. `login` is whose session the
+    /// host has said that it is; none where it is an older version, which says nothing of that.
     pub fn abandon_turn(&self, ago: i64, login: Option<&'static str>) {
         let seen = DateTime::from_millis(DateTime::now().timestamp_millis() - ago);
         self.with(move |database| {

@@ -20,14 +20,9 @@ const PRUNE: Duration = Duration::from_secs(60 * 60);
 /// Transactions of one workspace in a row: a store that was never pruned is not held up by it.
 const MOST_IN_A_ROW: usize = 100;
 
-/// What was done last, by store.
+/// When each store was pruned last.
 #[derive(Default)]
-pub(super) struct Housekeeping(HashMap<StoreUrl, Done>);
-
-#[derive(Default)]
-struct Done {
-    pruned: Option<Instant>,
-}
+pub(super) struct Housekeeping(HashMap<StoreUrl, Instant>);
 
 impl Housekeeping {
     /// Does what is due, and notes how many moments a wrong clock has left. It survives every
@@ -39,7 +34,6 @@ impl Housekeeping {
         clock: &Clock,
         clock_faults: &AtomicU32,
     ) {
-        let done = self.0.entry(url.clone()).or_default();
         match store.clock_faults(Horizon::at(clock.now())).await {
             Ok(faults) => {
                 let told = clock_faults.swap(faults, Ordering::Relaxed);
@@ -55,8 +49,9 @@ impl Housekeeping {
             }
             Err(error) => tracing::warn!(store = %url, %error, "cannot look at its moments"),
         }
-        if done.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
-            done.pruned = Some(Instant::now());
+        let pruned = self.0.get(url);
+        if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
+            self.0.insert(url.clone(), Instant::now());
             if let Err(error) = prune(&*store, clock).await {
                 tracing::warn!(store = %url, %error, "cannot remove what is old");
             }
