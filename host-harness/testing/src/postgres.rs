@@ -377,6 +377,17 @@ impl Database {
         .unwrap()
     }
 
+    /// Until so many wait in it for what others keep.
+    pub async fn until_waiting(&self, waiting: i64) {
+        let count = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let begun = Instant::now();
+        while self.numbers(count) != [waiting] {
+            assert!(begun.elapsed() < PATIENCE, "{waiting} do not wait");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(super) fn refuse_records(&self, why: &str) {
         let trigger = format!(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql

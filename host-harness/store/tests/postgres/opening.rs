@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 type Opened = Result<Arc<dyn Store>, StoreError>;
 
@@ -273,23 +273,14 @@ async fn what_is_being_restored_is_opened_when_it_is_whole() {
     last.batch_execute(hold).await.unwrap();
     let target: StoreUrl = database.url().parse().unwrap();
     let restoring = tokio::spawn(async move { target.restore(&backup).await });
-    wait_until(&database, 1, &restoring);
+    database.until_waiting(1).await;
     let url = database.url();
     let opening = tokio::spawn(async move { Postgres::open(&url, &seal()).await });
-    wait_until(&database, 2, &opening);
+    database.until_waiting(2).await;
     last.batch_execute("ROLLBACK").await.unwrap();
     restoring.await.unwrap().unwrap();
     let store = opening.await.unwrap().unwrap();
     assert!(store.settings(ACME).await.unwrap().is_some());
-}
-
-/// Until so many wait for a lock in the database, of whom this is the last.
-fn wait_until<T>(database: &Database, waiting: i64, last: &JoinHandle<T>) {
-    let count = "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
-                 WHERE datname = current_database() AND NOT granted";
-    while database.numbers(count) != [waiting] {
-        assert!(!last.is_finished(), "it does not wait");
-    }
 }
 
 /// With the certificate of a server that is really that one.

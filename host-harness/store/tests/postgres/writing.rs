@@ -57,8 +57,8 @@ async fn what_waits_is_committed_together() {
         let store = data.store.clone();
         writes.spawn(async move { store.reset(totp(step())).await.unwrap() });
     }
-    // The first waits for the lock by then, and the others for the first.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The others wait for the first.
+    data.database().until_waiting(1).await;
     lock.batch_execute("ROLLBACK").await.unwrap();
     let outcomes = writes.join_all().await;
     let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -89,7 +89,7 @@ async fn a_piece_that_fails_or_panics_takes_nothing_with_it() {
         let store = data.store.clone();
         // One waits for the lock, and the others behind it.
         let first = tokio::spawn(async move { store.record(refusal()).await });
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        data.database().until_waiting(1).await;
         let mut others = Vec::new();
         for piece in 0..7 {
             let store = data.store.clone();
@@ -112,7 +112,6 @@ async fn a_piece_that_fails_or_panics_takes_nothing_with_it() {
             others.push((fails || panics, write));
             tokio::task::yield_now().await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
         lock.batch_execute("ROLLBACK").await.unwrap();
         first.await.unwrap().unwrap();
         let mut written = 1;
@@ -265,7 +264,7 @@ async fn a_workspace_that_another_host_creates_at_the_same_time_is_there() {
     };
     let store = data.store.clone();
     let created = tokio::spawn(async move { store.create_workspace(new).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    data.database().until_waiting(1).await;
     other.batch_execute("COMMIT").await.unwrap();
     assert!(!created.await.unwrap().unwrap());
 }
