@@ -6,7 +6,7 @@ use crate::contract::exports::chat::reset_totp::handler::Response;
 use crate::meter::Stopped;
 use crate::sandbox::Sandbox;
 use crate::turns::Saturated;
-use chat_store::StoreError;
+use chat_store::{StoreError, Unavailable};
 use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -89,7 +89,8 @@ impl Usage {
 }
 
 /// Why a call gave no answer. Nothing was changed, unless [`Observed`] says
-/// that a reset was committed; nothing of the call goes on afterwards.
+/// that a reset was committed, or this is [`Failure::OutcomeUnknown`]; nothing of the call goes on
+/// afterwards.
 ///
 /// | code | status | again | breaker |
 /// |---|---|---|---|
@@ -107,6 +108,7 @@ impl Usage {
 /// | `host-busy` | 503 | yes | no |
 /// | `host-store` | 500 | yes | no |
 /// | `host-store-unavailable` | 503 | yes | no |
+/// | `host-outcome-unknown` | 503 | no | no |
 /// | `host-panic` | 500 | no | no |
 ///
 /// *Again* says whether the same request may be answered another time, *breaker*
@@ -161,6 +163,10 @@ pub enum Failure {
     /// moved.
     #[error(transparent)]
     StoreUnavailable(StoreError),
+    /// The host did it, or not: the database was lost meanwhile. Whoever asks for it again asks
+    /// for it twice, so that they look first what there is.
+    #[error(transparent)]
+    OutcomeUnknown(StoreError),
     /// The host broke.
     #[error("the host panicked")]
     Panic,
@@ -184,6 +190,7 @@ impl Failure {
             Self::Busy(_) => "host-busy",
             Self::Store(_) => "host-store",
             Self::StoreUnavailable(_) => "host-store-unavailable",
+            Self::OutcomeUnknown(_) => "host-outcome-unknown",
             Self::Panic => "host-panic",
         }
     }
@@ -196,7 +203,8 @@ impl Failure {
             Self::BreakerOpen { .. }
             | Self::Saturated(_)
             | Self::Busy(_)
-            | Self::StoreUnavailable(_) => 503,
+            | Self::StoreUnavailable(_)
+            | Self::OutcomeUnknown(_) => 503,
             _ => 502,
         }
     }
@@ -271,6 +279,7 @@ fn causes(error: &wasmtime::Error) -> String {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error.unavailable() {
+            Some(Unavailable::Unknown) => Self::OutcomeUnknown(error),
             Some(_) => Self::StoreUnavailable(error),
             None => Self::Store(error),
         }
@@ -292,7 +301,7 @@ impl From<Stopped> for Failure {
 mod tests {
     use super::*;
 
-    fn all() -> [Failure; 15] {
+    fn all() -> [Failure; 16] {
         [
             Failure::CpuTime,
             Failure::WallTime,
@@ -310,6 +319,7 @@ mod tests {
             Failure::Busy(Busy),
             Failure::Store(StoreError("".into())),
             Failure::StoreUnavailable(StoreError("".into())),
+            Failure::OutcomeUnknown(StoreError("".into())),
             Failure::Panic,
         ]
     }

@@ -1,17 +1,20 @@
 //! The server over real HTTP, with guests that fail: what the client is told,
 //! what the audit trail keeps, and what outlives the client.
 
+use crate::proxy::{Cut, Proxy};
 use arc_swap::ArcSwap;
 use chat_domain::password;
+use chat_domain::settings::Settings;
 use chat_server::clock::Clock;
 use chat_server::http::{self, App};
 use chat_server::metrics::{Metrics, Snapshot};
 use chat_server::stores::HostedStore;
 use chat_server::workspace::{HostedWorkspace, Workspaces};
+use chat_store::postgres::Postgres;
 use chat_testing::ask::Ask as _;
 use chat_testing::guest::plugin_bytes;
 use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
-use chat_testing::{ACME, Data, GLOBEX, admin_code, now};
+use chat_testing::{ACME, Data, GLOBEX, Kind, admin_code, now};
 use plugin_sandbox::limits::Limits;
 use plugin_sandbox::plugin::Plugin;
 use reqwest::Method;
@@ -172,6 +175,30 @@ async fn a_store_that_another_program_keeps_busy_is_unavailable_for_a_while() {
         server.reset_as("admin").await.text,
         r#"200 {"success":true}"#
     );
+}
+
+/// It is not told as though nothing had been done, nor asked to be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_of_which_nobody_knows_whether_it_was_committed_is_told_so() {
+    for (cut, left) in [(Cut::Before, 1), (Cut::After, 0)] {
+        let settings = Settings {
+            two_factor_enabled: false,
+            ..Settings::default()
+        };
+        let mut data = Data::of(Kind::Postgres, settings).await;
+        let proxy = Proxy::before(&data.database().url()).await;
+        data.store = Postgres::open(proxy.url(), &data.seal).await.unwrap();
+        let server = Server::start(data, built()).await;
+        proxy.close_at_the_cut();
+        proxy.cut(cut);
+        let answer = server.reset("alice", "{}").await;
+        let body = r#"503 {"success":false,"error":"It is not known whether it was done [host-outcome-unknown]","errorType":"host-outcome-unknown"}"#;
+        assert_eq!(answer.text, body);
+        assert!(!answer.headers.contains_key("retry-after"));
+        assert_eq!(proxy.done(), 1);
+        let factors = "SELECT count(*) FROM totp WHERE workspace = 'acme' AND \"user\" = 'alice'";
+        assert_eq!(server.data.database().numbers(factors), [left]);
+    }
 }
 
 /// The one slow test: a body has five seconds to arrive.
@@ -426,6 +453,10 @@ impl Server {
 
     /// The request of `caller`, with the administrator's code, to reset alice.
     pub(crate) async fn reset_as(&self, caller: &str) -> Answer {
+        self.reset(caller, r#"{"userId":"alice"}"#).await
+    }
+
+    async fn reset(&self, caller: &str, body: &'static str) -> Answer {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let response = client
             .post(format!("http://{}{PATH}", self.address))
@@ -433,7 +464,7 @@ impl Server {
             .header("x-auth-token", format!("{caller}-token"))
             .header("x-2fa-code", admin_code())
             .header("content-type", "application/json")
-            .body(r#"{"userId":"alice"}"#)
+            .body(body)
             .send()
             .await
             .unwrap();

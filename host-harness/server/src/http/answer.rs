@@ -258,6 +258,7 @@ impl Answer {
             Failure::Busy(_) | Failure::Saturated(_) | Failure::StoreUnavailable(_) => {
                 format!("The server is busy [{code}]")
             }
+            Failure::OutcomeUnknown(_) => format!("It is not known whether it was done [{code}]"),
             _ => format!("The request could not be decided [{code}]"),
         };
         Self {

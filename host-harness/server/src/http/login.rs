@@ -194,7 +194,7 @@ struct Message {
         (status = 200, description = "Logged in", body = LoggedIn),
         Refusals,
         (status = 401, description = "Refused, or a code is needed", body = LoginRefused),
-        (status = 503, description = "Too many passwords or codes wait to be compared", body = Refused),
+        (status = 503, description = "Too many passwords or codes wait to be compared, or the store cannot be had, or was lost meanwhile", body = Refused),
     ),
 )]
 pub(super) async fn log_in(

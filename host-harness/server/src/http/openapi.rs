@@ -98,6 +98,10 @@ pub(super) enum Refusals {
     /// The request has another transfer encoding than chunked
     #[response(status = 501)]
     Transferred(Refused),
+    /// The store cannot be had, and `Retry-After` says when to try again; or it was lost meanwhile,
+    /// and nobody knows whether it was done (`host-outcome-unknown`)
+    #[response(status = 503)]
+    Unavailable(Refused),
 }
 
 /// The document and the page, as routes.

@@ -57,7 +57,7 @@ const REASONS: [&str; 8] = [
         (status = 200, description = "Done, or nothing was enrolled", body = Success<Done>),
         Refusals,
         (status = 502, description = "The plugin failed", body = Refused),
-        (status = 503, description = "Too much waits, or the plugin is suspended", body = Refused),
+        (status = 503, description = "Too much waits, the plugin is suspended, or the store cannot be had, or was lost meanwhile", body = Refused),
         (status = 504, description = "The call took too long", body = Refused),
     ),
 )]
@@ -236,7 +236,10 @@ impl Visit {
             let (tried, reason) = (observed.tried.clone(), record.reason.clone());
             let recorded = site.store.decide(RefuseReset { record, tried }).await;
             site.metrics.audited(&recorded);
-            recorded?;
+            // That it is not known whether it was done is told whatever becomes of the record.
+            if !matches!(outcome, Err(Failure::OutcomeUnknown(_))) {
+                recorded?;
+            }
             // What failed is counted among the calls.
             if let (Ok(_), Some(reason)) = (&outcome, reason) {
                 site.metrics.refused(&reason, 1);

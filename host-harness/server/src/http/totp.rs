@@ -66,7 +66,7 @@ pub(super) struct Remaining {
     responses(
         (status = 200, description = "The new key", body = Success<Enrolment>),
         Refusals,
-        (status = 503, description = "Too many passwords or codes wait to be compared", body = Refused),
+        (status = 503, description = "Too many passwords or codes wait to be compared, or the store cannot be had, or was lost meanwhile", body = Refused),
     ),
 )]
 pub(super) async fn enable(

@@ -36,7 +36,7 @@ pub(in super::super) struct Unlock {
     responses(
         (status = 200, description = "Unlocked, or it was not locked", body = Success<Done>),
         Refusals,
-        (status = 503, description = "Too many passwords or codes wait to be compared", body = Refused),
+        (status = 503, description = "Too many passwords or codes wait to be compared, or the store cannot be had, or was lost meanwhile", body = Refused),
     ),
 )]
 pub(in super::super) async fn unlock(
