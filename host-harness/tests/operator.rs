@@ -1264,7 +1264,7 @@ fn a_status_names_what_is_wrong_and_what_mends_it() {
         .db()
         .pragma_query_value(None, "user_version", |row| row.get(0));
     assert_eq!(version, Ok(2_u32), "a look changes nothing");
-    set_version(5);
+    set_version(6);
     let now = "unixepoch() * 1000";
     store
         .db()

@@ -48,7 +48,8 @@ const COLLECTIONS: [&str; 10] = [
     LOG,
 ];
 
-const VERSION: i64 = 1;
+/// Of 1 a store had fewer indexes, and else the same.
+const VERSION: i64 = 2;
 
 /// What is said of a database with none of Rocket.Chat's collections.
 const NO_ROCKET_CHAT: &str = "there is no Rocket.Chat in this database: name the one of its \
@@ -80,7 +81,19 @@ pub(super) async fn prepare(
         }
         create(database, seal).await?;
     }
-    admit(database, seal).await
+    admit(database, seal).await?;
+    Ok(bring_up_to_date(database).await?)
+}
+
+async fn bring_up_to_date(database: &Database) -> Result<(), Failure> {
+    let older = doc! { "_id": VERSION_OF, "version": { "$lt": VERSION } };
+    let store = database.collection(STORE);
+    if store.find_one(older.clone()).await?.is_some() {
+        index(database).await?;
+        let set = doc! { "$set": { "version": VERSION } };
+        store.update_one(older, set).await?;
+    }
+    Ok(())
 }
 
 /// Whether the store may be opened.
@@ -140,6 +153,28 @@ async fn create(database: &Database, seal: &Seal) -> Result<(), Failure> {
     for name in COLLECTIONS {
         database.create(name).await?;
     }
+    index(database).await?;
+    let mut store = doc! { "version": VERSION };
+    if let Some(sealing) = seal.sealing() {
+        store.insert("key_id", sealing.key_id);
+        store.insert("check_value", sealing.check_value);
+    }
+    for (id, document) in [
+        (
+            TURN,
+            doc! { "turn": 0_i64, "mails": 0_i64, "records": 0_i64 },
+        ),
+        (VERSION_OF, store),
+    ] {
+        let made = database.collection(STORE);
+        let made = made.update_one(doc! { "_id": id }, doc! { "$setOnInsert": document });
+        made.upsert(true).await?;
+    }
+    Ok(())
+}
+
+/// Makes the indexes that are missing.
+async fn index(database: &Database) -> Result<(), Failure> {
     let index = |keys: Document| IndexModel::builder().keys(keys).build();
     let unique = |keys: Document| {
         let options = IndexOptions::builder().unique(true).build();
@@ -158,24 +193,10 @@ async fn create(database: &Database, seal: &Seal) -> Result<(), Failure> {
         (AUDIT, index(doc! { "at": 1, "_id": 1 })),
         (AUDIT, index(doc! { "idx": 1, "_id": 1 })),
         (AUDIT, index(doc! { "caller": 1, "at": 1 })),
+        (AUDIT, index(doc! { "target": 1, "at": 1 })),
+        (AUDIT, index(doc! { "action": 1, "at": 1 })),
     ] {
         database.collection(collection).create_index(index).await?;
-    }
-    let mut store = doc! { "version": VERSION };
-    if let Some(sealing) = seal.sealing() {
-        store.insert("key_id", sealing.key_id);
-        store.insert("check_value", sealing.check_value);
-    }
-    for (id, document) in [
-        (
-            TURN,
-            doc! { "turn": 0_i64, "mails": 0_i64, "records": 0_i64 },
-        ),
-        (VERSION_OF, store),
-    ] {
-        let made = database.collection(STORE);
-        let made = made.update_one(doc! { "_id": id }, doc! { "$setOnInsert": document });
-        made.upsert(true).await?;
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ const LOCKS: &str = "
 
 /// A record as [`record_in`] reads it, and the accounts beside it; a condition follows.
 macro_rules! records_where {
-    ($condition:literal) => {
+    ($($condition:literal),+) => {
         concat!(
             r#"SELECT audit.workspace, at, request_id, action, caller, callers.username, target,
                       targets.username, decision, reason, address, agent, proof, told, calls,
@@ -47,18 +47,31 @@ macro_rules! records_where {
                LEFT JOIN "user" targets
                       ON targets.workspace = audit.workspace AND targets.id = target
                WHERE "#,
-            $condition
+            $($condition),+
         )
     };
 }
 pub(super) use records_where;
 
-const RECORDS: &str = records_where!(
-    "audit.workspace = $1 AND at >= $2 AND ($3::TEXT IS NULL OR caller = $3)
-       AND ($4::TEXT IS NULL OR target = $4) AND ($5::TEXT IS NULL OR action = $5)
-       AND ($6::TEXT IS NULL OR request_id = $6) AND at <= $8 AND (at < $8 OR idx < $9)
-     ORDER BY at DESC, audit.id DESC LIMIT $7"
-);
+/// Records that a filter finds, of those for which this holds: a plan is made for a statement before
+/// it is known what else it is given.
+macro_rules! records {
+    ($condition:literal) => {
+        records_where!(
+            "audit.workspace = $1 AND ",
+            $condition,
+            " AND at >= $2 AND ($3::TEXT IS NULL OR caller = $3)
+               AND ($4::TEXT IS NULL OR target = $4) AND ($5::TEXT IS NULL OR action = $5)
+               AND ($6::TEXT IS NULL OR request_id = $6) AND at <= $8 AND (at < $8 OR idx < $9)
+             ORDER BY at DESC, audit.id DESC LIMIT $7"
+        )
+    };
+}
+
+const RECORDS: &str = records!("TRUE");
+const RECORDS_BY: &str = records!("caller = $3");
+const RECORDS_OF: &str = records!("target = $4");
+const RECORDS_ABOUT: &str = records!("action = $5");
 
 const CLOCK_FAULTS: &str = "
     SELECT (SELECT count(*) FROM failed_attempt WHERE locked_until > $1)
@@ -172,8 +185,15 @@ pub(super) fn records(workspace: &str, filter: &RecordFilter) -> Query {
         most,
     } = filter;
     let before = before.unwrap_or(RecordPlace::END);
+    // Of a target there are fewest, and by a caller fewer than about an action.
+    let records = match (target, caller, action) {
+        (Some(_), _, _) => RECORDS_OF,
+        (None, Some(_), _) => RECORDS_BY,
+        (None, None, Some(_)) => RECORDS_ABOUT,
+        (None, None, None) => RECORDS,
+    };
     query!(
-        RECORDS,
+        records,
         Value::key(workspace),
         since.map_or(0, Timestamp::millis),
         caller,

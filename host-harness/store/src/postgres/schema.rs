@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// One script a version, in order, of the numbers that SQLite's scripts have.
-const MIGRATIONS: [(i64, &str); 3] = [
+const MIGRATIONS: [(i64, &str); 4] = [
     (3, include_str!("schema/3.sql")),
     (SEALED, include_str!("schema/4.sql")),
     (LOGGED, include_str!("schema/5.sql")),
+    (VERSION, include_str!("schema/6.sql")),
 ];
-const VERSION: i64 = LOGGED;
+const VERSION: i64 = 6;
 
 /// The version from which on a store can be sealed, and keys are text.
 const SEALED: i64 = 4;

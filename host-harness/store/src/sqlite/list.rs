@@ -233,13 +233,7 @@ pub(super) fn records(
     workspace: &str,
     filter: &RecordFilter,
 ) -> SqlResult<Vec<StoredRecord>> {
-    let mut query = db.prepare(&format!(
-        "SELECT {RECORD} FROM audit {WITH_NAMES}
-         WHERE audit.workspace = ?1 AND at >= ?2 AND (?3 IS NULL OR caller = ?3)
-           AND (?4 IS NULL OR target = ?4) AND (?5 IS NULL OR action = ?5)
-           AND (?6 IS NULL OR request_id = ?6) AND at <= ?8 AND (at < ?8 OR idx < ?9)
-         ORDER BY at DESC, audit.id DESC LIMIT ?7"
-    ))?;
+    let mut query = db.prepare(&select_records(filter))?;
     let RecordFilter {
         caller,
         target,
@@ -271,6 +265,31 @@ pub(super) fn records(
     Ok(records)
 }
 
+/// Only what is asked for is a condition: an index does not serve one that may be none. Of a target
+/// there are fewest records, and by a caller fewer than about an action.
+fn select_records(filter: &RecordFilter) -> String {
+    let index = match (&filter.target, &filter.caller, &filter.action) {
+        (Some(_), _, _) => "audit_by_target",
+        (None, Some(_), _) => "audit_by_caller",
+        (None, None, Some(_)) => "audit_by_action",
+        (None, None, None) => "audit_by_time",
+    };
+    let conditions = [
+        (filter.caller.is_some(), "AND caller = ?3"),
+        (filter.target.is_some(), "AND target = ?4"),
+        (filter.action.is_some(), "AND action = ?5"),
+        (filter.request_id.is_some(), "AND request_id = ?6"),
+    ];
+    let asked = conditions.into_iter().filter(|(is_asked, _)| *is_asked);
+    let asked: Vec<_> = asked.map(|(_, condition)| condition).collect();
+    let asked = asked.join(" ");
+    format!(
+        "SELECT {RECORD} FROM audit INDEXED BY {index} {WITH_NAMES}
+         WHERE audit.workspace = ?1 AND at >= ?2 {asked} AND at <= ?8 AND (at < ?8 OR idx < ?9)
+         ORDER BY at DESC, audit.id DESC LIMIT ?7"
+    )
+}
+
 pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> {
     db.prepare(
         "SELECT (SELECT count(*) FROM failed_attempt WHERE locked_until > ?1)
@@ -290,4 +309,58 @@ pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> 
         ],
         |row| row.get(0),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_by_an_index_and_in_its_order() {
+        let db = Connection::open_in_memory().unwrap();
+        for script in [
+            include_str!("schema/1.sql"),
+            include_str!("schema/2.sql"),
+            include_str!("schema/3.sql"),
+            include_str!("schema/4.sql"),
+            include_str!("schema/5.sql"),
+            include_str!("schema/6.sql"),
+        ] {
+            db.execute_batch(script).unwrap();
+        }
+        let all = RecordFilter::default();
+        let alice = || Some("alice".to_owned());
+        for (filter, index) in [
+            (all.clone(), "audit_by_time (workspace=? AND at>? AND at<?)"),
+            (
+                RecordFilter {
+                    caller: alice(),
+                    ..all.clone()
+                },
+                "audit_by_caller (workspace=? AND caller=? AND at>? AND at<?)",
+            ),
+            (
+                RecordFilter {
+                    target: alice(),
+                    ..all.clone()
+                },
+                "audit_by_target (workspace=? AND target=? AND at>? AND at<?)",
+            ),
+            (
+                RecordFilter {
+                    action: Some(Action::Unlock),
+                    ..all.clone()
+                },
+                "audit_by_action (workspace=? AND action=? AND at>? AND at<?)",
+            ),
+        ] {
+            let explain = format!("EXPLAIN QUERY PLAN {}", select_records(&filter));
+            let mut plan = db.prepare(&explain).unwrap();
+            let nothing = [rusqlite::types::Null; 9];
+            let plan = plan.query_map(nothing, |row| row.get(3)).unwrap();
+            let plan: Vec<String> = plan.map(Result::unwrap).collect();
+            assert_eq!(plan[0], format!("SEARCH audit USING INDEX {index}"));
+            assert!(!plan.iter().any(|step| step.contains("B-TREE")), "{plan:?}");
+        }
+    }
 }

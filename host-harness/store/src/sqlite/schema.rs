@@ -15,8 +15,9 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// The version from which on names are kept as they are compared now.
 const NAMES_COMPARED: u32 = 3;

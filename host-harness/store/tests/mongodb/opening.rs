@@ -41,10 +41,33 @@ async fn what_is_no_store_is_not_opened() {
     rocket_chat.update(
         "reset_totp_store",
         "store",
-        doc! { "$set": { "version": 2_i64 } },
+        doc! { "$set": { "version": 3_i64 } },
     );
     let refused = refusal(&url(&rocket_chat.url()), &seal()).await;
     assert!(refused.contains("a newer program wrote it"), "{refused}");
+}
+
+/// Whoever looks for a few records of a long audit trail reads no others.
+#[tokio::test]
+async fn a_store_of_the_first_version_has_the_indexes_of_this_one() {
+    let rocket_chat = Database::of_rocket_chat(ACME);
+    drop(rocket_chat.open_or_create(&seal()).await);
+    let kept = rocket_chat.everything();
+    rocket_chat.run(vec![
+        doc! { "dropIndexes": "reset_totp_audit", "index": "*" },
+        doc! {
+            "update": "reset_totp_store",
+            "updates": [{ "q": { "_id": "store" }, "u": { "$set": { "version": 1_i64 } } }],
+        },
+    ]);
+    drop(rocket_chat.open_or_create(&seal()).await);
+    assert_eq!(rocket_chat.everything(), kept);
+    // One that is not there cannot be dropped.
+    for name in ["caller_1_at_1", "target_1_at_1", "action_1_at_1"] {
+        rocket_chat.run(vec![
+            doc! { "dropIndexes": "reset_totp_audit", "index": name },
+        ]);
+    }
 }
 
 /// And none of them shows the password.

@@ -42,7 +42,7 @@ async fn a_store_is_made_only_where_asked() {
         .await
         .unwrap();
     Postgres::open(&database.url(), &seal()).await.unwrap();
-    assert_eq!(database.numbers("SELECT version FROM chat_store"), [5]);
+    assert_eq!(database.numbers("SELECT version FROM chat_store"), [6]);
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn an_older_database_is_not_touched_by_a_host_that_has_a_key() {
     assert!(refused.to_string().contains("store rekey"), "{refused}");
     assert_eq!(version(), [3], "it is as it was");
     assert_eq!(rekey(&url, &seal()).await.unwrap(), 3);
-    assert_eq!(version(), [5]);
+    assert_eq!(version(), [6]);
     let store = Postgres::open(&url, &seal()).await.unwrap();
     let profiles = store.profiles("acme").await.unwrap();
     let factor = profiles[0].factor.as_ref().unwrap();

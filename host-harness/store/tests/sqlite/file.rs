@@ -179,7 +179,7 @@ async fn the_file_says_whose_it_is_and_that_readers_do_not_wait() {
     };
     assert_eq!(pragma("journal_mode"), Value::Text("wal".to_owned()));
     assert_eq!(pragma("application_id"), Value::Integer(0x746f_7470));
-    assert_eq!(pragma("user_version"), Value::Integer(5));
+    assert_eq!(pragma("user_version"), Value::Integer(6));
 }
 
 #[tokio::test]
