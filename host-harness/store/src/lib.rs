@@ -10,6 +10,7 @@
 //! | orders and look-ups by their names, the same for every store | [`orders`] |
 //! | which store, and how it is opened | [`StoreUrl`] |
 //! | a page of accounts, the same for every store | `directory` |
+//! | how many lists are made at a time, the same for every store | `lists` |
 //! | the audit log in rows, the same for every store | `audit_log` |
 //! | copies of a store | `backup` |
 //! | decisions that wait to be committed together; tries over a network | `piece`, `tries` |
@@ -25,6 +26,7 @@ mod audit_log;
 mod backup;
 mod convention;
 mod directory;
+mod lists;
 pub mod mongodb;
 mod open;
 pub mod orders;
@@ -65,6 +67,9 @@ pub enum Unavailable {
     /// Another program kept it too long.
     #[error("another program kept it busy for too long; try again")]
     Busy,
+    /// As many lists are asked of it as may be at a time.
+    #[error("it has as many lists to make as it may at a time; try again")]
+    Crowded,
     /// The disk is full.
     #[error("the disk is full: make room")]
     Full,

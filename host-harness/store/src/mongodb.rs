@@ -43,6 +43,7 @@ mod writer;
 pub use doctor::{Finding, Grade, examine};
 pub use failure::RocketChats;
 
+use crate::lists::Lists;
 use crate::seal::{Position, Renewed, Seal, Sealing, StoreIs};
 use crate::{Decide, Result, Store, StoreError, Surveyed};
 use ::mongodb::bson::doc;
@@ -68,8 +69,12 @@ use writer::Writer;
 pub struct Mongodb {
     database: Database,
     writer: Arc<Writer>,
+    lists: Lists,
     seal: Seal,
 }
+
+/// Lists that are made at a time: most connections are left to those who log in and reset.
+const LISTS: usize = 4;
 
 impl Mongodb {
     /// Opens the store in Rocket.Chat's database at `url`. It writes from the runtime that opened
@@ -121,6 +126,7 @@ impl Mongodb {
         Arc::new(Self {
             database,
             writer,
+            lists: Lists::new(LISTS),
             seal,
         })
     }
@@ -207,7 +213,10 @@ pub(crate) fn no_copies() -> StoreError {
 macro_rules! listed {
     ($store:expr, $workspace:expr, |$transaction:ident| $look:expr) => {
         match $workspace == $store.database.name() {
-            true => Ok(look!($store.database, LIST_PATIENCE, |$transaction| $look)?),
+            true => {
+                let _turn = $store.lists.turn(None).await?;
+                Ok(look!($store.database, LIST_PATIENCE, |$transaction| $look)?)
+            }
             false => Ok(Default::default()),
         }
     };
@@ -240,6 +249,7 @@ impl Store for Mongodb {
 
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
         let (seal, here) = (&self.seal, self.database.name());
+        let _turn = self.lists.turn(None).await?;
         let only = look!(self.database, LIST_PATIENCE, |transaction| list::workspace(
             transaction,
             seal,
@@ -332,6 +342,7 @@ impl Store for Mongodb {
     }
 
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
+        let _turn = self.lists.turn(None).await?;
         let faults = look!(self.database, LIST_PATIENCE, |transaction| {
             list::clock_faults(transaction, horizon)
         });
@@ -340,6 +351,7 @@ impl Store for Mongodb {
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
         let (seal, here) = (&self.seal, self.database.name());
+        let _turn = self.lists.turn(None).await?;
         let health = look!(self.database, LIST_PATIENCE, |transaction| health::health(
             transaction,
             seal,

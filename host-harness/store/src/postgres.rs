@@ -38,7 +38,7 @@ use chat_domain::health::Health;
 use chat_domain::operator::{Role, WorkspaceSummary};
 use chat_domain::outbox::{Among, Claim, Expired, OutboxCount, StoredMail};
 use chat_domain::time::Timestamp;
-use database::{Database, LIST_PATIENCE, PATIENCE};
+use database::{Database, PATIENCE};
 use failure::Failure;
 use query::{Query, Value, query};
 use read::Purpose;
@@ -115,15 +115,13 @@ impl Postgres {
 
     /// What a query finds in a workspace.
     async fn rows(&self, workspace: &str, query: impl Fn() -> Query) -> Result<Vec<Row>> {
-        let found = self
-            .database
-            .read(Some(workspace), || vec![query()], LIST_PATIENCE);
+        let found = self.database.list(Some(workspace), || vec![query()]);
         Ok(found.await?.pop().unwrap_or_default())
     }
 
     /// What a query finds in all workspaces.
     async fn rows_of_all(&self, query: impl Fn() -> Query) -> Result<Vec<Row>> {
-        let found = self.database.read(None, || vec![query()], PATIENCE);
+        let found = self.database.read(None, || vec![query()]);
         Ok(found.await?.pop().unwrap_or_default())
     }
 }
@@ -140,7 +138,7 @@ pub async fn holds_mail(url: &str) -> Result<bool> {
         return Ok(true);
     }
     let mail = || vec![outbox::holds_mail()];
-    let found = database.read(None, mail, PATIENCE).await?;
+    let found = database.read(None, mail).await?;
     Ok(found.iter().any(|rows| !rows.is_empty()))
 }
 
@@ -154,7 +152,7 @@ pub async fn survey(url: &str, seal: &Seal) -> Result<BTreeMap<String, Surveyed>
     let database = Database::at(url, Access::Write)?;
     schema::migrate(&database, false, seal).await?;
     let settings = || vec![query!(list::ALL_SETTINGS), query!(list::ALL_FIXED_SETTINGS)];
-    let found = database.read(None, settings, LIST_PATIENCE).await?;
+    let found = database.list(None, settings).await?;
     let [settings, fixed] = found.as_slice() else {
         return Ok(BTreeMap::new());
     };
@@ -198,7 +196,7 @@ impl Store for Postgres {
     async fn read(&self, question: &Question) -> Result<Dossier> {
         let queries = || read::queries(question, Purpose::Look);
         let workspace = Some(question.workspace.as_str());
-        let found = self.database.read(workspace, queries, PATIENCE).await?;
+        let found = self.database.read(workspace, queries).await?;
         Ok(read::dossier(&self.seal, question, found)?.dossier)
     }
 
@@ -210,7 +208,7 @@ impl Store for Postgres {
     }
 
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
-        let found = self.database.read(None, list::workspaces, LIST_PATIENCE);
+        let found = self.database.list(None, list::workspaces);
         Ok(list::workspaces_in(&found.await?, &self.seal, now)?)
     }
 
@@ -289,13 +287,13 @@ impl Store for Postgres {
 
     async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>> {
         let page = || audit_log::page(workspace, from);
-        let found = self.database.read(Some(workspace), page, LIST_PATIENCE);
+        let found = self.database.list(Some(workspace), page);
         audit_log::page_in(&self.seal, &found.await?, workspace)
     }
 
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
         let faults = || vec![list::clock_faults(horizon)];
-        let found = self.database.read(None, faults, LIST_PATIENCE).await?;
+        let found = self.database.list(None, faults).await?;
         let rows = found.into_iter().next().unwrap_or_default();
         Ok(each(&rows, |row| query::count(row, 0))?
             .pop()
@@ -303,11 +301,11 @@ impl Store for Postgres {
     }
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
-        let found = self.database.read(None, health::health, LIST_PATIENCE);
+        let found = self.database.list(None, health::health);
         let (mut health, accounts) = health::health_in(&found.await?, &self.seal, now)?;
         let guesses = || accounts.iter().map(|account| health::guesses(account, now));
         let guesses = || guesses().collect();
-        let guessed = self.database.read(None, guesses, LIST_PATIENCE);
+        let guessed = self.database.list(None, guesses);
         for (locked, rows) in health.locked.iter_mut().zip(guessed.await?) {
             locked.guesses = health::guesses_in(&rows)?;
         }

@@ -409,32 +409,32 @@ impl Store for Sqlite {
     async fn workspaces(&self, now: Timestamp) -> Result<Vec<WorkspaceSummary>> {
         let seal = self.seal.clone();
         let list = move |db: &Connection| list::workspaces(seal.over(db), now);
-        self.readers.wait_and_read(list).await
+        self.readers.list(None, list).await
     }
 
     async fn profiles(&self, workspace: &str) -> Result<Vec<Profile>> {
-        let (workspace, seal) = (workspace.to_owned(), self.seal.clone());
-        let list = move |db: &Connection| list::profiles(seal.over(db), &workspace);
-        self.readers.wait_and_read(list).await
+        let (of, seal) = (workspace.to_owned(), self.seal.clone());
+        let list = move |db: &Connection| list::profiles(seal.over(db), &of);
+        self.readers.list(Some(workspace), list).await
     }
 
     async fn accounts(&self, workspace: &str, filter: &AccountFilter) -> Result<AccountPage> {
-        let (workspace, filter) = (workspace.to_owned(), filter.clone());
+        let (of, filter) = (workspace.to_owned(), filter.clone());
         let seal = self.seal.clone();
-        let list = move |db: &Connection| directory::accounts(seal.over(db), &workspace, &filter);
-        self.readers.wait_and_read(list).await
+        let list = move |db: &Connection| directory::accounts(seal.over(db), &of, &filter);
+        self.readers.list(Some(workspace), list).await
     }
 
     async fn all_roles(&self, workspace: &str) -> Result<Vec<Role>> {
-        let workspace = workspace.to_owned();
-        let list = move |db: &Connection| list::roles(db, &workspace);
-        self.readers.wait_and_read(list).await
+        let of = workspace.to_owned();
+        let list = move |db: &Connection| list::roles(db, &of);
+        self.readers.list(Some(workspace), list).await
     }
 
     async fn mails(&self, workspace: &str, after: i64, most: u32) -> Result<Vec<StoredMail>> {
-        let workspace = workspace.to_owned();
-        let list = move |db: &Connection| outbox::mails(db, &workspace, after, most);
-        self.readers.wait_and_read(list).await
+        let of = workspace.to_owned();
+        let list = move |db: &Connection| outbox::mails(db, &of, after, most);
+        self.readers.list(Some(workspace), list).await
     }
 
     async fn next_mail_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
@@ -464,27 +464,27 @@ impl Store for Sqlite {
     }
 
     async fn records(&self, workspace: &str, filter: &RecordFilter) -> Result<Vec<StoredRecord>> {
-        let (workspace, filter) = (workspace.to_owned(), filter.clone());
-        let list = move |db: &Connection| list::records(db, &workspace, &filter);
-        self.readers.wait_and_read(list).await
+        let (of, filter) = (workspace.to_owned(), filter.clone());
+        let list = move |db: &Connection| list::records(db, &of, &filter);
+        self.readers.list(Some(workspace), list).await
     }
 
     async fn log(&self, workspace: &str, from: i64) -> Result<Option<Page>> {
-        let workspace = workspace.to_owned();
+        let of = workspace.to_owned();
         let seal = self.seal.clone();
-        let look = move |db: &Connection| audit_log::page(seal.over(db), &workspace, from);
-        self.readers.wait_and_read(look).await
+        let look = move |db: &Connection| audit_log::page(seal.over(db), &of, from);
+        self.readers.list(Some(workspace), look).await
     }
 
     async fn clock_faults(&self, horizon: Horizon) -> Result<u32> {
         let count = move |db: &Connection| list::clock_faults(db, horizon);
-        self.readers.wait_and_read(count).await
+        self.readers.list(None, count).await
     }
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
         let seal = self.seal.clone();
         let look = move |db: &Connection| health::health(seal.over(db), now);
-        self.readers.wait_and_read(look).await
+        self.readers.list(None, look).await
     }
 
     async fn probe(&self, now: Timestamp) -> Result<()> {

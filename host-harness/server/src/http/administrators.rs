@@ -21,13 +21,22 @@ use chat_domain::audit::{Action, AuditRecord};
 use chat_domain::directory::MOST_LISTED;
 use chat_domain::member::Denial;
 use chat_domain::standing::Standing;
+use chat_store::Unavailable;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Entries of a page where the query does not say.
 const LISTED: u32 = 50;
+
+/// How long a look may take, whatever the store has to read for it: longer than one list that waits
+/// for its turn, and shorter than the page waits, or a server that stops.
+const LOOK_LIMIT: Duration = Duration::from_secs(14);
+
+const _: () = assert!(LOOK_LIMIT.as_millis() < super::DRAIN_LIMIT.as_millis());
 
 /// Passes a request on if its caller, who is logged in, may reset others: for whoever may not,
 /// nothing is looked up. That somebody wanted to change something is recorded.
@@ -39,11 +48,14 @@ pub(super) async fn require_permission(
     request: Request,
     next: Next,
 ) -> Response {
+    let action = action_of(route_name(&route));
     if standing.may(EDIT_OTHER_USER_TOTP) {
-        return next.run(request).await;
+        return match action {
+            Action::Look => look(next.run(request)).await,
+            _ => next.run(request).await,
+        };
     }
     let denial = Denial::NotPermitted;
-    let action = action_of(route_name(&route));
     if action == Action::Look {
         return refused(denial).into_response();
     }
@@ -57,6 +69,12 @@ pub(super) async fn require_permission(
         Ok(()) => refused(denial).into_response(),
         Err(error) => Answer::store_failed(error).into_response(),
     }
+}
+
+/// What is found in time.
+async fn look(found: impl Future<Output = Response>) -> Response {
+    let found = timeout(LOOK_LIMIT, found).await;
+    found.unwrap_or_else(|_| Answer::store_failed(Unavailable::Busy.into()).into_response())
 }
 
 /// Refuses as `users.resetTOTP` does.
@@ -92,4 +110,28 @@ fn cut<T>(entries: &mut Vec<T>, count: u32) -> Option<&T> {
 fn parse<T: FromStr<Err: Display>>(name: &str, text: Option<&str>) -> Result<Option<T>, Answer> {
     let parsed = text.map(str::parse).transpose();
     parsed.map_err(|problem| body::invalid(&format!("{name}: {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::RETRY_AFTER;
+    use std::future::pending;
+
+    /// The page would take the answer for lost.
+    #[test]
+    fn the_page_waits_longer_than_a_look_may_take() {
+        let page = include_str!("../../page/api.js").lines();
+        let mut patience = page.filter_map(|line| line.strip_prefix("const PATIENCE = "));
+        let patience = patience.next().unwrap().trim_end_matches(';');
+        let millis: u128 = patience.replace('_', "").parse().unwrap();
+        assert!(LOOK_LIMIT.as_millis() + 5000 < millis);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_looks_for_too_long_is_told_when_to_come_again() {
+        let response = look(pending()).await;
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "5");
+    }
 }

@@ -4,11 +4,13 @@
 use super::address::{self, Access};
 use super::failure::{Failure, Kind};
 use super::query::{Query, Value, query};
+use crate::lists::{Lists, Turn};
 use crate::tries::{Pauses, Tries};
 use deadpool_postgres::{ClientWrapper, Hook, HookError, Object, Pool, Runtime};
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
@@ -24,8 +26,18 @@ const CONNECTIONS: usize = 16;
 /// shorter than a call of a plugin's may, so that a store that is stuck is named.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a list of operators may take: as a statement may.
-pub(super) const LIST_PATIENCE: Duration = address::STATEMENT;
+/// Lists that are made at a time: most connections are left to those who log in and reset.
+const LISTS: usize = 4;
+
+const _: () = assert!(2 * LISTS <= CONNECTIONS);
+
+/// How long a statement that lists may take: on a large store it takes seconds, and less than
+/// the administrators' page waits.
+const STATEMENT_IN_LIST: Duration = Duration::from_secs(10);
+
+/// How long a list may take once it has its turn: longer than one statement, so that the server
+/// ends that and the connection is kept.
+pub(super) const LIST_PATIENCE: Duration = STATEMENT_IN_LIST.saturating_add(Duration::from_secs(1));
 
 /// How long a statement may take within a transaction that writes: others wait for its
 /// workspace.
@@ -60,6 +72,7 @@ pub(super) type Found = Result<Vec<Row>, Failure>;
 /// A database, by connections that are kept.
 pub(super) struct Database {
     pool: Pool,
+    lists: Lists,
 }
 
 impl Database {
@@ -79,7 +92,8 @@ impl Database {
             .post_create(prepare)
             .build()
             .map_err(|error| Failure::new(Kind::Fault, error.to_string()))?;
-        Ok(Self { pool })
+        let lists = Lists::new(LISTS);
+        Ok(Self { pool, lists })
     }
 
     /// A connection, had in time.
@@ -89,6 +103,8 @@ impl Database {
         Ok(Connection {
             object: Some(object),
             is_clean: true,
+            answers_by: None,
+            turn: None,
         })
     }
 
@@ -106,27 +122,49 @@ impl Database {
         &self,
         workspace: Option<&str>,
         queries: impl Fn() -> Vec<Query>,
-        patience: Duration,
     ) -> Result<Vec<Vec<Row>>, Failure> {
-        let trip = || {
-            let mut trip = vec![query!(BEGIN_TO_READ)];
-            trip.extend(workspace.map(enter));
-            trip.extend(queries());
-            trip.push(query!(COMMIT));
-            trip
-        };
-        let before = 1 + usize::from(workspace.is_some());
-        let mut tries = tries_until(Instant::now() + patience);
+        let mut tries = tries_until(Instant::now() + PATIENCE);
         loop {
             let found = match self.connection(tries.deadline).await {
-                Ok(mut connection) => connection.whole(trip(), tries.deadline).await,
+                Ok(mut connection) => {
+                    let begin = begin_to_read(workspace);
+                    connection.find(begin, queries(), tries.deadline).await
+                }
                 Err(failure) => Err(failure),
             };
             match found {
-                Ok(mut found) => {
-                    found.pop();
-                    return Ok(found.split_off(before));
+                Ok(found) => return Ok(found),
+                Err(failure) => tries.again(failure).await?,
+            }
+        }
+    }
+
+    /// As [`Database::read`] what may take long, when it has its turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Crowded`](crate::Unavailable::Crowded) where it has none in time.
+    pub(super) async fn list(
+        &self,
+        workspace: Option<&str>,
+        queries: impl Fn() -> Vec<Query>,
+    ) -> crate::Result<Vec<Vec<Row>>> {
+        let mut turn = Some(self.lists.turn(workspace).await?);
+        let mut tries = tries_until(Instant::now() + LIST_PATIENCE);
+        loop {
+            let found = match self.connection(tries.deadline).await {
+                Ok(mut connection) => {
+                    connection.turn = turn.take();
+                    let mut begin = begin_to_read(workspace);
+                    begin.push(limit(STATEMENT_IN_LIST));
+                    let found = connection.find(begin, queries(), tries.deadline).await;
+                    turn = connection.turn.take();
+                    found
                 }
+                Err(failure) => Err(failure),
+            };
+            match found {
+                Ok(found) => return Ok(found),
                 Err(failure) => tries.again(failure).await?,
             }
         }
@@ -147,6 +185,13 @@ impl Database {
         found.truncate(found.len() - commit().len());
         Ok(found.split_off(1))
     }
+}
+
+/// What begins a transaction that reads in one workspace, or in all.
+fn begin_to_read(workspace: Option<&str>) -> Vec<Query> {
+    let mut begin = vec![query!(BEGIN_TO_READ)];
+    begin.extend(workspace.map(enter));
+    begin
 }
 
 /// What begins a transaction that writes in one workspace.
@@ -186,6 +231,10 @@ pub(super) struct Connection {
     object: Option<Object>,
     /// It is between two transactions, or will be by itself.
     is_clean: bool,
+    /// Until when the server answers what was sent; none where it has.
+    answers_by: Option<Instant>,
+    /// That of the list which it is used for.
+    turn: Option<Turn>,
 }
 
 impl Connection {
@@ -200,6 +249,22 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Vec<Row>>, Failure> {
         self.trip(&queries, deadline).await.into_iter().collect()
+    }
+
+    /// What these find in a transaction that `begin` begins.
+    async fn find(
+        &mut self,
+        begin: Vec<Query>,
+        queries: Vec<Query>,
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        let before = begin.len();
+        let mut trip = begin;
+        trip.extend(queries);
+        trip.push(query!(COMMIT));
+        let mut found = self.whole(trip, deadline).await?;
+        found.pop();
+        Ok(found.split_off(before))
     }
 
     /// As [`Connection::whole`] a part of a transaction, which stays open.
@@ -253,7 +318,10 @@ impl Connection {
         let Some(client) = &self.object else {
             return silence(queries);
         };
-        match timeout_at(deadline, send(client, queries)).await {
+        self.answers_by = Some(deadline);
+        let answered = timeout_at(deadline, send(client, queries)).await;
+        self.answers_by = None;
+        match answered {
             Ok(found) => found,
             Err(_) => {
                 self.is_clean = false;
@@ -271,12 +339,30 @@ impl Connection {
     }
 }
 
+/// Whoever asked may have gone away in the middle.
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !self.is_clean {
-            self.discard();
+        match (self.answers_by, Handle::try_current()) {
+            _ if !self.is_clean => self.discard(),
+            (None, _) => (),
+            (Some(_), Err(_)) => self.discard(),
+            (Some(deadline), Ok(runtime)) => {
+                if let Some(object) = self.object.take() {
+                    runtime.spawn(settle(object, self.turn.take(), deadline));
+                }
+            }
         }
     }
+}
+
+/// Waits for the answer that nobody waits for any more: until then the connection, and the turn, are
+/// nobody else's.
+async fn settle(object: Object, turn: Option<Turn>, deadline: Instant) {
+    let answered = timeout_at(deadline, object.batch_execute("")).await;
+    if !matches!(answered, Ok(Ok(()))) {
+        drop(Object::take(object));
+    }
+    drop(turn);
 }
 
 fn silence(queries: &[Query]) -> Vec<Found> {

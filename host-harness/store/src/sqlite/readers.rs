@@ -8,6 +8,7 @@
 
 use super::place::Place;
 use super::{BUSY_TIMEOUT, SqlResult, blocking, is_busy};
+use crate::lists::Lists;
 use crate::{Result, StoreError};
 use rusqlite::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-/// Connections that read and wait at the same time.
-const PATIENT: usize = 2;
+/// Lists that are made at a time.
+const LISTS: usize = 3;
+
+/// Connections that read and wait at the same time: one is left to whoever lists nothing.
+const PATIENT: usize = LISTS + 1;
 
 /// How often a reader lets others go first while all glances are taken, before it goes
 /// to a thread that may wait: a glance takes microseconds, unless the disk hangs.
@@ -42,6 +46,7 @@ pub(super) struct Readers {
     place: Place,
     glances: Mutex<Glances>,
     patient: Arc<Semaphore>,
+    lists: Lists,
 }
 
 struct Glances {
@@ -62,6 +67,7 @@ impl Readers {
                 unopened: most_glances() - 1,
             }),
             patient: Arc::new(Semaphore::new(PATIENT)),
+            lists: Lists::new(LISTS),
         })
     }
 
@@ -109,6 +115,24 @@ impl Readers {
             self.glances().unopened += 1;
         }
         Some(opened)
+    }
+
+    /// What `query` lists, in one workspace or in all, when it has its turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Crowded`](crate::Unavailable::Crowded) where it has none in time.
+    pub(super) async fn list<T: Send + 'static>(
+        &self,
+        workspace: Option<&str>,
+        query: impl FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.lists.turn(workspace).await?;
+        self.wait_and_read(move |db| {
+            let _turn = turn;
+            query(db)
+        })
+        .await
     }
 
     /// What `query` finds, on a thread that may wait for the disk and other programs.
@@ -177,6 +201,38 @@ mod tests {
         let (found, ()) = tokio::join!(readers.read(count), release);
         assert_eq!(found.unwrap(), 1);
         assert_eq!(readers.read(count).await.unwrap(), 1, "a glance does again");
+    }
+
+    /// They go on also where nobody waits for them any more.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn lists_that_take_long_leave_a_connection_to_others() {
+        let (_folder, _other, readers) = notes();
+        let (slow, long) = (std::sync::mpsc::channel::<()>(), Arc::new(readers));
+        let (end, ends) = (slow.0, Arc::new(Mutex::new(slow.1)));
+        let lists: Vec<_> = ["acme", "acme", "globex"]
+            .map(|workspace| {
+                let (readers, ends) = (long.clone(), ends.clone());
+                tokio::spawn(async move {
+                    let list = readers.list(Some(workspace), move |_| {
+                        let _ended = ends.lock().unwrap().recv();
+                        Ok(())
+                    });
+                    list.await
+                })
+            })
+            .into_iter()
+            .collect();
+        while long.patient.available_permits() > 1 {
+            yield_now().await;
+        }
+        assert_eq!(long.wait_and_read(count).await.unwrap(), 0);
+        for list in lists {
+            list.abort();
+        }
+        let crowded = long.list(None, count).await.unwrap_err();
+        assert_eq!(crowded.unavailable(), Some(&crate::Unavailable::Crowded));
+        drop(end);
+        assert_eq!(long.list(None, count).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 )]
 
 mod isolation;
+mod lists;
 mod opening;
 mod outcome;
 mod plans;
