@@ -7,6 +7,14 @@ use plugin_sandbox::digest::Digest;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// What `new-plugin` writes beside it.
+const CONFIGURATION: &str = include_str!("../../templates/typescript/chat.toml");
+
+/// Where this one listens, and the key of the tests' stores.
+const LISTEN: &str = r#"listen = "127.0.0.1:0"
+admin-listen = "127.0.0.1:0"
+key-file = "store.key""#;
+
 /// The documented call, of an administrator for another member.
 async fn reset(process: &Process, code: Option<&str>, body: &'static str) -> String {
     let request = client()
@@ -43,30 +51,22 @@ async fn a_plugin_in_typescript_serves_the_documented_call() {
     let plugin = folder.join("plugin.wasm").canonicalize();
     let plugin = plugin.expect("`cargo xtask test` makes it");
     let data = Data::closed().await;
-    let configuration = format!(
-        r#"
-        [host]
-        listen = "127.0.0.1:0"
-        admin-listen = "127.0.0.1:0"
-        key-file = "store.key"
-        plugin-bytes = 20000000
-        # A debug build takes a minute to compile it.
-        cache = "{}"
-        [host.limits]
-        cpu-milliseconds = 1000
-        [plugins]
-        files = ["{}"]
-        [workspaces.acme]
-        hosts = ["*"]
-        store = "store.sqlite"
-        plugin = "{}"
-        grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
-        limits.cpu-milliseconds = 1000
-        "#,
-        folder.join("cache").display(),
-        plugin.display(),
-        Digest::of(&std::fs::read(&plugin).unwrap())
-    );
+    let digest = Digest::of(&std::fs::read(&plugin).unwrap()).to_string();
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    // A debug build takes a minute to compile it.
+    let cache = folder.join("cache");
+    let mut configuration = CONFIGURATION.to_owned();
+    for (theirs, ours) in [
+        (r#"listen = "127.0.0.1:3000""#, LISTEN),
+        (r#""cache""#, &format!("{cache:?}")),
+        (r#""plugin.wasm"]"#, &format!("{plugin:?}]")),
+        ("[workspaces.default]", "[workspaces.acme]"),
+        (r#""chat.sqlite""#, r#""store.sqlite""#),
+        (&*zeros, &*digest),
+    ] {
+        assert!(configuration.contains(theirs), "{theirs}");
+        configuration = configuration.replace(theirs, ours);
+    }
     std::fs::write(file(&data), configuration).unwrap();
     data.key_file();
     let mut process = Process::of(data, "exec \"$@\"");
