@@ -97,7 +97,7 @@ async fn the_page_tells_what_is_wrong_and_goes_on_when_it_is_mended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_without_an_answer_is_found_out_by_asking() {
-    play("lost.mjs", 7).await;
+    play("lost.mjs", 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

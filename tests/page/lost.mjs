@@ -39,7 +39,7 @@ const outcomeUnknown = (asked) =>
   asked.fulfill({
     status: 503,
     headers: { 'x-request-id': 'lost' },
-    json: { success: false, error: 'It may have been done [host-outcome-unknown]', errorType: 'host-outcome-unknown' },
+    json: { success: false, error: 'It is not known whether it was done [host-outcome-unknown]', errorType: 'host-outcome-unknown' },
   });
 
 /** The backup codes on the screen are put away. */
@@ -50,19 +50,24 @@ async function putAway() {
   await button(page, 'Done').click();
 }
 
+/** Until a key is shown, which is not yet proved. */
+async function beginSetUp() {
+  await button(page, 'Set up authenticator app').click();
+  await page.getByLabel('Your password').fill(server.password);
+  await button(page, 'Continue').click();
+  key = (await page.locator('.key').textContent()).replaceAll(' ', '');
+  await wish(`secret ${key}`);
+}
+
 await play({
   async 'a set-up that never arrived can be finished'() {
     await password(page, dave.username);
     await see(page.getByText('Your account may not do this.'));
     await go(page, 'My second factor');
-    await button(page, 'Set up authenticator app').click();
-    await page.getByLabel('Your password').fill(server.password);
-    await button(page, 'Continue').click();
-    key = (await page.locator('.key').textContent()).replaceAll(' ', '');
-    await wish(`secret ${key}`);
+    await beginSetUp();
     await page.route('**/api/v1/users.validateTotp', (asked) => asked.abort(), { times: 1 });
     await enter(page, code(key), 'Finish');
-    await see(page.getByText('It was not done. Nothing was changed.'));
+    await see(page.getByText('So far it was not done: nothing has changed.'));
     assert.equal((await page.locator('.key').textContent()).replaceAll(' ', ''), key);
   },
 
@@ -101,6 +106,22 @@ await play({
     await see(page.getByText('It is not known whether this was done. This is how it stands now.'));
     await see(page.getByText('Your account has no authenticator app yet.'));
     assert.equal(await page.getByText('Backup codes that were just made').count(), 0);
+  },
+
+  async 'an answer that is lost on another screen is asked for when one is back'() {
+    await advance(90);
+    await beginSetUp();
+    const lost = new Promise((resolve) => {
+      loseAnswer('users.validateTotp', async (asked) => {
+        await go(page, 'Mail');
+        await asked.abort();
+        resolve();
+      });
+    });
+    await enter(page, code(key), 'Finish');
+    await lost;
+    await go(page, 'My second factor');
+    await see(page.getByText('Backup codes that were just made cannot be shown any more'));
     await button(page, 'Sign out').click();
   },
 

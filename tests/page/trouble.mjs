@@ -43,7 +43,7 @@ await play({
     await see(dialog.getByRole('heading', { name: 'Was it done?' }));
     await page.context().setOffline(false);
     await button(page, 'See what happened').click();
-    await see(dialog.getByText('It was not done. Nothing was changed.'));
+    await see(dialog.getByText('So far it was not done: nothing has changed.'));
     await enter(page, code(admin.key), 'Reset second factor');
     await see(dialog.getByRole('heading', { name: 'The second factor of bob is reset' }));
     await close(dialog);

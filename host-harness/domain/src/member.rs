@@ -391,7 +391,8 @@ impl MemberChange {
             Some(Code::Password(Err(Denial::NotCompared))) => Tried::Password(Compared::Not),
             _ => return Vec::new(),
         };
-        match (&dossier.settings, self.holder(dossier)) {
+        // The count is the account's, also where the login has ended meanwhile.
+        match (&dossier.settings, dossier.caller()) {
             (Some(settings), Some(profile)) => tried
                 .taken_off(settings, profile, self.now)
                 .unwrap_or_default(),

@@ -12,14 +12,16 @@ use tokio::sync::Semaphore;
 /// Comparisons that a queue makes at once: a small machine has two cores.
 const COMPARISONS: usize = 1;
 
-/// Places that the workspaces of a queue share evenly: about two seconds' worth, less than a call
-/// may take.
+/// Places, of which a workspace may take as many as are left to each when it asks, and at least one:
+/// so no workspace keeps another from the queue, and the first of a line waits for one comparison
+/// of each other workspace at most.
 const PLACES: usize = 32;
 
-/// Those of one workspace at most: a flood that is alone leaves others as many at once.
+/// Those of one workspace at most: about a second's worth, less than a call may take.
 const MOST: usize = PLACES / 2;
 
-/// Something was not compared: too many passwords and codes wait, or the comparison broke.
+/// Something was not compared: too many passwords and codes of the workspace wait, or the
+/// comparison broke, which the log says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a password or code was not compared: too many wait")]
 pub struct Busy;
@@ -62,7 +64,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the workspace has its even part of the places.
+    /// [`Busy`] when the workspace has as many as the workspaces that have any could each have.
     pub fn place(&self, workspace: &str) -> Result<Place, Busy> {
         let mut lines = lock(&self.lines);
         let others = lines.len() - usize::from(lines.contains_key(workspace));
@@ -184,7 +186,10 @@ impl Place {
             compared(is_right(&hash), hash)
         };
         let ended = tokio::task::spawn_blocking(comparison).await;
-        ended.unwrap_or(Compared::Not)
+        ended.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "a comparison broke");
+            Compared::Not
+        })
     }
 }
 

@@ -52,8 +52,9 @@ impl Plugin {
         let total = start.elapsed();
         let mut sandbox = store.into_data();
         let usage = Usage::new(&sandbox, total, instantiated.unwrap_or(total));
-        let counted = sandbox.call.finish_attempt().await;
-        let finished = counted.and(sandbox.call.finish_reset().await);
+        // Where the store fails at that, the call has not ended by it.
+        let _ = sandbox.call.finish_attempt().await;
+        let finished = sandbox.call.finish_reset().await;
         let outcome = match answer {
             Err(_elapsed) => Err(Failure::WallTime),
             Ok(Err(error)) => Err(Failure::from_error(error, &sandbox)),

@@ -8,8 +8,12 @@ export function backupCodes(codes, finish) {
   const kept = h('input', { type: 'checkbox', id: 'kept', on: { change: () => (done.disabled = !kept.checked) } });
   const copied = h('span', { class: 'small quiet-text', role: 'status' });
   const copy = async () => {
-    await navigator.clipboard.writeText(codes.join('\n'));
-    fill(copied, t('own.copied'));
+    try {
+      await navigator.clipboard.writeText(codes.join('\n'));
+      fill(copied, t('own.copied'));
+    } catch {
+      fill(copied, t('own.uncopied'));
+    }
   };
   return [
     h('h2', { tabindex: '-1' }, t('own.codes.title')),

@@ -7,7 +7,7 @@ import { askForKey, keyToScan } from './enrolment.js';
 import { FEW_CODES, factorForm } from './factor.js';
 import { notice, problemNotice, say } from './notice.js';
 import { changed } from './session.js';
-import { forget, keepAnswer, shownOnce } from './shown-once.js';
+import { forget, keepAnswer, proofIsLost, shownOnce } from './shown-once.js';
 import { rich, t } from './texts.js';
 import { notDone } from './unknown.js';
 
@@ -32,10 +32,10 @@ class OwnScreen {
 
   /** Shows what is shown once, or else how it stands. */
   show() {
-    const { codes, secret } = shownOnce() ?? {};
+    const { codes, secret, isLost } = shownOnce() ?? {};
     if (codes) this.showCodes(codes);
-    else if (secret) this.showKey();
-    else this.look();
+    else if (secret && !isLost) this.showKey();
+    else this.look(isLost ? Lost.CODES : null);
   }
 
   /** Asks how it stands. `lost`: what was asked for before that, without an answer. */
@@ -47,6 +47,7 @@ class OwnScreen {
       const isEnrolled = Boolean(me.services.totp);
       const isKeyShown = Boolean(shownOnce()?.secret);
       if (isKeyShown && !isEnrolled) {
+        proofIsLost(false);
         this.showKey(notDone());
         return;
       }
@@ -118,6 +119,7 @@ async function confirm(code) {
     await keepAnswer(() => codesOf('users.validateTotp', code));
   } catch (problem) {
     if (!problem.isLost) throw problem;
+    proofIsLost(true);
     await current.look(Lost.CODES);
     return;
   }

@@ -90,7 +90,7 @@ async function settle(resetting) {
   try {
     const now = await get('second-factor.preview', { userId: member._id });
     if (!now.refused && now.removes.length === 0) await showDone(dialog, member, now);
-    else preview(resetting, now, notDone());
+    else preview(resetting, now, now.refused ? null : notDone());
   } catch (problem) {
     askWhetherDone(dialog, problem, () => settle(resetting));
   }

@@ -4,7 +4,7 @@
  */
 import { session } from './session.js';
 
-/** `{secret, svg}`, or `{codes}`. */
+/** `{secret, svg, isLost}`, or `{codes}`. `isLost`: the key's proof has no answer, and nobody has looked yet. */
 let kept = null;
 
 /** What is to be shown to who is signed in; `null` of nothing. */
@@ -15,6 +15,11 @@ export async function keepAnswer(ask) {
   const asker = session().userId;
   const answer = await ask();
   if (session()?.userId === asker) keep(answer);
+}
+
+/** The answer to the key's proof was lost, or it was looked what has become of it. */
+export function proofIsLost(isLost) {
+  if (kept?.secret) keep({ ...kept, isLost });
 }
 
 /** Forgets what was shown. */

@@ -317,17 +317,17 @@ async fn finish(
     request.extensions_mut().insert(id.clone());
     let held = request.extensions_mut().remove::<Held>();
     let answered = choose_workspace(app.clone(), request, next).instrument(span.clone());
-    let mut response = match changes_nothing {
-        true => answered.await,
-        false => to_its_end(&decisions, held, answered)
-            .await
-            .unwrap_or_else(|failure| {
-                span.in_scope(|| tracing::error!(%failure, code = failure.code()));
-                if route == RESET_TOTP {
-                    app.metrics.call_ended(failure.code(), None);
-                }
-                Answer::failed(&failure).into_response()
-            }),
+    let mut response = if changes_nothing {
+        answered.await
+    } else {
+        let answered = to_its_end(&decisions, held, answered).await;
+        answered.unwrap_or_else(|failure| {
+            span.in_scope(|| tracing::error!(%failure, code = failure.code()));
+            if route == RESET_TOTP {
+                app.metrics.call_ended(failure.code(), None);
+            }
+            Answer::failed(&failure).into_response()
+        })
     };
     let (status, time) = (response.status().as_u16(), start.elapsed());
     // With a point: six digits in a log could be taken for a code.

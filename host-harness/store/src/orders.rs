@@ -337,11 +337,12 @@ impl dyn Store + '_ {
                 .await
                 .map_err(|closed| StoreError(closed.into()))?;
             let checked = spawn_blocking(move || {
+                // Also where nobody waits for it any more.
+                let _turn = turn;
                 check.page(&page);
                 (check, page)
             });
             (check, page) = checked.await.map_err(|panic| StoreError(panic.into()))?;
-            drop(turn);
             // After the last place there is, no page follows.
             match page.next.and_then(|next| i64::try_from(next).ok()) {
                 Some(next) => from = next,

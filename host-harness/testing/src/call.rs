@@ -10,18 +10,23 @@ use std::sync::Arc;
 #[expect(async_fn_in_trait, reason = "the tests call it on one type")]
 pub trait Calls {
     /// A request of `caller`, a user of acme, that carried this code.
-    async fn call(&self, caller: &str, code: Option<&str>) -> Call;
+    async fn call(&self, caller: &str, code: Option<&str>) -> Call {
+        self.call_in(ACME, caller, code).await
+    }
+
+    /// The same of a user of this workspace.
+    async fn call_in(&self, workspace: &str, caller: &str, code: Option<&str>) -> Call;
 }
 
 impl Calls for Data {
-    async fn call(&self, caller: &str, code: Option<&str>) -> Call {
+    async fn call_in(&self, workspace: &str, caller: &str, code: Option<&str>) -> Call {
         let caller = caller_of(caller);
         let standing = self
             .store
-            .standing(ACME, &caller.id, &caller.token_hash, now());
+            .standing(workspace, &caller.id, &caller.token_hash, now());
         Call::new(
             self.store.clone(),
-            ACME.to_owned(),
+            workspace.to_owned(),
             Arc::new(standing.await.unwrap().unwrap()),
             now(),
             "request-1".to_owned(),

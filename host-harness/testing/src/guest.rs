@@ -10,7 +10,6 @@ use plugin_sandbox::limits::Limits;
 use plugin_sandbox::outcome::Failure;
 use plugin_sandbox::plugin::Plugin;
 use plugin_sandbox::runtime::{Capacity, Runtime};
-
 use std::sync::LazyLock;
 use std::time::Duration;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};

@@ -17,6 +17,7 @@ pub mod guest;
 pub mod mongodb;
 mod port;
 pub mod postgres;
+pub mod proxy;
 mod rocket_chat;
 pub mod served;
 mod sqlite;

@@ -7,7 +7,7 @@
 //! end of a pipe ends it then, and removes the folder.
 
 use crate::certificates::SelfSigned;
-use crate::free_port;
+use crate::{PATIENCE, free_port};
 use chat_store::Store;
 use chat_store::mongodb::Mongodb;
 use chat_store::seal::Seal;
@@ -26,9 +26,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
-
-/// How long the server has to start: seconds, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program, and where `cargo xtask test` installs it: in the target folder.
 const PROGRAM: &str = "secantusd-py";

@@ -5,8 +5,7 @@
 //! removes the folder. A database is a copy of one that holds an empty store.
 
 use crate::certificates::SelfSigned;
-use crate::free_port;
-use crate::{account_of, shown};
+use crate::{PATIENCE, account_of, free_port, shown, until};
 use chat_store::Store;
 use chat_store::postgres::Postgres;
 use chat_store::seal::Seal;
@@ -21,9 +20,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Row};
-
-/// How long the server has to start: seconds, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where Debian's packages put each version's programs.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -381,11 +377,8 @@ impl Database {
     pub async fn until_waiting(&self, waiting: i64) {
         let count = "SELECT count(*) FROM pg_stat_activity
                      WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let begun = Instant::now();
-        while self.numbers(count) != [waiting] {
-            assert!(begun.elapsed() < PATIENCE, "{waiting} do not wait");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let what = format!("{waiting} wait");
+        until(&what, || self.numbers(count) == [waiting]).await;
     }
 
     pub(super) fn refuse_records(&self, why: &str) {

@@ -2,6 +2,7 @@
 //! answered, what is over ends with the failure of that limit. The limits of time,
 //! memory, tables, instances and the stack are in `hostile`.
 
+use crate::comparisons::QUEUE;
 use crate::hosted::{decide, workspace};
 use chat_domain::password;
 use chat_domain::time::Timestamp;
@@ -9,7 +10,7 @@ use chat_server::clock::Clock;
 use chat_server::workspace::HostedWorkspace;
 use chat_testing::call::{Calls, request};
 use chat_testing::guest::{ANSWER, ATTEMPTING, Guest, LOOP, limits, run};
-use chat_testing::{Data, now};
+use chat_testing::{Data, GLOBEX, now};
 use plugin_sandbox::admission::{Admissions, Candidate, Policy};
 use plugin_sandbox::breaker::State;
 use plugin_sandbox::capabilities::{Call, Fault, FaultKind, Faults};
@@ -285,6 +286,7 @@ async fn an_admission_takes_no_calls_place() {
 /// is stuck counts the attempt, and three workspaces hold all the places that they can get.
 #[tokio::test]
 async fn a_store_that_is_stuck_keeps_no_other_workspace_from_comparing_passwords() {
+    let _alone = QUEUE.lock().await;
     let (stuck, calm) = (Data::new().await, Data::new().await);
     let lock = stuck.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -304,9 +306,10 @@ async fn a_store_that_is_stuck_keeps_no_other_workspace_from_comparing_passwords
     let digest = digest.expose_secret().to_owned();
     let hash = bcrypt::hash(&digest, 4).unwrap();
     calm.edit(&format!(
-        "UPDATE user SET password_hash = '{hash}' WHERE id = 'bob'"
+        "DELETE FROM totp WHERE user = 'bob';
+         UPDATE user SET password_hash = '{hash}' WHERE id = 'bob'"
     ));
-    let mut neighbour = calm.call("bob", Some(&digest)).await;
+    let mut neighbour = calm.call_in(GLOBEX, "bob", Some(&digest)).await;
     let flood = futures_of(&mut flooded);
     let watch = async {
         let check = neighbour.check_password(digest);

@@ -1,7 +1,6 @@
 //! The server over real HTTP, with guests that fail: what the client is told,
 //! what the audit trail keeps, and what outlives the client.
 
-use crate::proxy::{Cut, Proxy};
 use arc_swap::ArcSwap;
 use chat_domain::password;
 use chat_domain::settings::Settings;
@@ -14,6 +13,7 @@ use chat_store::postgres::Postgres;
 use chat_testing::ask::Ask as _;
 use chat_testing::guest::plugin_bytes;
 use chat_testing::guest::{ADMISSIONS, ANSWER, ATTEMPTING, Guest, LOOP, limits};
+use chat_testing::proxy::{Cut, Proxy};
 use chat_testing::{ACME, Data, GLOBEX, Kind, admin_code, now};
 use plugin_sandbox::limits::Limits;
 use plugin_sandbox::plugin::Plugin;

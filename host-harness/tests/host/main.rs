@@ -21,13 +21,6 @@ mod metrics;
 mod monitoring;
 mod neighbours;
 mod process;
-#[expect(
-    dead_code,
-    clippy::indexing_slicing,
-    reason = "not every cut is made here; and a test ends where a message is not whole"
-)]
-#[path = "../../store/tests/postgres/proxy.rs"]
-mod proxy;
 mod stores;
 mod trips;
 mod typescript;

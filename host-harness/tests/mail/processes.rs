@@ -6,12 +6,13 @@ use chat_domain::outbox::LEASE;
 use chat_server::clock::Clock;
 use chat_store::seal::Seal;
 use chat_testing::certificates::Certificates;
+use chat_testing::guest::PLUGIN;
 use chat_testing::postgres::Database;
 use serde_json::json;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +37,6 @@ struct Process {
 
 impl Process {
     fn start(store: impl AsRef<OsStr>, ca: Option<PathBuf>, log: &str) -> Self {
-        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/reset_totp.wasm");
         let mut command = host_harness();
         if let Some(ca) = ca {
             command.env("SSL_CERT_FILE", ca);
@@ -44,8 +44,7 @@ impl Process {
         let mut child = command
             .env("RUST_LOG", log)
             .env("NO_COLOR", "1")
-            .args(["serve", "--listen", "127.0.0.1:0", "--plugin"])
-            .arg(plugin)
+            .args(["serve", "--listen", "127.0.0.1:0", "--plugin", PLUGIN])
             .arg("--store")
             .arg(store.as_ref())
             .stdout(secret_scan::file("stdout"))

@@ -255,7 +255,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// When the store failed or panicked; nothing was counted then.
+    /// When the store failed or panicked; nothing was counted then, or nobody knows and the count
+    /// stands.
     pub(crate) async fn finish_attempt(&mut self) -> wasmtime::Result<()> {
         let Some((tried, work)) = &mut self.attempt else {
             return Ok(());

@@ -40,7 +40,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Holds the place of a connection, also where its client has gone.
 #[derive(Clone)]
-pub(crate) struct Held(#[expect(dead_code, reason = "it is held")] Arc<Connection>);
+pub(crate) struct Held {
+    _connection: Arc<Connection>,
+}
 
 /// Serves what connects to `listener`. Once `stop` is cancelled, accepts nothing more,
 /// closes what is idle, and ends when each request that has begun is answered.
@@ -112,7 +114,9 @@ async fn attend(
     });
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(Held(connection.clone()));
+        request.extensions_mut().insert(Held {
+            _connection: connection.clone(),
+        });
         let answer = router.call(connection.arriving(request));
         let connection = connection.clone();
         async move {

@@ -6,7 +6,7 @@ use chat_domain::audit::new_request_id;
 use chat_domain::clock_fault::Horizon;
 use chat_domain::operator::Operation;
 use chat_domain::retention::Prune;
-use chat_store::{Store, StoreUrl};
+use chat_store::{Store, StoreError, StoreUrl, Unavailable};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,8 +51,13 @@ impl Housekeeping {
         }
         let pruned = self.0.get(url);
         if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
-            self.0.insert(url.clone(), Instant::now());
-            if let Err(error) = prune(&*store, clock).await {
+            let result = prune(&*store, clock).await;
+            let others_list =
+                |error: &StoreError| error.unavailable() == Some(&Unavailable::Crowded);
+            if !result.as_ref().is_err_and(others_list) {
+                self.0.insert(url.clone(), Instant::now());
+            }
+            if let Err(error) = result {
                 tracing::warn!(store = %url, %error, "cannot remove what is old");
             }
         }

@@ -43,8 +43,8 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(1500);
 /// keeps a workspace from all others meanwhile.
 pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
 
-/// How long a statement may take: what lists a large store takes seconds. One within a
-/// transaction that writes has [`super::database::STATEMENT_IN_WRITE`].
+/// How long a statement may take that nothing else bounds, such as an operator's copy of a store. One
+/// that writes for a request, or lists, has less (`STATEMENT_IN_WRITE`, `STATEMENT_IN_LIST`).
 pub(super) const STATEMENT: Duration = Duration::from_secs(30);
 
 type Connected = (Client, JoinHandle<()>);

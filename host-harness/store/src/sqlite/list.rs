@@ -313,19 +313,13 @@ pub(super) fn clock_faults(db: &Connection, horizon: Horizon) -> SqlResult<u32> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::MIGRATIONS;
     use super::*;
 
     #[test]
     fn records_are_found_by_an_index_and_in_its_order() {
         let db = Connection::open_in_memory().unwrap();
-        for script in [
-            include_str!("schema/1.sql"),
-            include_str!("schema/2.sql"),
-            include_str!("schema/3.sql"),
-            include_str!("schema/4.sql"),
-            include_str!("schema/5.sql"),
-            include_str!("schema/6.sql"),
-        ] {
+        for script in MIGRATIONS {
             db.execute_batch(script).unwrap();
         }
         let all = RecordFilter::default();

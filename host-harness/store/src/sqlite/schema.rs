@@ -9,7 +9,7 @@ use chat_domain::totp::TotpKey;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 /// One script a version; `user_version` counts those applied.
-const MIGRATIONS: [&str; VERSION as usize] = [
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),

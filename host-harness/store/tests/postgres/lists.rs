@@ -3,13 +3,13 @@
 use crate::suite::new_data;
 use chat_domain::audit::{Action, RecordFilter, StoredRecord};
 use chat_store::{Result, Store, Unavailable};
-use chat_testing::{ACME, Data, GLOBEX, now, token_hash};
+use chat_testing::{ACME, Data, GLOBEX, PATIENCE, now, token_hash, until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, yield_now};
 
 /// Far less than a list takes here, and far more than a look-up does.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// As many as a store has connections.
 const MANY: usize = 16;
@@ -47,11 +47,8 @@ fn at_work(data: &Data) -> i64 {
 }
 
 async fn until_at_work(data: &Data, lists: i64) {
-    let begun = Instant::now();
-    while at_work(data) != lists {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{lists}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let what = format!("the server is at {lists}");
+    until(&what, || at_work(data) == lists).await;
 }
 
 /// Ends the lists that the server is at, as its limit of time does.
@@ -88,7 +85,6 @@ async fn lists_that_take_long_keep_nobody_from_anything_but_lists() {
         let error = list.await.unwrap().unwrap_err();
         assert_eq!(error.unavailable(), Some(&Unavailable::Crowded), "{error}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(4));
     assert!(!lists.iter().any(JoinHandle::is_finished));
     cancel_lists(&data);
     for list in lists {
@@ -127,7 +123,7 @@ async fn a_list_that_takes_too_long_is_ended() {
     let begun = Instant::now();
     let error = list(&store).await.unwrap().unwrap_err();
     assert_eq!(error.unavailable(), Some(&Unavailable::Busy), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert!(begun.elapsed() < PATIENCE);
     until_at_work(&data, 0).await;
 }
 
@@ -189,9 +185,7 @@ async fn records_are_found_by_whom_and_what_they_are_about() {
         }
         // The server counts for a connection when that ends, at the latest.
         drop(store);
-        while connections() > others {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("it has counted", || connections() <= others).await;
         let read = fetched() - before;
         assert!(read < 10, "{read} rows were read by {filter:?}");
     }

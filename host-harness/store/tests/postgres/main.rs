@@ -10,7 +10,6 @@ mod lists;
 mod opening;
 mod outcome;
 mod plans;
-mod proxy;
 mod sealed;
 #[path = "../store/mod.rs"]
 mod suite;

@@ -1,6 +1,5 @@
 //! What is acknowledged was done, once; what is not was not, or it says that nobody knows.
 
-use crate::proxy::{Cut, Proxy};
 use crate::suite::new_data;
 use crate::suite::store::refusal;
 use chat_domain::account::Selector;
@@ -11,6 +10,7 @@ use chat_store::postgres::Postgres;
 use chat_store::{Store, StoreError, Unavailable};
 use chat_testing::ask::Ask as _;
 use chat_testing::postgres::{Durability, Server};
+use chat_testing::proxy::{Cut, Proxy};
 use chat_testing::{ACME, Data, now, seal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,5 @@
 //! Who writes when, and who waits for whom.
 
-use crate::proxy::{Cut, Proxy};
 use crate::suite::new_data;
 use crate::suite::store::{refusal, totp};
 use chat_domain::account::Token;
@@ -14,6 +13,7 @@ use chat_domain::standing::RefuseMalformed;
 use chat_store::Unavailable;
 use chat_store::postgres::Postgres;
 use chat_testing::ask::{Ask as _, source};
+use chat_testing::proxy::{Cut, Proxy};
 use chat_testing::{ACME, Data, GLOBEX, now, seal, step, token_hash};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};

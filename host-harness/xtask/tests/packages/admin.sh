@@ -14,9 +14,18 @@ fails() { if "$@" >/dev/null 2>&1; then echo "succeeds: $*"; return 1; fi; }
 field() { grep --only-matching "\"$1\":\"[^\"]*\"" | cut --delimiter '"' --fields 4; }
 status() { curl --silent --output /dev/null --write-out '%{http_code}' "$@"; }
 
+# Within a minute.
+becomes_active() {
+    for _ in $(seq 60); do
+        systemctl is-active --quiet $unit && return
+        sleep 1
+    done
+    return 1
+}
+
 echo '# installed, it serves'
 apt-get install --yes "$package" >/out/apt 2>&1
-systemctl is-active --quiet $unit
+becomes_active
 systemctl is-enabled --quiet $unit
 test "$(status --request POST http://127.0.0.1:3000/api/v1/users.resetTOTP)" = 401
 test "$(status http://127.0.0.1:3001/readyz)" = 200
@@ -75,11 +84,10 @@ export HOST_HARNESS_KEY_FILE=/etc/host-harness/chat.key
 
 echo '# with a configuration, which is read again'
 digest=$(host-harness admit $plugin --json | grep --only-matching 'sha256:[0-9a-f]*' | head -1)
-install --mode 640 --group host-harness /dev/null /etc/host-harness/config.toml
-cat >/etc/host-harness/config.toml <<CONFIG
+install --mode 640 --group host-harness /dev/null /etc/host-harness/chat.toml
+cat >/etc/host-harness/chat.toml <<CONFIG
 [host]
 admin-listen = "127.0.0.1:3001"
-key-file = "/etc/host-harness/chat.key"
 cache = "/var/cache/host-harness"
 [plugins]
 files = ["$plugin"]
@@ -91,23 +99,23 @@ grants = ["wall-clock", "users", "permissions", "settings", "secrets"]
 CONFIG
 fails systemctl reload $unit
 cp /etc/host-harness/host-harness.env /tmp/without-configuration
-sed --in-place 's|^SERVE_OPTIONS=.*|SERVE_OPTIONS=--config /etc/host-harness/config.toml|; /^HOST_HARNESS_KEY_FILE/d' /etc/host-harness/host-harness.env
+sed --in-place 's|^SERVE_OPTIONS=.*|SERVE_OPTIONS=--config /etc/host-harness/chat.toml|' /etc/host-harness/host-harness.env
 systemctl restart $unit
 test -n "$(ls /var/cache/host-harness)"
-echo 'settings.totp-window = 2' >>/etc/host-harness/config.toml
+echo 'settings.totp-window = 2' >>/etc/host-harness/chat.toml
 systemctl reload $unit
 test "$(host-harness setting get totp-window)" = 2
 
 echo '# an upgrade that brings another plugin than is pinned leaves the service as it was'
 invocation() { systemctl show --property InvocationID --value $unit; }
 before=$(invocation)
-sed --in-place=.pinned "s|^plugin = .*|plugin = \"sha256:$(printf %064d 0)\"|" /etc/host-harness/config.toml
+sed --in-place=.pinned "s|^plugin = .*|plugin = \"sha256:$(printf %064d 0)\"|" /etc/host-harness/chat.toml
 apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
 test "$(invocation)" = "$before"
 test "$(status http://127.0.0.1:3001/readyz)" = 200
-grep --quiet 'the service goes on as it was' /out/apt
-mv /etc/host-harness/config.toml.pinned /etc/host-harness/config.toml
-chgrp host-harness /etc/host-harness/config.toml
+grep --quiet 'pins another plugin than the one of this version: plugin = "sha256:' /out/apt
+mv /etc/host-harness/chat.toml.pinned /etc/host-harness/chat.toml
+chgrp host-harness /etc/host-harness/chat.toml
 apt-get install --yes --reinstall "$package" >>/out/apt 2>&1
 test "$(invocation)" != "$before"
 cp /tmp/without-configuration /etc/host-harness/host-harness.env
@@ -139,14 +147,9 @@ test ! -e $state/chat.sqlite
 journalctl --sync
 journalctl --quiet --no-pager --unit $unit | grep 'host-harness workspace create' >/dev/null
 mv "$away"/chat.sqlite $state/chat.sqlite
-tries=0
-until systemctl is-active --quiet $unit; do
-    tries=$((tries + 1))
-    test $tries -lt 60
-    sleep 1
-done
+becomes_active
 
-echo '# removed, the data stays; purged, nothing does'
+echo '# removed, the data stays; purged, nothing does but what was put into /etc'
 apt-get remove --yes host-harness >>/out/apt 2>&1
 test ! -e /usr/bin/host-harness
 test -e $state/chat.sqlite

@@ -115,9 +115,10 @@ pub(in super::super) async fn look(
         // The permission may have gone since the request was let in.
         Err(refusal) => return Err(super::refused(refusal.into())),
     };
-    let target = dossier.accounts.pop().flatten();
-    let target = target.ok_or_else(|| super::refused(Denial::UnknownTarget))?;
-    let settings = dossier.settings.as_ref().unwrap_or(&standing.settings);
+    let (Some(settings), Some(target)) = (&dossier.settings, dossier.accounts.pop().flatten())
+    else {
+        return Err(super::refused(Denial::UnknownTarget));
+    };
     let member = directory::Member::of(target, settings, now);
     let ended = |count: u32| match foreseen.logins {
         true => count,

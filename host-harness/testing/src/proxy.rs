@@ -1,4 +1,8 @@
 //! A way to the server that can be cut where a transaction is about to be committed.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test ends where a message is not whole"
+)]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +17,7 @@ const MARK: &str = "INSERT INTO commit_mark (id, committed) VALUES ($1, TRUE)";
 
 /// Where the way ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// The server gets no COMMIT.
     Before,
     /// The server gets the COMMIT, and has answered before the way is cut: nobody gets the
@@ -40,14 +44,14 @@ struct Plan {
 }
 
 /// A proxy before a server.
-pub(crate) struct Proxy {
+pub struct Proxy {
     url: String,
     plan: Arc<Mutex<Plan>>,
 }
 
 impl Proxy {
     /// Before the server of the database at `url`.
-    pub(crate) async fn before(url: &str) -> Self {
+    pub async fn before(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (login, place) = url.split_once('@').unwrap();
@@ -61,22 +65,22 @@ impl Proxy {
     }
 
     /// The database, through this.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Cuts the next COMMIT so.
-    pub(crate) fn cut(&self, cut: Cut) {
+    pub fn cut(&self, cut: Cut) {
         self.plan.lock().unwrap().cuts.push(cut);
     }
 
     /// From the next cut on nobody gets through.
-    pub(crate) fn close_at_the_cut(&self) {
+    pub fn close_at_the_cut(&self) {
         self.plan.lock().unwrap().closes = true;
     }
 
     /// How many COMMITs were cut.
-    pub(crate) fn done(&self) -> usize {
+    pub fn done(&self) -> usize {
         self.plan.lock().unwrap().done
     }
 }
