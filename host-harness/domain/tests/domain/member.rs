@@ -426,7 +426,18 @@ fn what_was_not_compared_is_no_guess_whatever_else_is_asked() {
         busy(acme);
         acme.edit("bob").user.federated = true;
     };
-    check_denied(federated, &begin("bob", bobs), Denial::Federated, off);
+    check_denied(
+        federated,
+        &begin("bob", bobs.clone()),
+        Denial::Federated,
+        off,
+    );
+    let ended = |acme: &mut Workspace| {
+        busy(acme);
+        let tokens = acme.edit("bob").tokens.iter_mut();
+        tokens.for_each(|token| token.expires = Some(now()));
+    };
+    check_denied(ended, &begin("bob", bobs), Denial::NotAuthenticated, off);
 }
 
 /// It was replaced, or has ended, since.
